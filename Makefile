@@ -1,0 +1,101 @@
+# make             the three programs, into build/release/bin/
+# make demo        the whole pod on this machine, bytes through the tunnel, until Ctrl-C
+# make demo-check  the same, ends with the verdict
+# make test        everything: unit, fuzz seconds, sanitizers, both compilers, end to end
+# make check       layers, lint of the house rules, every unit test
+# make e2e         the real programs against real peers
+# make fuzz        each fuzz target for FUZZ_SECONDS (default 5)
+# make layers      proves the floors of lib/ and that lib/proto is sans-I/O
+# make lint        clang-tidy, cppcheck, house rules
+# make bench       the baseline figures, beside the official client where CHISEL_BIN has it
+# make docs        writes the generated pages of docs/
+# make deps        installs what the build and the tests need (Debian, Ubuntu)
+# make clean       removes build/
+# make help        this text          MODE=release|asan|tsan|cover   V=1 shows commands
+MODE ?= release
+CC   := $(if $(filter default,$(origin CC)),gcc,$(CC))
+OUT  := build/$(MODE)
+
+CFLAGS.release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+CFLAGS.asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+CFLAGS.tsan    := -O1 -g -fsanitize=thread
+CFLAGS.cover   := -O0 -g --coverage
+WARN     := -Wall -Wextra -Wshadow -Wconversion -Wswitch-enum -Wpointer-arith -Wvla $(if $(CI),-Werror)
+PACKAGES := libnghttp2 openssl libssh2 json-c yaml-0.1 liburing zlib
+ALL_CFLAGS = $(CFLAGS.$(MODE)) $(CFLAGS) -std=gnu17 -D_GNU_SOURCE -I. -MMD -MP -fPIE $(WARN) $(PKG_CFLAGS)
+ALL_LDFLAGS = $(CFLAGS.$(MODE)) $(LDFLAGS) -pie -Wl,-z,relro,-z,now,--as-needed -pthread
+
+# A missing package is one sentence, not a compiler error.
+NO_BUILD := help clean deps
+ifneq ($(filter-out $(NO_BUILD) demo demo-check test,$(or $(MAKECMDGOALS),all)),)
+  MISSING := $(shell scripts/missing-packages $(PACKAGES))
+  ifneq ($(MISSING),)
+    $(error $(MISSING))
+  endif
+  PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
+  LDLIBS := $(shell pkg-config --libs $(PACKAGES))
+endif
+
+sources = $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*/*.c))
+objects = $(patsubst %.c,$(OUT)/%.o,$(call sources,$(1)))
+SHARED   := $(OUT)/shared.a
+PROGRAMS := $(addprefix $(OUT)/bin/,tunnel-sidecar control-agent status-server)
+UNIT     := $(patsubst %.c,$(OUT)/bin/%,$(shell find tests/unit tests/sim -name '*_test.c'))
+SUPPORT  := $(OUT)/support.a
+
+all: $(PROGRAMS)
+
+$(SHARED): $(call objects,lib/base lib/proto lib/io lib/app shm)
+$(SUPPORT): $(call objects,tests/support)
+$(OUT)/bin/tunnel-sidecar: $(call objects,tunnel-sidecar) $(SHARED)
+$(OUT)/bin/control-agent:  $(call objects,control-agent)  $(SHARED)
+$(OUT)/bin/status-server:  $(call objects,status-server)  $(SHARED)
+$(OUT)/bin/devplane:       $(call objects,tests/devplane) $(SUPPORT) $(SHARED)
+$(UNIT): $(OUT)/bin/%: $(OUT)/%.o $(SUPPORT) $(SHARED)
+
+# What a program's parts need beyond the shared floors: its own folder without main.c.
+$(OUT)/bin/tests/unit/tunnel-sidecar/%: $(filter-out %/main.o,$(call objects,tunnel-sidecar))
+$(OUT)/bin/tests/unit/control-agent/%:  $(filter-out %/main.o,$(call objects,control-agent))
+$(OUT)/bin/tests/unit/status-server/%:  $(filter-out %/main.o,$(call objects,status-server))
+$(OUT)/bin/tests/unit/devplane/%:       $(filter-out %/main.o,$(call objects,tests/devplane))
+
+$(OUT)/%.a:
+	@mkdir -p $(@D) && rm -f $@
+	$(Q)$(AR) rcs $@ $^
+$(OUT)/bin/%:
+	@mkdir -p $(@D) && echo "  LD    $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(if $(findstring /tests/,$@),-lcunit) $(LDLIBS)
+$(OUT)/%.o: %.c
+	@mkdir -p $(@D) && echo "  CC    $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(OUT)/lib/app/version.o: ALL_CFLAGS += -DREVISION='"$(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"'
+
+unit: $(UNIT)
+	@scripts/run-unit $(UNIT)
+check: layers rules unit
+
+# An upper floor may include a lower one, never the reverse; and no object of
+# lib/proto may ask the linker for a system call, a clock, a log or the heap.
+layers: $(call objects,lib/proto)
+	@scripts/layers $^
+
+rules: ; @scripts/house-rules
+lint: rules all ; @scripts/lint
+deps: ; @scripts/deps
+e2e: $(PROGRAMS) $(OUT)/bin/devplane ; @tests/e2e/run $(E2E)
+fuzz: ; @scripts/fuzz
+bench: $(PROGRAMS) ; @tests/bench/run
+docs: $(OUT)/bin/status-server $(OUT)/bin/control-agent ; @scripts/docs
+test: ; @scripts/test
+demo: ; @scripts/demo
+demo-check: ; @scripts/demo --check
+help: ; @sed -n 's/^# \(make .*\)/\1/p' Makefile
+clean: ; $(RM) -r build
+
+V ?= 0
+Q := $(if $(filter 0,$(V)),@)
+.SECONDARY:
+.DELETE_ON_ERROR:
+.PHONY: all unit check layers rules lint deps e2e fuzz bench docs test demo demo-check help clean
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -1,0 +1,39 @@
+/*
+ * program -- what every program does once: version, exit codes, directories,
+ * core dumps off.
+ */
+#ifndef LIB_APP_PROGRAM_H
+#define LIB_APP_PROGRAM_H
+
+#include "lib/app/config.h"
+#include "lib/base/fault.h"
+#include "lib/io/loop.h"
+
+enum exit_code {
+	EXIT_DONE = 0,
+	EXIT_RUNTIME = 1,
+	EXIT_USAGE = 2,
+	EXIT_CONFIGURATION = 64,
+	EXIT_REGISTRATION_REFUSED = 65,
+	EXIT_REGISTRATION_UNREACHABLE = 66,
+};
+
+extern const char program_version[];  /* "0.1.0" */
+extern const char program_revision[]; /* git's short id, or "unknown" */
+
+/* Prints --version: "name version (revision), OpenSSL x, liburing y". */
+void program_print_version(const char *name);
+/* Says the fault on stderr as "name: sentence" and returns the exit code. */
+int program_fail(const char *name, const struct fault *why);
+/* No core dumps, not dumpable (no ptrace of peers), umask 027. */
+void program_harden(void);
+enum loop_choice program_loop_choice(const struct config *c);
+
+/* Makes sure `dir` (a bus or handoff directory) exists.  Where the default
+ * can't be made, writes a directory of the user's below $XDG_RUNTIME_DIR or
+ * /tmp into dir instead and returns 1 (the caller logs it); 0 when as asked.
+ * ERR_SYS with what to do, when the user named the directory himself. */
+MUST_USE int program_directory(char dir[CONFIG_TEXT_MAX], const char *default_dir,
+			       const char *leaf, struct fault *why);
+
+#endif

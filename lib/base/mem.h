@@ -1,0 +1,31 @@
+/*
+ * mem -- the allocator as an argument, so that tests can refuse the n-th
+ * request and lib/proto needs no heap of its own.
+ */
+#ifndef LIB_BASE_MEM_H
+#define LIB_BASE_MEM_H
+
+#include <stddef.h>
+
+struct mem {
+	void *(*take)(void *ctx, size_t bytes); /* NULL when refused; not zeroed */
+	void (*give)(void *ctx, void *p);       /* accepts NULL */
+	void *ctx;
+};
+
+extern const struct mem mem_heap; /* malloc and free */
+
+static inline void *mem_take(const struct mem *m, size_t bytes)
+{
+	return m->take(m->ctx, bytes);
+}
+
+static inline void mem_give(const struct mem *m, void *p)
+{
+	m->give(m->ctx, p);
+}
+
+/* Zeroed; NULL when refused. */
+void *mem_take_zeroed(const struct mem *m, size_t bytes);
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * dial -- a host name and a port to a connected TCP socket.
+ *
+ * Resolves in a helper thread (getaddrinfo blocks), tries the addresses in
+ * turn, IPv6 and IPv4 interleaved, starting the next after 250 ms (RFC 8305),
+ * keeps the first that answers.  TCP_NODELAY is set.  Not TLS, no proxy.
+ */
+#ifndef LIB_IO_DIAL_H
+#define LIB_IO_DIAL_H
+
+#include "lib/io/loop.h"
+
+struct dial;
+
+enum dial_phase { DIAL_RESOLVING, DIAL_CONNECTING };
+
+struct dial_result {
+	int fd;                   /* >= 0: connected, the callback's owner takes it; else -1 */
+	enum dial_phase phase;    /* where it failed */
+	struct fault why;         /* ERR_NAME, ERR_TIMEOUT, ERR_SYS: names host, port and reason */
+	uint64_t resolve_ns, connect_ns; /* time spent in each phase */
+	char address[64];         /* numeric address and port that answered */
+};
+
+typedef void dial_done_fn(void *user, struct dial_result *result);
+
+struct dial_options {
+	const char *host;  /* name or numeric, no brackets; copied */
+	uint16_t port;
+	uint64_t timeout_ns; /* whole dial; 0 = 10 s */
+};
+
+/* Calls done exactly once, later, unless cancelled.  ERR_NOMEM, ERR_FULL
+ * (too many stuck look-ups). */
+MUST_USE int dial_start(struct dial **out, struct loop *l, const struct dial_options *options,
+			dial_done_fn *done, void *user, struct fault *why);
+void dial_cancel(struct dial *d); /* done is not called any more; accepts NULL */
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * chisel -- what chisel says inside SSH: names, remote strings, the `config`
+ * request, channel targets.  Protocol "chisel-v3".  Pure functions.
+ *
+ * Grammar and meaning as in chisel's own help; what this client does not do
+ * (local forwards, UDP, SOCKS, stdio) is refused with a sentence that says so.
+ */
+#ifndef LIB_PROTO_CHISEL_H
+#define LIB_PROTO_CHISEL_H
+
+#include "lib/base/buf.h"
+
+#define CHISEL_PROTOCOL "chisel-v3"
+#define CHISEL_CLIENT_VERSION "SSH-chisel-v3-client"
+#define CHISEL_SERVER_VERSION "SSH-chisel-v3-server"
+#define CHISEL_CHANNEL "chisel"       /* channel type; extra data is the target */
+#define CHISEL_REQUEST_CONFIG "config"
+#define CHISEL_REQUEST_PING "ping"    /* answered true with payload "pong" */
+
+#define CHISEL_HOST_MAX 255
+#define CHISEL_REMOTES_MAX 32
+
+/* One reverse TCP remote: the server listens on bind_host:bind_port, we dial
+ * host:port for each connection. */
+struct chisel_remote {
+	char bind_host[CHISEL_HOST_MAX + 1]; /* without brackets; "0.0.0.0" by default */
+	uint16_t bind_port;
+	char host[CHISEL_HOST_MAX + 1];      /* without brackets */
+	uint16_t port;
+};
+
+/* Reads "R:<port>:<host>:<port>" and its short and bind forms.  ERR_USAGE with
+ * the reason and a correct example. */
+MUST_USE int chisel_remote_read(struct chisel_remote *out, const char *text, struct fault *why);
+/* The canonical text, as chisel's server prints it: "R:8000=>localhost:6443". */
+size_t chisel_remote_write(const struct chisel_remote *r, char *to, size_t n);
+/* The channel target the server will name: "localhost:6443", "[::1]:80". */
+size_t chisel_target_write(const struct chisel_remote *r, char *to, size_t n);
+
+/* Appends the JSON payload of `config`.  Errors of buf_append. */
+MUST_USE int chisel_config_write(struct buf *to, const char *version,
+				 const struct chisel_remote *remotes, size_t n);
+
+/* A server URL: https://, wss://, http://, ws://, or none of them. */
+struct chisel_url {
+	bool tls;
+	char host[CHISEL_HOST_MAX + 1]; /* without brackets */
+	uint16_t port;
+	char path[512];        /* "/" at least */
+	char host_header[CHISEL_HOST_MAX + 16];
+	bool is_loopback;      /* localhost, 127.0.0.0/8, ::1 */
+	char user[128], password[256]; /* of user:pass@, else "" */
+};
+/* `tls_default` says what a text without a scheme means (the control plane's
+ * tunnel_url: TLS; chisel's command line: plain).  ERR_USAGE. */
+MUST_USE int chisel_url_read(struct chisel_url *out, const char *text, bool tls_default,
+			     struct fault *why);
+
+/* Fingerprint text (base64 of SHA-256, padded) of 32 bytes. */
+void chisel_fingerprint_write(const uint8_t digest[32], char to[45]);
+/* True when `text` (padded or not, "SHA256:" allowed) names this digest;
+ * compared in constant time. */
+bool chisel_fingerprint_is(const char *text, const uint8_t digest[32]);
+/* 0, or ERR_USAGE with the reason when text is no SHA-256 fingerprint. */
+MUST_USE int chisel_fingerprint_check(const char *text, struct fault *why);
+
+#endif

@@ -1,0 +1,81 @@
+/*
+ * reader -- attach to a segment that may be hostile, and copy out of it.
+ *
+ * Whatever the bytes, a reader neither crashes nor loops: offsets are checked
+ * once into private memory, words are loaded once, a truncated file is caught
+ * (SIGBUS guard).
+ */
+#ifndef SHM_READER_H
+#define SHM_READER_H
+
+#include <stdbool.h>
+
+#include "shm/bus.h"
+
+struct bus_reader;
+
+/* What the writer of a segment is, judged by lock and beat; A4 of the README. */
+enum bus_presence {
+	BUS_ABSENT,       /* no file yet */
+	BUS_ALIVE,
+	BUS_STALLED,      /* lock held, no beat for 3.5 s */
+	BUS_DEAD,         /* lock free: the black box stays readable */
+	BUS_UNREADABLE,   /* corrupt, incompatible or hostile: see fault */
+};
+
+MUST_USE int bus_reader_new(struct bus_reader **out, const char *dir, enum bus_role role,
+			    struct fault *why);
+void bus_reader_free(struct bus_reader *r); /* accepts NULL */
+
+/* Attaches, re-attaches after a replaced file, judges presence.  now_ns: any
+ * monotonic clock. */
+enum bus_presence bus_reader_refresh(struct bus_reader *r, uint64_t now_ns);
+enum bus_presence bus_reader_presence(const struct bus_reader *r); /* of the last refresh */
+const struct fault *bus_reader_fault(const struct bus_reader *r);
+const char *bus_presence_name(enum bus_presence p);
+
+/* About the attached segment; zero or "" when none is. */
+uint64_t bus_reader_start_realtime_ns(const struct bus_reader *r);
+const char *bus_reader_build(const struct bus_reader *r);
+void bus_reader_incarnation(const struct bus_reader *r, uint8_t to[16]);
+enum bus_phase bus_reader_phase(const struct bus_reader *r, uint32_t *exit_code);
+
+/* One number of the segment with its own metadata (self-describing). */
+enum bus_kind { BUS_COUNTER, BUS_GAUGE, BUS_HISTOGRAM };
+struct bus_sample {
+	enum bus_kind kind;
+	const char *name;   /* metric name; counters end in _total */
+	const char *unit;   /* "seconds", "bytes", "" */
+	const char *help;
+	const char *labels; /* `forward="x",direction="up"`, already escaped; "" */
+	uint64_t value;     /* counter, gauge; see scale */
+	double scale;       /* multiply value (and sum) by it: 1e-9 for ns */
+	const uint64_t *buckets; /* histogram: not cumulative, buckets_n of them, the last is +Inf */
+	const double *bounds;    /* upper bounds in unit, buckets_n - 1 of them */
+	unsigned buckets_n;
+	uint64_t sum;
+};
+/* Calls `each` for every number, families together.  0, or ERR_PROTO when the
+ * segment went bad underneath. */
+MUST_USE int bus_reader_samples(struct bus_reader *r,
+				void (*each)(void *user, const struct bus_sample *s), void *user);
+
+/* A record, whole: 1 copied, 0 never published or not attached, ERR_PROTO. */
+MUST_USE int bus_read_session(struct bus_reader *r, struct bus_session *to);
+MUST_USE int bus_read_observed(struct bus_reader *r, struct bus_observed *to);
+MUST_USE int bus_read_registration(struct bus_reader *r, struct bus_registration *to);
+MUST_USE int bus_read_desired(struct bus_reader *r, struct bus_desired *to);
+
+/* Log ring: calls `each` for what is new since *cursor, oldest first; lines
+ * that were overwritten meanwhile are added to *lost. */
+struct bus_log_line {
+	uint64_t seq, realtime_ns;
+	unsigned level;
+	struct span text;
+};
+int bus_reader_log(struct bus_reader *r, uint64_t *cursor, uint64_t *lost,
+		   void (*each)(void *user, const struct bus_log_line *line), void *user);
+int bus_reader_events(struct bus_reader *r, uint64_t *cursor, uint64_t *lost,
+		      void (*each)(void *user, const struct bus_log_line *line), void *user);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * writer -- publish one segment: new inode, locked, whole, then visible.
+ *
+ * A failure to publish never stops the program: the numbers then live in a
+ * private map and bus_writer_degraded() says why (invariant I16).
+ * One thread only, but for nothing.
+ */
+#ifndef SHM_WRITER_H
+#define SHM_WRITER_H
+
+#include "shm/bus.h"
+
+struct bus_writer;
+
+struct bus_writer_options {
+	const char *dir;   /* bus directory; the segment is <dir>/<role>/segment; NULL: private */
+	enum bus_role role;
+	const char *build; /* version text */
+	const char *const *forwards; /* names, for per-forward numbers */
+	size_t forwards_n;
+};
+
+/* ERR_NOMEM only; every other trouble is a degraded writer.  Another living
+ * writer of the same role: waits up to 5 s for its lock, then ERR_FULL. */
+MUST_USE int bus_writer_new(struct bus_writer **out, const struct bus_writer_options *options,
+			    struct fault *why);
+/* Phase STOPPED unless FAILED was set; the file stays for readers. Accepts NULL. */
+void bus_writer_free(struct bus_writer *w, int exit_code);
+/* NULL, or why nothing can be read by others. */
+const char *bus_writer_degraded(const struct bus_writer *w);
+
+/* `index` is the number within the field's label set: 0 for fields without
+ * labels; see bus_label_index() and fields.def for the others. */
+void bus_add(struct bus_writer *w, enum bus_field counter, unsigned index, uint64_t n);
+void bus_set(struct bus_writer *w, enum bus_field gauge, unsigned index, uint64_t value);
+void bus_observe(struct bus_writer *w, enum bus_field histogram, unsigned index, uint64_t ns);
+
+void bus_publish_session(struct bus_writer *w, const struct bus_session *r);
+void bus_publish_observed(struct bus_writer *w, const struct bus_observed *r);
+void bus_publish_registration(struct bus_writer *w, const struct bus_registration *r);
+void bus_publish_desired(struct bus_writer *w, const struct bus_desired *r); /* rings the doorbell */
+
+void bus_log(struct bus_writer *w, unsigned level, const char *line, size_t n);
+void bus_event(struct bus_writer *w, const char *text); /* state transitions and the like */
+
+void bus_phase(struct bus_writer *w, enum bus_phase phase);
+/* Once a second from the main loop.  ERR_CLOSED: another file stands in our
+ * place (split brain): the program must end. */
+MUST_USE int bus_beat(struct bus_writer *w);
+
+#endif
