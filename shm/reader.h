@@ -9,7 +9,9 @@
 #define SHM_READER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
+#include "lib/base/bytes.h"
 #include "shm/bus.h"
 
 struct bus_reader;

@@ -8,6 +8,8 @@
 #ifndef SHM_WRITER_H
 #define SHM_WRITER_H
 
+#include <stddef.h>
+
 #include "shm/bus.h"
 
 struct bus_writer;

@@ -7,6 +7,8 @@
 #ifndef LIB_IO_TLS_CONTEXT_H
 #define LIB_IO_TLS_CONTEXT_H
 
+#include <stdbool.h>
+
 #include <openssl/ssl.h>
 
 #include "lib/base/fault.h"
