@@ -174,6 +174,8 @@ size_t ssh_channel_writable(const struct ssh *s, uint32_t channel);
 /* Seals up to n bytes into packets; returns how many were taken.  When fewer
  * than n, SSH_EVENT_CHANNEL_WRITABLE follows once there is room again. */
 MUST_USE int ssh_channel_write(struct ssh *s, uint32_t channel, const uint8_t *p, size_t n);
+/* SSH_EVENT_CHANNEL_WRITABLE follows once a write would take something. */
+void ssh_channel_want_write(struct ssh *s, uint32_t channel);
 /* The caller has passed on n bytes of CHANNEL_DATA: the window opens again
  * (coalesced: the engine sends an adjust at half a window). */
 void ssh_channel_credit(struct ssh *s, uint32_t channel, size_t n);

@@ -1,0 +1,262 @@
+#include "lib/io/carrier.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define GOODBYE_NS 1000000000ull
+
+struct carrier {
+	struct loop *loop;
+	struct sock *sock; /* NULL after on_closed */
+	struct stack *stack;
+	const struct carrier_handler *handler;
+	void *user;
+	struct timer timer;
+	enum stack_phase phase;
+	uint64_t heard_ns, goodbye_ns;
+	size_t in_flight; /* bytes of stack_pending() that are with the kernel */
+	bool lost;        /* on_lost was called */
+	bool deaf;        /* the peer's end of the socket is gone: a goodbye has no hearer */
+	bool parting;     /* flushing a goodbye; silent */
+	bool closing;     /* sock_close() was called */
+};
+
+static void fail(struct carrier *c, const struct fault *why)
+{
+	if (c->parting) {
+		carrier_close(c);
+		return;
+	}
+	if (c->lost || c->closing)
+		return;
+	c->lost = true;
+	c->handler->on_lost(c->user, why);
+}
+
+static void fail_stack(struct carrier *c)
+{
+	fail(c, stack_fault(c->stack));
+}
+
+static void arm(struct carrier *c)
+{
+	const uint64_t at = c->parting ? c->goodbye_ns : stack_deadline(c->stack);
+
+	if (c->closing || (c->lost && !c->parting) || at == UINT64_MAX)
+		timer_clear(c->loop, &c->timer);
+	else
+		timer_set(c->loop, &c->timer, at);
+}
+
+static void flush(struct carrier *c)
+{
+	if (c->closing || sock_is_sending(c->sock))
+		return;
+	const struct span out = stack_pending(c->stack);
+	if (out.n) {
+		c->in_flight = out.n;
+		/* The kernel only reads them. */
+		sock_send(c->sock, &(struct iovec){ (void *)(uintptr_t)out.p, out.n }, 1);
+	} else if (c->parting) {
+		carrier_close(c);
+	}
+}
+
+/* Draws every event that waits; false when the connection ended meanwhile. */
+static bool draw(struct carrier *c)
+{
+	struct ssh_event ev;
+	int rc;
+
+	while (!c->closing && !c->parting && (rc = stack_next(c->stack, &ev)) != 0) {
+		if (rc < 0) {
+			fail_stack(c);
+			return false;
+		}
+		const enum stack_phase phase = stack_phase(c->stack);
+		if (phase != c->phase) {
+			c->phase = phase;
+			c->handler->on_phase(c->user, phase);
+		}
+		if (!c->closing && !c->parting)
+			c->handler->on_event(c->user, &ev);
+	}
+	if (!c->closing && !c->parting && stack_phase(c->stack) != c->phase) {
+		c->phase = stack_phase(c->stack);
+		c->handler->on_phase(c->user, c->phase);
+	}
+	return !c->closing && !c->parting && !c->lost;
+}
+
+void carrier_kick(struct carrier *c)
+{
+	if (c->closing || c->lost)
+		return;
+	flush(c);
+	if (!c->closing)
+		arm(c);
+}
+
+static void on_data(struct sock *s, void *user, struct mspan data)
+{
+	struct carrier *c = user;
+
+	if (c->parting) {
+		sock_recv(s, SOCK_RECV_MAX); /* let the peer drain; an end is seen by the timer */
+		if (!data.n)
+			carrier_close(c);
+		return;
+	}
+	if (!data.n) {
+		c->deaf = true;
+		stack_feed_end(c->stack);
+		if (draw(c))
+			fail_stack(c);
+		return;
+	}
+	c->heard_ns = loop_now(c->loop);
+	const int rc = stack_feed(c->stack, data.p, data.n, c->heard_ns);
+	if (!draw(c))
+		return;
+	if (rc < 0) {
+		fail_stack(c);
+		return;
+	}
+	sock_recv(s, SOCK_RECV_MAX);
+	carrier_kick(c);
+}
+
+static void on_sent(struct sock *s, void *user)
+{
+	struct carrier *c = user;
+
+	(void)s;
+	stack_sent(c->stack, c->in_flight);
+	c->in_flight = 0;
+	/* Room in the stack may make channels writable. */
+	if (c->parting || draw(c))
+		carrier_kick(c);
+	if (c->parting)
+		flush(c);
+}
+
+static void on_error(struct sock *s, void *user, int sys)
+{
+	struct carrier *c = user;
+	struct fault why = { 0 };
+
+	(void)s;
+	c->deaf = true;
+	fault_set_sys(&why, sys, "connection lost");
+	fail(c, &why);
+}
+
+static void on_closed(void *user)
+{
+	struct carrier *c = user;
+	void (*gone)(void *) = c->handler->on_gone;
+	void *owner = c->user;
+
+	stack_free(c->stack);
+	free(c);
+	gone(owner);
+}
+
+static void on_timer(struct timer *t)
+{
+	struct carrier *c = (struct carrier *)((char *)t - offsetof(struct carrier, timer));
+
+	if (c->parting) {
+		carrier_close(c);
+		return;
+	}
+	const int rc = stack_tick(c->stack, loop_now(c->loop));
+	if (!draw(c))
+		return;
+	if (rc < 0) {
+		fail_stack(c);
+		return;
+	}
+	carrier_kick(c);
+}
+
+static const struct sock_handler sock_handler = {
+	.on_data = on_data,
+	.on_sent = on_sent,
+	.on_error = on_error,
+	.on_closed = on_closed,
+};
+
+int carrier_new(struct carrier **out, struct loop *l, int fd, const struct stack_options *options,
+		const struct carrier_handler *handler, void *user, struct fault *why)
+{
+	struct carrier *c = calloc(1, sizeof(*c));
+	int rc;
+
+	if (!c) {
+		close(fd);
+		return fault_set(why, ERR_NOMEM, "no memory for a connection");
+	}
+	c->loop = l;
+	c->handler = handler;
+	c->user = user;
+	c->timer.fire = on_timer;
+	c->heard_ns = loop_now(l);
+	rc = stack_new(&c->stack, options, &mem_heap, loop_now(l), why);
+	if (rc < 0) {
+		close(fd);
+		free(c);
+		return rc;
+	}
+	c->phase = stack_phase(c->stack);
+	rc = sock_new(&c->sock, l, fd, &sock_handler, c, why);
+	if (rc < 0) {
+		stack_free(c->stack);
+		free(c);
+		return rc;
+	}
+	sock_recv(c->sock, SOCK_RECV_MAX);
+	carrier_kick(c);
+	*out = c;
+	return 0;
+}
+
+void carrier_close(struct carrier *c)
+{
+	if (c->closing)
+		return;
+	c->closing = true;
+	timer_clear(c->loop, &c->timer);
+	sock_close(c->sock, false);
+}
+
+void carrier_part(struct carrier *c, enum ssh_disconnect_reason reason, const char *text)
+{
+	if (c->closing || c->parting)
+		return;
+	if (c->deaf) {
+		carrier_close(c);
+		return;
+	}
+	c->parting = true;
+	c->goodbye_ns = loop_now(c->loop) + GOODBYE_NS;
+	if (!c->lost) /* else the stack has queued its own last words */
+		stack_close(c->stack, reason, text);
+	arm(c);
+	flush(c);
+}
+
+struct stack *carrier_stack(struct carrier *c)
+{
+	return c->stack;
+}
+
+int carrier_fd(const struct carrier *c)
+{
+	return sock_fd(c->sock);
+}
+
+uint64_t carrier_heard_ns(const struct carrier *c)
+{
+	return c->heard_ns;
+}

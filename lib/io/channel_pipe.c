@@ -1,0 +1,256 @@
+#include "lib/io/channel_pipe.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lib/base/buf.h"
+
+enum {
+	RECV_MAX = 64 * 1024,        /* one receive from the socket */
+	HELD_MAX = 64 * 1024 * 1024, /* above any window we grant: the window is the real bound */
+};
+#define LINGER_NS (60 * 1000000000ull) /* for a socket that takes no more */
+
+struct channel_pipe {
+	struct channel_pipe_options o;
+	struct ssh *ssh;     /* NULL once the engine has forgotten the channel */
+	struct sock *sock;   /* NULL after on_closed */
+	struct buf sending;  /* with the kernel: channel to socket */
+	struct buf waiting;  /* next in line */
+	struct buf unsent;   /* socket to channel: found no room in the engine */
+	struct timer linger; /* runs once the channel is gone and data still waits */
+	bool channel_eof, socket_shut; /* the channel sends no more; told to the socket */
+	bool socket_eof, channel_shut; /* the socket sends no more; told to the channel */
+	bool closing;        /* sock_close() was called */
+};
+
+static void destroy_when_unused(struct channel_pipe *p)
+{
+	void (*on_gone)(void *) = p->o.on_gone;
+	void *user = p->o.user;
+
+	if (p->sock || p->ssh)
+		return;
+	timer_clear(p->o.loop, &p->linger);
+	buf_fini(&p->sending);
+	buf_fini(&p->waiting);
+	buf_fini(&p->unsent);
+	free(p);
+	on_gone(user);
+}
+
+static void close_sock(struct channel_pipe *p, bool reset)
+{
+	if (p->closing)
+		return;
+	p->closing = true;
+	sock_close(p->sock, reset);
+}
+
+/* An end that is no orderly one: the other side learns it as far as it can. */
+static void cut(struct channel_pipe *p)
+{
+	if (p->ssh)
+		ssh_channel_close(p->ssh, p->o.channel);
+	close_sock(p, true);
+}
+
+/* ---- channel to socket ---- */
+
+static void send_waiting(struct channel_pipe *p)
+{
+	if (p->closing || sock_is_sending(p->sock))
+		return;
+	if (buf_len(&p->waiting)) {
+		const struct buf empty = p->sending;
+
+		p->sending = p->waiting;
+		p->waiting = empty;
+		const struct mspan bytes = buf_bytes(&p->sending);
+		sock_send(p->sock, &(struct iovec){ bytes.p, bytes.n }, 1);
+		return;
+	}
+	if (p->channel_eof && !p->socket_shut) {
+		p->socket_shut = true;
+		sock_shutdown_write(p->sock);
+	}
+	if (p->socket_shut && p->channel_shut) {
+		if (p->ssh)
+			ssh_channel_close(p->ssh, p->o.channel);
+		close_sock(p, false);
+	}
+}
+
+void channel_pipe_on_data(struct channel_pipe *p, struct mspan data)
+{
+	p->o.on_bytes(p->o.user, PIPE_TO_SOCKET, data.n);
+	if (p->closing || p->socket_shut) {
+		ssh_channel_credit(p->ssh, p->o.channel, data.n); /* nobody is left to read it */
+		return;
+	}
+	if (buf_append(&p->waiting, data.p, data.n) < 0) {
+		cut(p);
+		return;
+	}
+	send_waiting(p);
+}
+
+static void on_sent(struct sock *s, void *user)
+{
+	struct channel_pipe *p = user;
+	const size_t n = buf_len(&p->sending);
+
+	(void)s;
+	buf_consume(&p->sending, n);
+	if (p->ssh)
+		ssh_channel_credit(p->ssh, p->o.channel, n);
+	send_waiting(p);
+	p->o.kick(p->o.user);
+}
+
+void channel_pipe_on_eof(struct channel_pipe *p)
+{
+	p->channel_eof = true;
+	send_waiting(p);
+}
+
+/* ---- socket to channel ---- */
+
+/* Asks the socket for as much as the engine would take, and for nothing while
+ * it takes nothing: its "writable" comes here again. */
+static void receive(struct channel_pipe *p)
+{
+	if (!p->ssh || p->closing || p->socket_eof || buf_len(&p->unsent))
+		return;
+	const size_t room = ssh_channel_writable(p->ssh, p->o.channel);
+	if (room)
+		sock_recv(p->sock, min_size(room, RECV_MAX));
+	else
+		ssh_channel_want_write(p->ssh, p->o.channel);
+}
+
+static void pass_eof(struct channel_pipe *p)
+{
+	if (!p->socket_eof || p->channel_shut || buf_len(&p->unsent))
+		return;
+	p->channel_shut = true;
+	if (p->ssh)
+		ssh_channel_eof(p->ssh, p->o.channel);
+	send_waiting(p);
+}
+
+static void on_data(struct sock *s, void *user, struct mspan data)
+{
+	struct channel_pipe *p = user;
+
+	(void)s;
+	if (!p->ssh)
+		return;
+	if (data.n == 0) {
+		p->socket_eof = true;
+		pass_eof(p);
+		p->o.kick(p->o.user);
+		return;
+	}
+	p->o.on_bytes(p->o.user, PIPE_TO_CHANNEL, data.n);
+	const int taken = ssh_channel_write(p->ssh, p->o.channel, data.p, data.n);
+	/* A failed engine ends this pipe with all others. */
+	if (taken >= 0 && (size_t)taken < data.n &&
+	    buf_append(&p->unsent, data.p + taken, data.n - (size_t)taken) < 0)
+		cut(p);
+	receive(p);
+	p->o.kick(p->o.user);
+}
+
+void channel_pipe_on_writable(struct channel_pipe *p)
+{
+	const struct mspan left = buf_bytes(&p->unsent);
+
+	if (p->closing)
+		return;
+	if (left.n) {
+		const int taken = ssh_channel_write(p->ssh, p->o.channel, left.p, left.n);
+		if (taken > 0)
+			buf_consume(&p->unsent, (size_t)taken);
+	}
+	pass_eof(p);
+	receive(p);
+}
+
+/* ---- life ---- */
+
+static void on_error(struct sock *s, void *user, int sys)
+{
+	struct channel_pipe *p = user;
+
+	(void)s;
+	(void)sys; /* SSH has no reset: the channel closes without an end of file */
+	cut(p);
+	p->o.kick(p->o.user);
+}
+
+static void on_closed(void *user)
+{
+	struct channel_pipe *p = user;
+
+	p->sock = NULL;
+	destroy_when_unused(p);
+}
+
+static void on_linger(struct timer *t)
+{
+	struct channel_pipe *p = (struct channel_pipe *)((char *)t - offsetof(struct channel_pipe, linger));
+
+	close_sock(p, true);
+}
+
+void channel_pipe_on_closed(struct channel_pipe *p)
+{
+	p->ssh = NULL;
+	p->channel_eof = p->socket_eof = p->channel_shut = true;
+	if (p->sock && !p->closing) {
+		timer_set(p->o.loop, &p->linger, loop_now(p->o.loop) + LINGER_NS);
+		send_waiting(p);
+	}
+	destroy_when_unused(p);
+}
+
+void channel_pipe_abort(struct channel_pipe *p)
+{
+	p->ssh = NULL;
+	if (p->sock)
+		close_sock(p, true);
+	destroy_when_unused(p);
+}
+
+static const struct sock_handler handler = {
+	.on_data = on_data,
+	.on_sent = on_sent,
+	.on_error = on_error,
+	.on_closed = on_closed,
+};
+
+int channel_pipe_new(struct channel_pipe **out, const struct channel_pipe_options *options,
+		     struct fault *why)
+{
+	struct channel_pipe *p = calloc(1, sizeof(*p));
+
+	if (!p) {
+		close(options->fd);
+		return fault_set(why, ERR_NOMEM, "no memory for a connection");
+	}
+	p->o = *options;
+	p->ssh = options->ssh;
+	p->linger.fire = on_linger;
+	buf_init(&p->sending, &mem_heap, HELD_MAX);
+	buf_init(&p->waiting, &mem_heap, HELD_MAX);
+	buf_init(&p->unsent, &mem_heap, RECV_MAX);
+	const int rc = sock_new(&p->sock, options->loop, options->fd, &handler, p, why);
+	if (rc < 0) {
+		free(p);
+		return rc;
+	}
+	receive(p);
+	*out = p;
+	return 0;
+}
