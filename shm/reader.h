@@ -62,6 +62,10 @@ struct bus_sample {
 MUST_USE int bus_reader_samples(struct bus_reader *r,
 				void (*each)(void *user, const struct bus_sample *s), void *user);
 
+/* Numbers or versions that went back within one life of the writer: corruption,
+ * which a scrape would take for a reset.  They are withheld and counted here. */
+uint64_t bus_reader_regressions(const struct bus_reader *r);
+
 /* A record, whole: 1 copied, 0 never published or not attached, ERR_PROTO. */
 MUST_USE int bus_read_session(struct bus_reader *r, struct bus_session *to);
 MUST_USE int bus_read_observed(struct bus_reader *r, struct bus_observed *to);
@@ -69,15 +73,17 @@ MUST_USE int bus_read_registration(struct bus_reader *r, struct bus_registration
 MUST_USE int bus_read_desired(struct bus_reader *r, struct bus_desired *to);
 
 /* Log ring: calls `each` for what is new since *cursor, oldest first; lines
- * that were overwritten meanwhile are added to *lost. */
+ * that were overwritten meanwhile are added to *lost.  A cursor starts as 0 and
+ * belongs to the reader: after a new life of the writer it starts over by
+ * itself.  0, or ERR_PROTO. */
 struct bus_log_line {
 	uint64_t seq, realtime_ns;
 	unsigned level;
 	struct span text;
 };
-int bus_reader_log(struct bus_reader *r, uint64_t *cursor, uint64_t *lost,
+MUST_USE int bus_reader_log(struct bus_reader *r, uint64_t *cursor, uint64_t *lost,
 		   void (*each)(void *user, const struct bus_log_line *line), void *user);
-int bus_reader_events(struct bus_reader *r, uint64_t *cursor, uint64_t *lost,
+MUST_USE int bus_reader_events(struct bus_reader *r, uint64_t *cursor, uint64_t *lost,
 		      void (*each)(void *user, const struct bus_log_line *line), void *user);
 
 #endif

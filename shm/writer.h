@@ -3,7 +3,7 @@
  *
  * A failure to publish never stops the program: the numbers then live in a
  * private map and bus_writer_degraded() says why (invariant I16).
- * One thread only, but for nothing.
+ * All calls come from one thread.
  */
 #ifndef SHM_WRITER_H
 #define SHM_WRITER_H
@@ -20,6 +20,7 @@ struct bus_writer_options {
 	const char *build; /* version text */
 	const char *const *forwards; /* names, for per-forward numbers */
 	size_t forwards_n;
+	unsigned lock_wait_ms; /* how long to wait for a living writer of the role; 0: 5 s */
 };
 
 /* ERR_NOMEM only; every other trouble is a degraded writer.  Another living
@@ -32,7 +33,7 @@ void bus_writer_free(struct bus_writer *w, int exit_code);
 const char *bus_writer_degraded(const struct bus_writer *w);
 
 /* `index` is the number within the field's label set: 0 for fields without
- * labels; see bus_label_index() and fields.def for the others. */
+ * labels; fields.def says which one it is for the others. */
 void bus_add(struct bus_writer *w, enum bus_field counter, unsigned index, uint64_t n);
 void bus_set(struct bus_writer *w, enum bus_field gauge, unsigned index, uint64_t value);
 void bus_observe(struct bus_writer *w, enum bus_field histogram, unsigned index, uint64_t ns);
