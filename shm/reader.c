@@ -220,6 +220,11 @@ const char *bus_presence_name(enum bus_presence p)
 	return "unknown";
 }
 
+uint64_t bus_reader_beat(const struct bus_reader *r)
+{
+	return r->beat;
+}
+
 uint64_t bus_reader_start_realtime_ns(const struct bus_reader *r)
 {
 	return is_attached(r) ? r->segment.header->start_realtime_ns : 0;

@@ -36,6 +36,9 @@ enum bus_presence bus_reader_presence(const struct bus_reader *r); /* of the las
 const struct fault *bus_reader_fault(const struct bus_reader *r);
 const char *bus_presence_name(enum bus_presence p);
 
+/* The writer's beat as last seen: it moves once a second while its main loop does. */
+uint64_t bus_reader_beat(const struct bus_reader *r);
+
 /* About the attached segment; zero or "" when none is. */
 uint64_t bus_reader_start_realtime_ns(const struct bus_reader *r);
 const char *bus_reader_build(const struct bus_reader *r);
