@@ -327,7 +327,11 @@ class Duplex(Service):
 	def serve(self, conn):
 		flavour, down, up, half = _header.unpack(_recv_exactly(conn, _header.size))
 		sent = {}
-		sender = threading.Thread(target=lambda: sent.setdefault("sha", _send(conn, up, flavour + 1)))
+
+		def send():
+			with contextlib.suppress(OSError):  # the other end compares and tells
+				sent["sha"] = _send(conn, up, flavour + 1)
+		sender = threading.Thread(target=send)
 		sender.start()
 		got = _recv_digest(conn, down)
 		ended = not half or conn.recv(1) == b""
@@ -351,9 +355,10 @@ def connect(port, seconds=None, host="127.0.0.1"):
 	return conn
 
 
-def transfer(port, duplex, down, up, half=True):
+def transfer(port, duplex, down, up, half=True, before_close=None):
 	"""down bytes to the service and up bytes back at once, compared by SHA-256.
-	With half the sender closes its direction first, and the rest still comes."""
+	With half the sender closes its direction first, and the rest still comes;
+	without, nothing is closed until both directions are complete."""
 	flavour = next(_flavours)
 	with connect(port) as conn:
 		conn.sendall(_header.pack(flavour, down, up, half))
@@ -378,6 +383,8 @@ def transfer(port, duplex, down, up, half=True):
 			      "the service never got all bytes")
 			equal(duplex.received[flavour], result["sent"], "SHA-256 of bytes down")
 			equal(got, duplex.sent[flavour], "SHA-256 of bytes up")
+		if before_close:
+			before_close()
 
 
 def together(*calls):
