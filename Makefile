@@ -11,7 +11,7 @@
 # make docs        writes the generated pages of docs/
 # make deps        installs what the build and the tests need (Debian, Ubuntu)
 # make clean       removes build/
-# make help        this text          MODE=release|asan|tsan|cover   V=1 shows commands
+# make help        this text          MODE=release|asan|tsan|fuzz|cover   V=1 shows commands
 MODE ?= release
 CC   := $(if $(filter default,$(origin CC)),gcc,$(CC))
 OUT  := build/$(MODE)
@@ -19,6 +19,7 @@ OUT  := build/$(MODE)
 CFLAGS.release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 CFLAGS.asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 CFLAGS.tsan    := -O1 -g -fsanitize=thread
+CFLAGS.fuzz  := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 CFLAGS.cover   := -O0 -g --coverage
 WARN     := -Wall -Wextra -Wshadow -Wconversion -Wswitch-enum -Wpointer-arith -Wvla $(if $(CI),-Werror)
 PACKAGES := libnghttp2 openssl libssh2 json-c yaml-0.1 liburing zlib
@@ -41,6 +42,8 @@ objects = $(patsubst %.c,$(OUT)/%.o,$(call sources,$(1)))
 SHARED   := $(OUT)/shared.a
 PROGRAMS := $(addprefix $(OUT)/bin/,tunnel-sidecar control-agent status-server)
 UNIT     := $(patsubst %.c,$(OUT)/bin/%,$(shell find tests/unit tests/sim -name '*_test.c'))
+FUZZERS  := $(patsubst %.c,$(OUT)/bin/%,$(wildcard tests/fuzz/*_fuzz.c))
+INTEROP  := $(OUT)/bin/ssh-driver $(OUT)/bin/libssh2-client
 SUPPORT  := $(OUT)/support.a
 
 all: $(PROGRAMS)
@@ -51,7 +54,10 @@ $(OUT)/bin/tunnel-sidecar: $(call objects,tunnel-sidecar) $(SHARED)
 $(OUT)/bin/control-agent:  $(call objects,control-agent)  $(SHARED)
 $(OUT)/bin/status-server:  $(call objects,status-server)  $(SHARED)
 $(OUT)/bin/devplane:       $(call objects,tests/devplane) $(SUPPORT) $(SHARED)
-$(UNIT): $(OUT)/bin/%: $(OUT)/%.o $(SUPPORT) $(SHARED)
+$(OUT)/bin/ssh-driver:     $(OUT)/tests/interop/ssh_driver.o $(SHARED)
+$(OUT)/bin/libssh2-client: $(OUT)/tests/interop/libssh2_client.o
+$(UNIT) $(FUZZERS): $(OUT)/bin/%: $(OUT)/%.o $(SUPPORT) $(SHARED)
+$(FUZZERS): LDFLAGS += -fsanitize=fuzzer
 
 # What a program's parts need beyond the shared floors: its own folder without main.c.
 $(OUT)/bin/tests/unit/tunnel-sidecar/%: $(filter-out %/main.o,$(call objects,tunnel-sidecar))
@@ -83,7 +89,9 @@ layers: $(call objects,lib/proto)
 rules: ; @scripts/house-rules
 lint: rules all ; @scripts/lint
 deps: ; @scripts/deps
-e2e: $(PROGRAMS) $(OUT)/bin/devplane ; @tests/e2e/run $(E2E)
+e2e: $(PROGRAMS) $(OUT)/bin/devplane $(INTEROP) ; @tests/e2e/run $(E2E)
+interop: $(INTEROP)
+fuzzers: $(FUZZERS)
 fuzz: ; @scripts/fuzz
 bench: $(PROGRAMS) ; @tests/bench/run
 docs: $(OUT)/bin/status-server $(OUT)/bin/control-agent ; @scripts/docs
@@ -97,5 +105,5 @@ V ?= 0
 Q := $(if $(filter 0,$(V)),@)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all unit check layers rules lint deps e2e fuzz bench docs test demo demo-check help clean
+.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz bench docs test demo demo-check help clean
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

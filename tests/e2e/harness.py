@@ -34,6 +34,8 @@ import traceback
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("BIN", ROOT / "build/release/bin")).resolve()
 PEERS = ROOT / "build/peers"
+# sshd lives outside a user's PATH; scripts/deps may have unpacked it and promtool.
+os.environ["PATH"] += "".join(f":{d}" for d in ("/usr/sbin", "/sbin", PEERS / "root/usr/bin", PEERS / "root/usr/sbin"))
 IO = os.environ.get("IO", "epoll uring").split()
 SHORT = os.environ.get("E2E_SHORT") == "1"
 PATIENCE = 45 if SHORT else 20  # seconds until something awaited is given up
