@@ -59,18 +59,21 @@ $(OUT)/bin/libssh2-client: $(OUT)/tests/interop/libssh2_client.o
 $(UNIT) $(FUZZERS): $(OUT)/bin/%: $(OUT)/%.o $(SUPPORT) $(SHARED)
 $(FUZZERS): LDFLAGS += -fsanitize=fuzzer
 
-# What a program's parts need beyond the shared floors: its own folder without main.c.
-$(OUT)/bin/tests/unit/tunnel-sidecar/%: $(filter-out %/main.o,$(call objects,tunnel-sidecar))
-$(OUT)/bin/tests/unit/control-agent/%:  $(filter-out %/main.o,$(call objects,control-agent))
-$(OUT)/bin/tests/unit/status-server/%:  $(filter-out %/main.o,$(call objects,status-server))
-$(OUT)/bin/tests/unit/devplane/%:       $(filter-out %/main.o,$(call objects,tests/devplane))
+# A program's parts, for its own tests: its folder without main.c.
+define parts
+$(OUT)/$(notdir $(1)).a: $(filter-out %/main.o,$(call objects,$(1)))
+$(filter $(OUT)/bin/tests/unit/$(notdir $(1))/%,$(UNIT)): $(OUT)/$(notdir $(1)).a
+endef
+$(foreach p,tunnel-sidecar control-agent status-server tests/devplane,$(eval $(call parts,$(p))))
+$(patsubst %,$(OUT)/bin/tests/fuzz/%_fuzz,register_answer tunnel_answer state_file): $(OUT)/control-agent.a
 
 $(OUT)/%.a:
 	@mkdir -p $(@D) && rm -f $@
 	$(Q)$(AR) rcs $@ $^
 $(OUT)/bin/%:
 	@mkdir -p $(@D) && echo "  LD    $@"
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(if $(findstring /tests/,$@),-lcunit) $(LDLIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) \
+		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(if $(findstring /tests/,$@),-lcunit) $(LDLIBS)
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D) && echo "  CC    $<"
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
