@@ -1,0 +1,204 @@
+#include "lib/io/race.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lib/io/loop_backend.h"
+
+static const uint64_t stagger_ns = 250000000; /* RFC 8305, 5: Connection Attempt Delay */
+
+struct attempt {
+	struct race *race;
+	struct watch *watch;
+	int fd;
+};
+
+struct race {
+	struct loop *loop;
+	struct timer next;
+	race_done_fn *done;
+	void *user;
+	size_t n, started, pending;
+	struct fault why;
+	char name[128];
+	struct sockaddr_storage to[RACE_MAX];
+	struct attempt attempts[RACE_MAX];
+};
+
+void race_address_text(char *out, size_t size, const struct sockaddr_storage *a)
+{
+	char host[INET6_ADDRSTRLEN] = "?";
+
+	if (a->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)a;
+		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+		snprintf(out, size, "[%s]:%u", host, ntohs(in6->sin6_port));
+	} else {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)a;
+		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+		snprintf(out, size, "%s:%u", host, ntohs(in->sin_port));
+	}
+}
+
+void race_interleave(struct sockaddr_storage *a, size_t n)
+{
+	for (size_t i = 1; i < n; i++) {
+		size_t j = i;
+		while (j < n && a[j].ss_family == a[i - 1].ss_family)
+			j++;
+		if (j == n)
+			return;
+		/* Moved, not swapped: within a family the resolver's order stays. */
+		const struct sockaddr_storage other = a[j];
+		memmove(&a[i + 1], &a[i], (j - i) * sizeof(*a));
+		a[i] = other;
+	}
+}
+
+static void attempt_close(struct attempt *a, bool keep_fd)
+{
+	if (a->fd < 0)
+		return;
+	watch_close(a->watch);
+	if (!keep_fd)
+		close(a->fd);
+	a->watch = NULL;
+	a->fd = -1;
+	a->race->pending--;
+}
+
+void race_cancel(struct race *r)
+{
+	if (!r)
+		return;
+	timer_clear(r->loop, &r->next);
+	for (size_t i = 0; i < r->started; i++)
+		attempt_close(&r->attempts[i], false);
+	free(r);
+}
+
+static void finish(struct race *r, int fd, const struct sockaddr_storage *winner)
+{
+	race_done_fn *done = r->done;
+	void *user = r->user;
+	const struct fault why = r->why;
+	const struct sockaddr_storage address = winner ? *winner : (struct sockaddr_storage){ 0 };
+
+	race_cancel(r);
+	done(user, fd, &address, &why);
+}
+
+/* A family that this host has not is the least telling of all reasons. */
+static bool is_about_us(int sys)
+{
+	return sys == ENETUNREACH || sys == EADDRNOTAVAIL || sys == EAFNOSUPPORT;
+}
+
+static void note_failure(struct race *r, const struct attempt *a, int sys)
+{
+	char address[64];
+
+	if (r->why.code && !is_about_us(r->why.sys))
+		return;
+	r->why = (struct fault){ 0 };
+	race_address_text(address, sizeof(address), &r->to[a - r->attempts]);
+	(void)fault_set_sys(&r->why, sys, "connect to %s (%s)", r->name, address);
+}
+
+static void start_next(struct race *r);
+
+static void on_writable(void *user)
+{
+	struct attempt *a = user;
+	struct race *r = a->race;
+	int sys = 0;
+	socklen_t n = sizeof(sys);
+
+	if (getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &sys, &n) < 0)
+		sys = errno;
+	if (sys) {
+		note_failure(r, a, sys);
+		attempt_close(a, false);
+		start_next(r);
+		return;
+	}
+	const int fd = a->fd;
+	attempt_close(a, true);
+	finish(r, fd, &r->to[a - r->attempts]);
+}
+
+/* 0 when the answer will come through the watch, else an errno. */
+static int attempt_begin(struct attempt *a, const struct sockaddr_storage *to)
+{
+	const int one = 1;
+	const socklen_t n = to->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
+							sizeof(struct sockaddr_in);
+	struct fault why = { 0 };
+
+	a->fd = socket(to->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (a->fd < 0)
+		return errno;
+	a->race->pending++;
+	(void)setsockopt(a->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	int sys = 0;
+	if (connect(a->fd, (const struct sockaddr *)to, n) < 0 && errno != EINPROGRESS &&
+	    errno != EINTR)
+		sys = errno;
+	else if (watch_new_internal(&a->watch, a->race->loop, a->fd, POLLOUT, on_writable, a,
+				    &why) < 0)
+		sys = why.sys ? why.sys : ENOMEM;
+	if (sys)
+		attempt_close(a, false);
+	return sys;
+}
+
+static void start_next(struct race *r)
+{
+	timer_clear(r->loop, &r->next);
+	while (r->started < r->n) {
+		struct attempt *a = &r->attempts[r->started];
+		const struct sockaddr_storage *to = &r->to[r->started++];
+		const int sys = attempt_begin(a, to);
+		if (sys == 0) {
+			if (r->started < r->n)
+				timer_set(r->loop, &r->next, loop_now(r->loop) + stagger_ns);
+			return;
+		}
+		note_failure(r, a, sys);
+	}
+	if (!r->pending)
+		finish(r, -1, NULL);
+}
+
+static void on_next(struct timer *t)
+{
+	start_next((struct race *)((char *)t - offsetof(struct race, next)));
+}
+
+int race_start(struct race **out, struct loop *l, const struct sockaddr_storage *to, size_t n,
+	       const char *name, race_done_fn *done, void *user, struct fault *why)
+{
+	*out = NULL;
+	must(n > 0);
+	struct race *r = calloc(1, sizeof(*r));
+	if (!r)
+		return fault_set(why, ERR_NOMEM, "no memory to connect to %s", name);
+	r->loop = l;
+	r->done = done;
+	r->user = user;
+	r->next.fire = on_next;
+	r->n = min_size(n, RACE_MAX);
+	memcpy(r->to, to, r->n * sizeof(*to));
+	snprintf(r->name, sizeof(r->name), "%s", name);
+	for (size_t i = 0; i < r->n; i++)
+		r->attempts[i] = (struct attempt){ .race = r, .fd = -1 };
+	race_interleave(r->to, r->n);
+	timer_set(l, &r->next, loop_now(l));
+	*out = r;
+	return 0;
+}
