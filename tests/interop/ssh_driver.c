@@ -90,7 +90,7 @@ static uint8_t pattern(uint64_t at)
 static void print_names(const struct ssh *s, const uint8_t *fingerprint)
 {
 	const struct ssh_names *n = ssh_names(s);
-	char peer[sizeof(n->peer_version)], text[45] = "";
+	char peer[sizeof(n->peer_version)] = "", text[45] = "";
 	for (size_t i = 0; i < sizeof(peer); i++)
 		peer[i] = n->peer_version[i] == '"' || n->peer_version[i] == '\\' ? '?' : n->peer_version[i];
 	if (fingerprint)
