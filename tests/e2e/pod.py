@@ -1,0 +1,139 @@
+"""A whole pod on this machine: the development control plane (tests/devplane),
+the three programs with one configuration, and what they say of themselves."""
+import http.client
+import json
+import re
+
+import harness
+from harness import equal, eventually, free_port
+
+TOKEN = "canary-token-7f3a9c"
+
+
+def configuration(t, api_url, forwards, status_port, io="auto", ca=None, inactivity="5m", extra=""):
+	"""Writes the YAML that all three programs read; returns its path."""
+	rows = "".join(f"    - name: {name}\n      local_addr: 127.0.0.1:{port}\n      remote_port: 0\n"
+		       for name, port in forwards.items())
+	ca_line = f"    ca_file: {ca}\n" if ca else ""
+	path = t.dir / "config.yaml"
+	path.write_text(f"""\
+agent:
+  cluster_name: e2e
+  state_file: {t.dir}/state.yaml
+pipeops:
+  api_url: {api_url}
+  token: {TOKEN}
+  timeout: 5s
+  reconnect:
+    interval: 500ms
+    backoff: 1s
+  tls:
+    enabled: {'true' if ca else 'false'}
+{ca_line}tunnel:
+  enabled: true
+  io: {io}
+  inactivity_timeout: {inactivity}
+  drain_timeout: 2s
+  forwards:
+{rows}kubernetes:
+  in_cluster: false
+status:
+  bind: 127.0.0.1
+  port: {status_port}
+bus:
+  dir: {t.dir}/bus
+  handoff_dir: {t.dir}/handoff
+{extra}""")
+	return path
+
+
+class Devplane:
+	"""tests/devplane: registration, heartbeats, tunnel status, gateway."""
+
+	def __init__(self, t, *flags, name="devplane"):
+		self.program = t.start([harness.program("devplane"), *flags], name=name)
+		ready = self.program.wait("ready")
+		self.api_url, self.ca = ready["api_url"], ready.get("ca_file")
+		self.gateway_url, self.fingerprint = ready["gateway_url"], ready["fingerprint"]
+
+	def ports(self, since=0):
+		"""Far ports by name of the forward, once a session has them."""
+		seen = self.program.wait("forwards", since=since)
+		return {f["name"]: f["remote_port"] for f in seen["forwards"]}
+
+
+class Pod:
+	"""The three programs of one pod, each started by itself."""
+
+	def __init__(self, t, plane, forwards, io="auto", **options):
+		self.t, self.plane, self.io = t, plane, io
+		self.status_port = free_port()
+		for folder in ("bus", "handoff"):
+			(t.dir / folder).mkdir(exist_ok=True)
+		self.config = configuration(t, plane.api_url, forwards, self.status_port, io, plane.ca, **options)
+
+	def _start(self, name):
+		return self.t.start([harness.program(name), "--config", self.config])
+
+	def start(self):
+		self.start_status()
+		self.start_tunnel()
+		self.start_control()
+		self.tunnel.wait("tunnel_up")
+		return self
+
+	def start_tunnel(self):
+		self.tunnel = self._start("tunnel-sidecar")
+
+	def start_control(self):
+		self.control = self._start("control-agent")
+
+	def start_status(self):
+		self.status = self._start("status-server")
+		eventually(lambda: self.get("/health", quiet=True), "status server answers")
+
+	def get(self, path, quiet=False):
+		"""(status, body as text); with quiet None when nobody listens."""
+		conn = http.client.HTTPConnection("127.0.0.1", self.status_port, timeout=harness.PATIENCE)
+		try:
+			conn.request("GET", path)
+			answer = conn.getresponse()
+			return answer.status, answer.read().decode()
+		except OSError:
+			if quiet:
+				return None
+			raise
+		finally:
+			conn.close()
+
+	def json(self, path):
+		code, body = self.get(path)
+		equal(code, 200, f"status of {path}")
+		return json.loads(body)
+
+	def metrics(self):
+		"""Samples by name with their labels as they stand: {'name{a="b"}': value}."""
+		code, body = self.get("/metrics")
+		equal(code, 200, "status of /metrics")
+		return parse_metrics(body)
+
+	def bytes(self, forward, direction):
+		return sum_of(self.metrics(), "pipeops_tunnel_bytes_total", forward=forward, direction=direction)
+
+
+def parse_metrics(text):
+	found = {}
+	for line in text.splitlines():
+		if line and not line.startswith("#"):
+			name, value = re.match(r"(\S+(?:\{.*\})?) (\S+)", line).groups()
+			found[name] = float(value)
+	return found
+
+
+def sum_of(metrics, name, **labels):
+	"""The sum of a metric's samples that carry these labels."""
+	wanted = [f'{k}="{v}"' for k, v in labels.items()]
+	rows = [v for k, v in metrics.items()
+		if k.split("{")[0] == name and all(w in k for w in wanted)]
+	harness.check(rows, f"/metrics has no {name} {labels or ''}")
+	return sum(rows)

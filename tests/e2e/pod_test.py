@@ -1,0 +1,359 @@
+#!/usr/bin/env python3
+"""The three programs together, against tests/devplane and against a control
+plane of a few lines that answers what it should not."""
+import contextlib
+import http.server
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+
+import harness
+import pod
+from harness import MIB, SHORT, Duplex, Echo, LeakGate, Skip, check, each, echo_once, equal, eventually, free_port, transfer
+from pod import TOKEN, Devplane, Pod, configuration, sum_of
+
+BULK = (4 if SHORT else 16) * MIB
+# The bytes that transfer() adds to those asked for: its header.
+HEADER = harness._header.size
+
+
+def up(t, forwards, io="auto", flags=(), **options):
+	plane = Devplane(t, *flags)
+	p = Pod(t, plane, forwards, io, **options).start()
+	return p, plane.ports()
+
+
+@each(io=harness.IO)
+def test_bytes_and_metrics_agree(t, io):
+	d, e = t.open(Duplex()), t.open(Echo())
+	p, far = up(t, {"web": d.port, "shell": e.port}, io)
+	transfer(far["web"], d, BULK, 2 * BULK)
+	echo_once(far["shell"], b"x" * 1000)
+	m = eventually(lambda: (m := p.metrics()) and sum_of(m, "pipeops_tunnel_channels") == 0 and m, "no open channel")
+	equal(sum_of(m, "pipeops_tunnel_bytes_total", forward="web", direction="down"), BULK + HEADER, "bytes down")
+	equal(sum_of(m, "pipeops_tunnel_bytes_total", forward="web", direction="up"), 2 * BULK, "bytes up")
+	equal(sum_of(m, "pipeops_tunnel_bytes_total", forward="shell"), 2000, "bytes of the echo")
+	equal(sum_of(m, "pipeops_tunnel_up"), 1, "pipeops_tunnel_up")
+	equal(sum_of(m, "pipeops_tunnel_forwards_active"), 2, "forwards")
+	equal(sum_of(m, "pipeops_agent_registered"), 1, "registered")
+	equal(sum_of(m, "pipeops_tunnel_channels_opened_total"), 2, "channels opened")
+	equal(sum_of(m, "pipeops_tunnel_channels_closed_total"), 2, "channels closed")
+
+
+@each(io=harness.IO)
+def test_probes_and_health(t, io):
+	e = t.open(Echo())
+	p, _ = up(t, {"web": e.port}, io)
+	for path in ("/health", "/ready", "/version", "/metrics"):
+		equal(p.get(path)[0], 200, path)
+	for name in ("tunnel-sidecar", "control-agent"):
+		code, text = harness.run([harness.program(name), "--config", p.config, "--probe", "live"])
+		equal(code, 0, f"{name} --probe live: {text}")
+	p.tunnel.kill()
+	code, _ = harness.run([harness.program("tunnel-sidecar"), "--config", p.config, "--probe", "live"])
+	check(code != 0, "a dead tunnel is not live")
+	eventually(lambda: p.get("/ready")[0] == 503, "/ready is false without a tunnel")
+	equal(p.get("/health")[0], 200, "/health of the status server itself")
+
+
+def slow_stream(far, duplex, size, result):
+	"""A transfer that is under way while something else happens."""
+	def run():
+		try:
+			transfer(far, duplex, size, size)
+			result["ok"] = True
+		except Exception as e:
+			result["error"] = e
+	th = threading.Thread(target=run)
+	th.start()
+	return th
+
+
+@each(io=harness.IO, victim=["control", "status"])
+def test_kill_keeps_streams(t, io, victim):
+	d, e = t.open(Duplex()), t.open(Echo())
+	p, far = up(t, {"web": d.port, "shell": e.port}, io)
+	with harness.connect(far["shell"]) as idle:
+		idle.sendall(b"before")
+		equal(idle.recv(100), b"before", "echo before")
+		result = {}
+		stream = slow_stream(far["web"], d, 8 * BULK, result)
+		eventually(lambda: p.get("/metrics", quiet=True) and p.bytes("web", "up") > 0, "bytes are flowing")
+		getattr(p, victim).kill()
+		getattr(p, f"start_{victim}")()
+		stream.join()
+		check("ok" in result, f"the stream across the kill: {result.get('error')}")
+		time.sleep(1)
+		idle.sendall(b"after")
+		equal(idle.recv(100), b"after", "echo on the old connection")
+	eventually(lambda: sum_of(p.metrics(), "pipeops_agent_registered") == 1, "registered again")
+	m = p.metrics()
+	equal(sum_of(m, "pipeops_tunnel_sessions_total"), 1, "sessions")
+	equal(sum_of(m, "pipeops_tunnel_bytes_total", forward="web", direction="up"), 8 * BULK, "bytes up")
+	equal(p.tunnel.count("tunnel_up"), 1, "tunnel_up events")
+
+
+@each(io=harness.IO)
+def test_kill_of_the_tunnel_comes_back(t, io):
+	e = t.open(Echo())
+	p, far = up(t, {"web": e.port}, io)
+	echo_once(far["web"])
+	p.tunnel.kill()
+	since = p.plane.program.mark()
+	p.start_tunnel()
+	p.tunnel.wait("tunnel_up")
+	eventually(lambda: works(p.plane.ports(since)["web"]), "bytes through the new tunnel")
+
+
+def works(port):
+	with contextlib.suppress(OSError, harness.Failure):
+		echo_once(port)
+		return True
+	return False
+
+
+def test_restarted_agent_keeps_its_identity(t):
+	e = t.open(Echo())
+	p, _ = up(t, {"web": e.port})
+	first = p.control.wait("registered")["cluster_id"]
+	equal(p.control.stop(), 0, "exit code")
+	equal(os.stat(t.dir / "state.yaml").st_mode & 0o777, 0o600, "mode of the state file")
+	p.start_control()
+	equal(p.control.wait("registered")["cluster_id"], first, "cluster id")
+
+
+def test_heartbeats_go_on(t):
+	e = t.open(Echo())
+	p, _ = up(t, {"web": e.port})
+	eventually(lambda: sum_of(p.metrics(), "pipeops_heartbeat_total") >= 2, "two heartbeats", 30)
+	equal(sum_of(p.metrics(), "pipeops_heartbeat_errors_total"), 0, "heartbeat errors")
+
+
+@each(io=harness.IO)
+def test_inactivity_closes_and_stays_closed(t, io):
+	e = t.open(Echo())
+	p, far = up(t, {"web": e.port}, io, inactivity="2s")
+	echo_once(far["web"])
+	eventually(lambda: sum_of(p.metrics(), "pipeops_tunnel_up") == 0, "the tunnel is closed")
+	time.sleep(7)  # more than one poll of a control plane that still says "ready"
+	equal(sum_of(p.metrics(), "pipeops_tunnel_up"), 0, "it bounced")
+	equal(p.get("/ready")[0], 200, "idle by policy is ready")
+
+
+def test_sigterm_ends_all_cleanly(t):
+	e = t.open(Echo())
+	p, _ = up(t, {"web": e.port})
+	for program in (p.control, p.tunnel, p.status):
+		equal(program.stop(), 0, f"exit code of {program.name}")
+
+
+def test_secrets_stay_secret(t):
+	e = t.open(Echo())
+	p, far = up(t, {"web": e.port})
+	echo_once(far["web"])
+	said = [p.control.text(), p.tunnel.text(), p.status.text(), p.get("/metrics")[1], p.get("/api/health/detailed")[1]]
+	said += [(t.dir / "bus" / f"{w}/segment").read_bytes().decode("latin-1") for w in ("tunnel", "control")]
+	for text in said:
+		check(TOKEN not in text, "the token shows")
+	_, text = harness.run([harness.program("control-agent"), "--config", p.config, "--check-config"])
+	check(TOKEN not in text, "--check-config prints the token")
+
+
+# A control plane that answers what it should not.
+
+class BadPlane:
+	def __init__(self, status, body, delay=0.0):
+		class Handler(http.server.BaseHTTPRequestHandler):
+			def do_POST(self):
+				self.rfile.read(int(self.headers.get("Content-Length", 0)))
+				time.sleep(delay)
+				self.send_response(status)
+				self.send_header("Content-Type", "application/json")
+				self.send_header("Content-Length", str(len(body)))
+				self.end_headers()
+				self.wfile.write(body)
+			do_GET = do_POST
+
+			def log_message(self, *_):
+				pass
+		self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+		threading.Thread(target=self.server.serve_forever, daemon=True).start()
+		self.api_url = f"http://127.0.0.1:{self.server.server_port}"
+		self.ca = None
+
+	def close(self):
+		self.server.shutdown()
+		self.server.server_close()
+
+
+def control_alone(t, api_url, **options):
+	for folder in ("bus", "handoff"):
+		(t.dir / folder).mkdir()
+	config = configuration(t, api_url, {"web": 1}, free_port(), **options)
+	p = t.start([harness.program("control-agent"), "--config", config])
+	return p.exit_code(30), p.text()
+
+
+REFUSALS = {
+	"401": (401, b'{"error":"token ' + TOKEN.encode() + b' is not known"}', "401"),
+	"403": (403, b"\x1b[31mno\x1b[0m\r\n", "403"),
+	"500": (500, b"<html>" + b"x" * 5000, "500"),
+	"garbage": (200, b"<html>It works!</html>", "json|JSON"),
+	"empty": (200, b"", "json|JSON|empty|body"),
+	"no-id": (200, b'{"status":"active"}', "id"),
+	"wrong-type": (200, b'{"cluster_id":17}', "cluster_id"),
+	"evil-id": (200, b'{"cluster_id":"../../etc/passwd"}', "id"),
+	"deep": (200, b"[" * 100000, "json|JSON|deep"),
+	"huge": (200, b'{"cluster_id":"' + b"x" * (4 << 20) + b'"}', "large|limit|long|big|MiB|bytes"),
+}
+
+
+@each(answer=list(REFUSALS))
+def test_registration_refused(t, answer):
+	status, body, pattern = REFUSALS[answer]
+	plane = t.open(BadPlane(status, body))
+	code, text = control_alone(t, plane.api_url)
+	equal(code, 65, f"exit code; it said: {text[-400:]}")
+	check(re.search(pattern, text), f"a sentence like /{pattern}/ in: {text[-600:]}")
+	check(TOKEN not in text, "the token is scrubbed from the answer's body")
+	check("\x1b" not in text, "control characters are escaped")
+	check(len(text) < 8000, "the body is cut")
+
+
+def test_registration_unreachable(t):
+	code, text = control_alone(t, f"http://127.0.0.1:{free_port()}")
+	equal(code, 66, f"exit code; it said: {text[-400:]}")
+	check("refused" in text, f"a sentence that says so: {text[-400:]}")
+
+
+def test_registration_of_a_name_that_does_not_exist(t):
+	code, text = control_alone(t, "https://no-such-host.invalid", extra="")
+	equal(code, 66, f"exit code; it said: {text[-400:]}")
+	check("no-such-host.invalid" in text, f"the name stands in the sentence: {text[-400:]}")
+
+
+def test_registration_with_a_certificate_nobody_knows(t):
+	plane = Devplane(t)
+	check(plane.ca, "devplane speaks TLS")
+	other = harness.Certificates(t.dir, "other")
+	code, text = control_alone(t, plane.api_url, ca=other.ca)
+	equal(code, 66, f"exit code; it said: {text[-400:]}")
+	check(re.search("certificate|verif", text, re.I), f"a sentence that says so: {text[-400:]}")
+
+
+# What an operator can get wrong.
+
+PROGRAMS = ["tunnel-sidecar", "control-agent", "status-server"]
+
+
+def started_with(t, program, config, *flags, seconds=20, **options):
+	p = t.start([harness.program(program), "--config", config, *flags], **options)
+	return p.exit_code(seconds), p.text()
+
+
+def some_config(t, **options):
+	(t.dir / "bus").mkdir(exist_ok=True)
+	(t.dir / "handoff").mkdir(exist_ok=True)
+	return configuration(t, "http://127.0.0.1:1", {"web": 1}, options.pop("port", None) or free_port(), **options)
+
+
+@each(program=PROGRAMS)
+def test_unknown_key(t, program):
+	config = some_config(t, extra="loging:\n  level: debug\n")
+	line = config.read_text().splitlines().index("loging:") + 1
+	code, text = started_with(t, program, config)
+	equal(code, 64, f"exit code; it said: {text}")
+	check("loging" in text and "logging" in text, f"the key and the nearest known one: {text}")
+	check(re.search(rf"\b{line}\b", text), f"the line {line}: {text}")
+
+
+@each(program=PROGRAMS, bad=["tunnel:\n  enabled: maybe\n", "a: &x [1]\nb: *x\n", "x: [\n", "\x00\x01\x02", "- 1\n- 2\n",
+			     "logging:\n  level: loud\n"])
+def test_configuration_that_is_wrong(t, program, bad):
+	config = t.dir / "bad.yaml"
+	config.write_text(bad)
+	code, text = started_with(t, program, config)
+	equal(code, 64, f"exit code; it said: {text}")
+	check(0 < len(text.strip().splitlines()) <= 3, f"one sentence: {text}")
+
+
+@each(program=PROGRAMS)
+def test_configuration_that_is_not_there(t, program):
+	code, text = started_with(t, program, t.dir / "none.yaml")
+	equal(code, 64, f"exit code; it said: {text}")
+	check("none.yaml" in text, f"the file's name: {text}")
+
+
+@each(program=PROGRAMS)
+def test_command_line_that_is_wrong(t, program):
+	for argv in (["--no-such-flag"], ["--log-level", "loud"], ["--config"], ["what", "is", "this"]):
+		code, text = harness.run([harness.program(program), *argv])
+		equal(code, 2, f"exit code of {argv}; it said: {text}")
+		check(text.strip(), f"a sentence for {argv}")
+
+
+@each(program=PROGRAMS)
+def test_help_and_version(t, program):
+	for argv in (["--help"], ["--version"]):
+		code, text = harness.run([harness.program(program), *argv])
+		equal(code, 0, f"exit code of {argv}")
+		check(program in text, f"its name in: {text}")
+
+
+def test_status_port_in_use(t):
+	with socket.socket() as s:
+		s.bind(("127.0.0.1", 0))
+		s.listen()
+		port = s.getsockname()[1]
+		code, text = started_with(t, "status-server", some_config(t, port=port))
+	equal(code, 1, f"exit code; it said: {text}")
+	check(str(port) in text and "in use" in text, f"port and reason: {text}")
+
+
+@each(program=["tunnel-sidecar", "control-agent"])
+def test_bus_directory_that_cannot_be(t, program):
+	config = some_config(t)
+	(t.dir / "file").write_text("")
+	code, text = started_with(t, program, config, "--bus-dir", t.dir / "file/bus")
+	check(code in (1, 64), f"exit code {code}; it said: {text}")
+	check("file/bus" in text, f"the directory's name: {text}")
+
+
+def test_bus_directory_that_is_full(t):
+	"""A full volume costs the numbers of the program, never the program."""
+	if os.getuid() != 0:
+		raise Skip("a full volume needs root")
+	config = some_config(t)
+	small = t.dir / "bus"
+	if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", small], capture_output=True,
+			  check=False).returncode:
+		raise Skip("no mount of a tmpfs here")
+	try:
+		p = t.start([harness.program("tunnel-sidecar"), "--config", config])
+		status = t.start([harness.program("status-server"), "--config", config])
+		time.sleep(1.5)
+		check(p.running(), f"the tunnel lives on: {p.text()[-300:]}")
+		check(status.running(), "the status server lives on")
+		check(re.search("bus", p.text()), f"a line says so: {p.text()[-300:]}")
+		equal(p.stop(), 0, "exit code")
+		status.stop()
+	finally:
+		subprocess.run(["umount", "-l", small], check=False)
+
+
+def test_status_server_before_all_others(t):
+	config = some_config(t)
+	p = Pod.__new__(Pod)
+	p.t, p.config = t, config
+	p.status_port = int(re.search(r"port: (\d+)\nbus", config.read_text()).group(1))
+	p.start_status()
+	equal(p.get("/health")[0], 200, "/health")
+	equal(p.get("/ready")[0], 503, "/ready")
+	equal(p.get("/metrics")[0], 200, "/metrics")
+
+
+if __name__ == "__main__":
+	harness.main()
