@@ -56,7 +56,7 @@ def check(truth, text):
 
 
 def equal(got, want, what):
-	check(got == want, f"{what}: got {got!r}, want {want!r}")
+	check(got == want, f"got {got!r}, want {want!r}: {what}")
 
 
 def eventually(look, what, seconds=None):
