@@ -69,7 +69,7 @@ static uint32_t count_indexes(enum bus_labels labels, size_t forwards_n)
 	case BUS_LABELS_REASON:
 		return REASONS;
 	}
-	must(!"a label set of fields.def");
+	must_failed(__FILE__, __LINE__, "a label set of fields.def");
 }
 
 static bool stands_before(const char *const *forwards, size_t i)

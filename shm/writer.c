@@ -173,7 +173,7 @@ static void bind_section(struct bus_writer *w, const struct bus_toc_entry *e,
 	case BUS_SECTION_TYPES:
 		break;
 	}
-	must(!"a section of the plan");
+	must_failed(__FILE__, __LINE__, "a section of the plan");
 }
 
 static void fill(struct bus_writer *w, void *map, const struct plan *p, const struct bus_fields *f,
