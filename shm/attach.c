@@ -12,6 +12,7 @@
 #include "shm/crc32c.h"
 #include "shm/guard.h"
 #include "shm/publish.h"
+#include "shm/text.h"
 
 void bus_segment_init(struct bus_segment *s)
 {
@@ -92,8 +93,9 @@ static int check_header(const struct bus_segment *s, enum bus_role role, struct 
 	if (h->immutable_len <= BUS_PAGE || h->immutable_len % BUS_PAGE != 0 ||
 	    h->immutable_len >= s->len)
 		return fault_set(why, ERR_PROTO, "the immutable part has an odd size");
-	if (memchr(h->build, '\0', sizeof(h->build)) == NULL)
-		return fault_set(why, ERR_PROTO, "the build text has no end");
+	const size_t n = strnlen(h->build, sizeof(h->build));
+	if (n == sizeof(h->build) || !bus_text_is_clean(h->build, n))
+		return fault_set(why, ERR_PROTO, "the build text is not clean");
 	return 0;
 }
 

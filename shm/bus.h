@@ -43,7 +43,7 @@ enum bus_field {
 	BUS_FIELDS_N
 };
 
-/* ---- records: whole or not at all, see A4 of the README ---- */
+/* ---- records: whole or not at all: README.md, "Records" ---- */
 
 /* tunnel: the session as it is now */
 struct bus_session {

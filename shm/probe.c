@@ -34,7 +34,7 @@ bool bus_probe(struct bus_reader **out, const char *dir, enum bus_role role, cha
 	struct bus_reader *r = NULL;
 
 	if (bus_reader_new(&r, dir, role, &why) < 0) {
-		snprintf(text, 256, "no: %s", why.why);
+		snprintf(text, 256, "no: %.250s", why.why);
 		return false;
 	}
 	const enum bus_presence p = watch_beat(r);

@@ -16,7 +16,7 @@
 
 struct bus_reader;
 
-/* What the writer of a segment is, judged by lock and beat; A4 of the README. */
+/* What the writer of a segment is, judged by lock and beat: README.md, "Who is alive". */
 enum bus_presence {
 	BUS_ABSENT,       /* no file yet */
 	BUS_ALIVE,

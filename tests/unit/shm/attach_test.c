@@ -157,6 +157,7 @@ static const struct row rows[] = {
 	{ "immutable part huge", H(immutable_len), UINT32_MAX, ERR_LIMIT, "immutable" },
 	{ "immutable part to the end", H(immutable_len), 512 << 10, ERR_PROTO, "immutable" },
 	{ "build text without end", HEADER, NULL, 0, 96, 64, 'x', ERR_PROTO, "build" },
+	{ "build text with an escape", HEADER, NULL, 0, 97, 1, 27, ERR_PROTO, "build" },
 
 	{ "section of no type", T(EVENTS, type), 0, ERR_PROTO, "no type" },
 	{ "section of a later type", T(SESSION, type), 900, 0, "" },
