@@ -61,6 +61,9 @@ bool log_is_on(enum log_level level);
 typedef void log_tap_fn(void *user, enum log_level level, struct span line);
 void log_set_tap(log_tap_fn *tap, void *user);
 
+/* "debug", "info", "warn", "error"; any other text is info. */
+enum log_level log_level_read(const char *name);
+
 uint64_t log_lines(enum log_level level); /* written so far */
 uint64_t log_dropped(void);
 

@@ -21,7 +21,7 @@ enum exit_code {
 extern const char program_version[];  /* "0.1.0" */
 extern const char program_revision[]; /* git's short id, or "unknown" */
 
-/* Prints --version: "name version (revision), OpenSSL x, liburing y". */
+/* Prints --version: "name version (revision), OpenSSL x". */
 void program_print_version(const char *name);
 /* Says the fault on stderr as "name: sentence" and returns the exit code. */
 int program_fail(const char *name, const struct fault *why);

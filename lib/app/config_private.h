@@ -1,0 +1,46 @@
+/*
+ * config_private -- the table of config.def as data, for config*.c only.
+ */
+#ifndef LIB_APP_CONFIG_PRIVATE_H
+#define LIB_APP_CONFIG_PRIVATE_H
+
+#include "lib/app/config.h"
+#include "lib/base/bytes.h"
+
+enum config_type {
+	CONFIG_TEXT,
+	CONFIG_SECRET,
+	CONFIG_FLAG,
+	CONFIG_COUNT,
+	CONFIG_DURATION,
+	CONFIG_CHOICE,
+};
+
+struct config_row {
+	enum config_type type;
+	unsigned users; /* enum config_user bits */
+	const char *flag, *variable, *path, *dflt, *extra, *help;
+	size_t offset; /* in struct config */
+};
+
+extern const struct config_row config_rows[];
+extern const size_t config_rows_n;
+
+/* Writes text into the row's field.  `what` names the source in the error
+ * ("config.yaml:3: tunnel.io", "--io").  `code` is ERR_CONFIG or ERR_USAGE. */
+MUST_USE int config_set(struct config *c, const struct config_row *row, const char *text,
+			const char *what, enum err code, struct fault *why);
+
+/* Reads one YAML file over what is in *c.  ERR_CONFIG with file and line. */
+MUST_USE int config_file_read(struct config *c, const char *path, struct fault *why);
+
+/* The row of a YAML path, NULL for none. */
+const struct config_row *config_row_at(const char *path);
+/* The known YAML path nearest to a wrong one; NULL when nothing is near. */
+const char *config_nearest_path(const char *path);
+/* Edit distance of two short texts, above `max`: max + 1. */
+unsigned config_distance(const char *a, const char *b, unsigned max);
+
+const char *config_user_names(unsigned users, char to[64]);
+
+#endif

@@ -1,0 +1,275 @@
+#include "lib/app/log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/base/must.h"
+#include "lib/base/utf8.h"
+
+enum {
+	LINE_MAX = 4000,  /* with its newline: below PIPE_BUF, so that a line is written whole */
+	VALUE_MAX = 2048,
+	LEVELS = LOG_ERROR + 1,
+};
+
+static const char *const known_events[] = {
+#define LOG_EVENT(name, help) #name,
+#include "lib/app/log_events.def"
+#undef LOG_EVENT
+};
+
+static const char *const level_names[LEVELS] = { "debug", "info", "warn", "error" };
+
+static struct {
+	struct log_options o;
+	log_tap_fn *tap;
+	void *tap_user;
+	uint64_t lines[LEVELS], dropped, dropped_said;
+} sink = { .o = { .component = "", .level = LOG_INFO, .fd = STDERR_FILENO } };
+
+/* A line under construction; what does not fit is left out, never half of an
+ * escape: `end` keeps room for what closes the line. */
+struct line {
+	char text[LINE_MAX];
+	size_t n;
+	bool full;
+};
+
+static void put(struct line *l, const char *p, size_t n)
+{
+	if (l->full || n > sizeof(l->text) - 8 - l->n) {
+		l->full = true;
+		return;
+	}
+	memcpy(l->text + l->n, p, n);
+	l->n += n;
+}
+
+static void put_str(struct line *l, const char *s)
+{
+	put(l, s, strlen(s));
+}
+
+/* One character of a value, as JSON has it.  Bytes that are no UTF-8, control
+ * and direction-changing characters are escaped in both forms of a line. */
+static size_t put_char(struct line *l, struct span s)
+{
+	uint32_t c;
+	const size_t n = utf8_read(s, &c);
+	char text[16];
+
+	if (!n) {
+		snprintf(text, sizeof(text), "\\\\x%02x", s.p[0]);
+		put_str(l, text);
+		return 1;
+	}
+	if (c == '"' || c == '\\') {
+		const char pair[2] = { '\\', (char)c };
+		put(l, pair, 2);
+	} else if (!utf8_is_plain(c)) {
+		snprintf(text, sizeof(text), "\\u%04x", c & 0xffff);
+		put_str(l, text);
+	} else {
+		put(l, (const char *)s.p, n);
+	}
+	return n;
+}
+
+static void put_value(struct line *l, struct span s)
+{
+	const bool cut = s.n > VALUE_MAX;
+
+	if (cut)
+		s.n = VALUE_MAX;
+	put_str(l, "\"");
+	for (size_t at = 0; at < s.n && !l->full;)
+		at += put_char(l, span_of(s.p + at, s.n - at));
+	if (cut)
+		put_str(l, "…");
+	put_str(l, "\"");
+}
+
+static void put_field(struct line *l, const struct log_field *f)
+{
+	char text[32];
+
+	switch (f->kind) {
+	case LOG_FIELD_STR:
+		put_value(l, span_str(f->u.str ? f->u.str : ""));
+		return;
+	case LOG_FIELD_SPAN:
+		put_value(l, f->u.span);
+		return;
+	case LOG_FIELD_INT:
+		snprintf(text, sizeof(text), "%lld", (long long)f->u.num);
+		break;
+	case LOG_FIELD_BOOL:
+		snprintf(text, sizeof(text), "%s", f->u.num ? "true" : "false");
+		break;
+	case LOG_FIELD_SECONDS:
+		snprintf(text, sizeof(text), "%.6f", (double)f->u.ns / 1e9);
+		break;
+	}
+	put_str(l, text);
+}
+
+static void put_time(struct line *l)
+{
+	struct timespec t;
+	struct tm tm;
+	char text[40];
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	gmtime_r(&t.tv_sec, &tm);
+	const size_t n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(text + n, sizeof(text) - n, ".%03ldZ", t.tv_nsec / 1000000);
+	put_str(l, text);
+}
+
+static void build_json(struct line *l, enum log_level level, const char *event, const char *message,
+		       const struct log_field *fields, size_t n)
+{
+	put_str(l, "{\"time\":\"");
+	put_time(l);
+	put_str(l, "\",\"level\":\"");
+	put_str(l, level_names[level]);
+	put_str(l, "\",\"component\":\"");
+	put_str(l, sink.o.component);
+	put_str(l, "\",\"event\":\"");
+	put_str(l, event);
+	put_str(l, "\",\"msg\":");
+	put_value(l, span_str(message));
+	for (size_t i = 0; i < n; i++) {
+		const struct line before = { .n = l->n };
+
+		put_str(l, ",\"");
+		put_str(l, fields[i].key);
+		put_str(l, "\":");
+		put_field(l, &fields[i]);
+		if (l->full) { /* a whole field or none: the line stays JSON */
+			l->n = before.n;
+			break;
+		}
+	}
+	l->full = false;
+	put_str(l, "}");
+}
+
+static void build_text(struct line *l, enum log_level level, const char *event, const char *message,
+		       const struct log_field *fields, size_t n)
+{
+	put_time(l);
+	put_str(l, " ");
+	put_str(l, level_names[level]);
+	put_str(l, " ");
+	put_str(l, event);
+	put_str(l, ": ");
+	put_str(l, message);
+	for (size_t i = 0; i < n; i++) {
+		put_str(l, " ");
+		put_str(l, fields[i].key);
+		put_str(l, "=");
+		put_field(l, &fields[i]);
+	}
+	l->full = false;
+}
+
+/* The descriptor may be shared with others, so it is not made non-blocking;
+ * a line is below PIPE_BUF, so where poll() says writable a pipe takes it whole
+ * and at once. */
+static bool write_line(const char *p, size_t n)
+{
+	struct pollfd fd = { .fd = sink.o.fd, .events = POLLOUT };
+
+	if (poll(&fd, 1, 0) != 1 || !(fd.revents & POLLOUT))
+		return false;
+	ssize_t rc;
+	do
+		rc = write(sink.o.fd, p, n);
+	while (rc < 0 && errno == EINTR);
+	return rc == (ssize_t)n;
+}
+
+static bool is_known(const char *event)
+{
+	for (size_t i = 0; i < array_len(known_events); i++)
+		if (strcmp(known_events[i], event) == 0)
+			return true;
+	return false;
+}
+
+static void emit(enum log_level level, const char *event, const char *message,
+		 const struct log_field *fields, size_t n)
+{
+	struct line l;
+
+	l.n = 0;
+	l.full = false;
+	if (sink.o.json)
+		build_json(&l, level, event, message, fields, n);
+	else
+		build_text(&l, level, event, message, fields, n);
+	sink.lines[level]++;
+	if (sink.tap)
+		sink.tap(sink.tap_user, level, span_of(l.text, l.n));
+	l.text[l.n] = '\n';
+	if (!write_line(l.text, l.n + 1))
+		sink.dropped++;
+}
+
+void log_write(enum log_level level, const char *event, const char *message,
+	       const struct log_field *fields, size_t n)
+{
+	must(is_known(event));
+	if (!log_is_on(level))
+		return;
+	emit(level, event, message, fields, n);
+	if (sink.dropped != sink.dropped_said) {
+		const uint64_t before = sink.dropped;
+
+		emit(LOG_WARN, "log_dropped", "log lines were dropped: their reader is slow",
+		     LOG_FIELDS(L_INT("lines", before - sink.dropped_said)), 1);
+		if (sink.dropped == before)
+			sink.dropped_said = before;
+		else
+			sink.dropped = before; /* the report itself is no loss */
+	}
+}
+
+void log_start(const struct log_options *options)
+{
+	sink.o = *options;
+}
+
+bool log_is_on(enum log_level level)
+{
+	return level >= sink.o.level;
+}
+
+void log_set_tap(log_tap_fn *tap, void *user)
+{
+	sink.tap = tap;
+	sink.tap_user = user;
+}
+
+uint64_t log_lines(enum log_level level)
+{
+	return sink.lines[level];
+}
+
+uint64_t log_dropped(void)
+{
+	return sink.dropped;
+}
+
+enum log_level log_level_read(const char *name)
+{
+	for (size_t i = 0; i < LEVELS; i++)
+		if (strcmp(level_names[i], name) == 0)
+			return (enum log_level)i;
+	return LOG_INFO;
+}

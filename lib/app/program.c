@@ -1,0 +1,100 @@
+#include "lib/app/program.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void program_print_version(const char *name)
+{
+	printf("%s %s (%s), %s\n", name, program_version, program_revision,
+	       OpenSSL_version(OPENSSL_VERSION));
+}
+
+int program_fail(const char *name, const struct fault *why)
+{
+	fprintf(stderr, "%s: %s\n", name, why->why);
+	if (why->code == ERR_USAGE)
+		return EXIT_USAGE;
+	return why->code == ERR_CONFIG ? EXIT_CONFIGURATION : EXIT_RUNTIME;
+}
+
+void program_harden(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	/* Both are best effort: a sandbox that forbids them forbids dumps as well. */
+	(void)setrlimit(RLIMIT_CORE, &none);
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	umask(027);
+}
+
+enum loop_choice program_loop_choice(const struct config *c)
+{
+	if (strcmp(c->io, "uring") == 0)
+		return LOOP_URING;
+	return strcmp(c->io, "epoll") == 0 ? LOOP_EPOLL : LOOP_AUTO;
+}
+
+/* mkdir -p; 0 when it is there and can be entered. */
+static int make_path(const char *dir, mode_t mode)
+{
+	char path[CONFIG_TEXT_MAX];
+
+	snprintf(path, sizeof(path), "%s", dir);
+	for (char *c = path + 1; *c; c++) {
+		if (*c != '/')
+			continue;
+		*c = '\0';
+		if (mkdir(path, mode) < 0 && errno != EEXIST)
+			return errno;
+		*c = '/';
+	}
+	if (mkdir(path, mode) < 0 && errno != EEXIST)
+		return errno;
+	return access(path, X_OK) < 0 ? errno : 0;
+}
+
+/* A folder of this user's below /tmp must be ours alone: anybody may have made
+ * one of that name before. */
+static int make_private(const char *base, bool shared_base, const char *leaf, char dir[CONFIG_TEXT_MAX])
+{
+	char root[CONFIG_TEXT_MAX];
+	struct stat st;
+
+	if (shared_base)
+		snprintf(root, sizeof(root), "%s/pipeops-%u", base, (unsigned)getuid());
+	else
+		snprintf(root, sizeof(root), "%s/pipeops", base);
+	if (mkdir(root, 0700) < 0 && errno != EEXIST)
+		return errno;
+	if (lstat(root, &st) < 0)
+		return errno;
+	if (!S_ISDIR(st.st_mode) || st.st_uid != getuid() || (st.st_mode & 022))
+		return EPERM;
+	const int n = snprintf(dir, CONFIG_TEXT_MAX, "%s/%s", root, leaf);
+	return n >= CONFIG_TEXT_MAX ? ENAMETOOLONG : make_path(dir, 0700);
+}
+
+int program_directory(char dir[CONFIG_TEXT_MAX], const char *default_dir, const char *leaf,
+		      struct fault *why)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	const int sys = make_path(dir, 0755);
+
+	if (!sys)
+		return 0;
+	if (strcmp(dir, default_dir) != 0)
+		return fault_set_sys(why, sys, "directory %s can't be made: make it, or name another one", dir);
+	if (runtime && *runtime == '/' && make_private(runtime, false, leaf, dir) == 0)
+		return 1;
+	const int rc = make_private("/tmp", true, leaf, dir);
+	if (rc)
+		return fault_set_sys(why, rc, "neither %s nor a directory below /tmp can be made", default_dir);
+	return 1;
+}
