@@ -7,7 +7,11 @@
 
 #define SECOND 1000000000ull
 
-enum { GLITCH_REFILL_NS = 10 * 1000 * 1000, TRIM_NS = 1000 * 1000 * 1000 };
+enum {
+	GLITCH_REFILL_NS = 10 * 1000 * 1000,
+	TRIM_NS = 1000 * 1000 * 1000,
+	TX_MAX_LEAST = 4096, /* with less, no data would ever fit */
+};
 
 /* --- sending and failing --- */
 
@@ -170,6 +174,8 @@ static void set_defaults(struct ssh_config *c)
 		c->window = 2 << 20;
 	if (!c->tx_max)
 		c->tx_max = 512 << 10;
+	if (c->tx_max < TX_MAX_LEAST)
+		c->tx_max = TX_MAX_LEAST;
 }
 
 static int check_names(const char *list, bool (*is_known)(struct span), const char *what,

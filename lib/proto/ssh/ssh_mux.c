@@ -129,6 +129,13 @@ static void enqueue(struct ssh *s, uint32_t id, bool front)
 	*(c->next == NONE ? &m->queue_tail : &m->table[c->next].prev) = id;
 }
 
+static void want_write(struct ssh *s, struct ssh_channel *c, uint32_t id)
+{
+	c->blocked = true;
+	if (c->state == SSH_CHANNEL_OPEN && c->tx_window) /* else the peer's adjust will queue it */
+		enqueue(s, id, false);
+}
+
 static void unqueue(struct ssh *s, uint32_t id)
 {
 	struct ssh_mux *m = &s->mux;
@@ -276,6 +283,8 @@ static int on_confirmation(struct ssh *s, struct ssh_channel *c, uint32_t id, st
 	if (c->close_wanted)
 		return send_close(s, c);
 	event(s, SSH_EVENT_CHANNEL_OPENED, id);
+	if (c->blocked)
+		want_write(s, c, id);
 	/* grown before there was anybody to tell */
 	return c->rx_total > c->rx_window ? send_adjust(s, c, c->rx_total - c->rx_window) : 0;
 }
@@ -549,6 +558,8 @@ void ssh_channel_accept(struct ssh *s, uint32_t id)
 	must(c->state == SSH_CHANNEL_OFFERED);
 	c->state = SSH_CHANNEL_OPEN;
 	c->rx_window = c->rx_total;
+	if (c->blocked)
+		want_write(s, c, id);
 
 	uint8_t bytes[SSH_HEAD_MAX];
 	struct ssh_writer w = start(bytes, SSH_MSG_CHANNEL_OPEN_CONFIRMATION);
@@ -647,12 +658,19 @@ int ssh_channel_write(struct ssh *s, uint32_t id, const uint8_t *p, size_t n)
 			return ssh_sticky(s, rc);
 		done += piece;
 	}
-	if (done < n) {
-		c->blocked = true;
-		if (c->tx_window) /* else the peer's adjust will put it there */
-			enqueue(s, id, false);
-	}
+	if (done < n)
+		want_write(s, c, id);
 	return (int)done;
+}
+
+void ssh_channel_want_write(struct ssh *s, uint32_t id)
+{
+	if (!ssh_is_live(s))
+		return;
+	struct ssh_channel *c = channel_at(s, id);
+	if (c->eof_sent || c->close_sent || c->state == SSH_CHANNEL_CLOSED)
+		return;
+	want_write(s, c, id);
 }
 
 bool ssh_mux_next(struct ssh *s, struct ssh_event *ev)
