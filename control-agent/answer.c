@@ -2,11 +2,13 @@
 
 #include <math.h>
 
-/* A value costs json-c up to some 300 bytes however short its text is: the
- * separators are counted first, so that 1 MiB of "[[],[],…" is refused before
- * it becomes 100 MiB. */
-static int count_values(struct span text, struct fault *why)
+/* Before json-c sees it.  A value costs json-c up to some 300 bytes however
+ * short its text is, so they are counted: 1 MiB of "[[],[],…" is refused before
+ * it becomes 100 MiB.  And outside of texts nothing may stand that RFC 8259
+ * does not know: json-c's strict mode still takes 'keys' and NaN. */
+static int scan(struct span text, struct fault *why)
 {
+	static const char alphabet[] = "{}[]:, \t\r\n+-.0123456789Etruefalsn\"";
 	bool in_text = false;
 	size_t values = 1;
 
@@ -17,6 +19,8 @@ static int count_values(struct span text, struct fault *why)
 			i++;
 		else if (c == '"')
 			in_text = !in_text;
+		else if (!in_text && !memchr(alphabet, c, sizeof(alphabet) - 1))
+			return fault_set(why, ERR_PROTO, "the answer is not JSON: byte %zu", i);
 		else if (!in_text && (c == ',' || c == '[' || c == '{'))
 			values++;
 	}
@@ -59,7 +63,7 @@ int answer_read(struct json_object **out, struct span text, struct fault *why)
 	/* json-c takes a NUL for the end of its input. */
 	if (text.n && memchr(text.p, '\0', text.n))
 		return fault_set(why, ERR_PROTO, "the answer is not JSON: it holds a NUL byte");
-	int rc = count_values(text, why);
+	int rc = scan(text, why);
 	if (rc < 0)
 		return rc;
 	struct json_tokener *t = json_tokener_new_ex(ANSWER_DEPTH_MAX);

@@ -1,0 +1,129 @@
+#include "control-agent/publish.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "lib/app/log.h"
+#include "lib/app/program.h"
+#include "shm/writer.h"
+
+#define BEAT_NS 1000000000ull
+
+struct publish {
+	struct loop *loop;
+	struct publish_options o;
+	struct bus_writer *writer;
+	struct bus_registration record;
+	struct timer beat;
+};
+
+static void on_log(void *user, enum log_level level, struct span line)
+{
+	const struct publish *p = user;
+
+	bus_log(p->writer, (unsigned)level, (const char *)line.p, line.n);
+}
+
+static void on_beat(struct timer *t)
+{
+	struct publish *p = (struct publish *)((char *)t - offsetof(struct publish, beat));
+
+	timer_set(p->loop, &p->beat, loop_now(p->loop) + BEAT_NS);
+	if (bus_beat(p->writer) < 0)
+		p->o.on_replaced(p->o.user);
+}
+
+int publish_new(struct publish **out, struct loop *l, const struct publish_options *o,
+		struct fault *why)
+{
+	struct publish *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return fault_set(why, ERR_NOMEM, "no memory for the status bus");
+	p->loop = l;
+	p->o = *o;
+	p->record.nodes = p->record.pods = UINT64_MAX;
+	p->beat.fire = on_beat;
+	const struct bus_writer_options options = {
+		.dir = o->bus_dir,
+		.role = BUS_CONTROL,
+		.build = program_version,
+		.forwards = o->forwards,
+		.forwards_n = o->forwards_n,
+	};
+	const int rc = bus_writer_new(&p->writer, &options, why);
+	if (rc < 0) {
+		free(p);
+		return rc;
+	}
+	if (bus_writer_degraded(p->writer))
+		log_warn("bus_degraded", "the status bus can't be written: nobody sees this program's state",
+			 L_STR("dir", o->bus_dir), L_STR("reason", bus_writer_degraded(p->writer)));
+	log_set_tap(on_log, p);
+	timer_set(l, &p->beat, loop_now(l) + BEAT_NS);
+	*out = p;
+	return 0;
+}
+
+void publish_free(struct publish *p, int exit_code)
+{
+	if (!p)
+		return;
+	timer_clear(p->loop, &p->beat);
+	log_set_tap(NULL, NULL);
+	bus_writer_free(p->writer, exit_code);
+	free(p);
+}
+
+struct bus_registration *publish_record(struct publish *p)
+{
+	return &p->record;
+}
+
+void publish_registration(struct publish *p)
+{
+	bus_set(p->writer, BUS_AGENT_REGISTERED, 0, p->record.registered);
+	bus_publish_registration(p->writer, &p->record);
+}
+
+void publish_desired(struct publish *p, const struct bus_desired *d)
+{
+	bus_publish_desired(p->writer, d);
+}
+
+void publish_phase(struct publish *p, enum bus_phase phase, const char *event)
+{
+	bus_phase(p->writer, phase);
+	bus_event(p->writer, event);
+}
+
+void publish_registration_attempt(struct publish *p)
+{
+	bus_add(p->writer, BUS_REGISTRATION_ATTEMPTS, 0, 1);
+}
+
+void publish_heartbeat(struct publish *p, bool good, uint64_t elapsed_ns)
+{
+	bus_add(p->writer, BUS_HEARTBEATS, 0, 1);
+	if (good)
+		bus_observe(p->writer, BUS_HEARTBEAT_DURATION, 0, elapsed_ns);
+	else
+		bus_add(p->writer, BUS_HEARTBEAT_ERRORS, 0, 1);
+}
+
+void publish_poll(struct publish *p, bool good, unsigned forwards_refused)
+{
+	bus_add(p->writer, BUS_TUNNEL_POLLS, 0, 1);
+	if (!good)
+		bus_add(p->writer, BUS_TUNNEL_POLL_ERRORS, 0, 1);
+	if (forwards_refused)
+		bus_add(p->writer, BUS_TUNNEL_FORWARDS_REFUSED, 0, forwards_refused);
+}
+
+uint64_t publish_realtime_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}

@@ -1,0 +1,45 @@
+/*
+ * publish -- all that this program tells the status bus, and nothing else
+ * writes there.
+ *
+ * Beats once a second and copies every log line to the bus.  A bus that fails
+ * stops nothing: it is logged once, the numbers then stay private.
+ */
+#ifndef CONTROL_AGENT_PUBLISH_H
+#define CONTROL_AGENT_PUBLISH_H
+
+#include "lib/io/loop.h"
+#include "shm/bus.h"
+
+struct publish;
+
+struct publish_options {
+	const char *bus_dir;
+	const char *const *forwards; /* names, in the order of the configuration */
+	size_t forwards_n;
+	/* Another control-agent has taken our place on the bus: this one must end. */
+	void (*on_replaced)(void *user);
+	void *user;
+};
+
+/* ERR_NOMEM, ERR_FULL (another control-agent owns the segment). */
+MUST_USE int publish_new(struct publish **out, struct loop *l, const struct publish_options *o,
+			 struct fault *why);
+/* Before loop_free(); readers see `exit_code`.  Accepts NULL. */
+void publish_free(struct publish *p, int exit_code);
+
+/* The registration that readers see: change its fields, then call
+ * publish_registration(). */
+struct bus_registration *publish_record(struct publish *p);
+void publish_registration(struct publish *p);
+void publish_desired(struct publish *p, const struct bus_desired *d);
+void publish_phase(struct publish *p, enum bus_phase phase, const char *event);
+
+void publish_registration_attempt(struct publish *p);
+void publish_heartbeat(struct publish *p, bool good, uint64_t elapsed_ns);
+void publish_poll(struct publish *p, bool good, unsigned forwards_refused);
+
+/* CLOCK_REALTIME, as the bus's records hold it. */
+uint64_t publish_realtime_ns(void);
+
+#endif
