@@ -103,7 +103,7 @@ struct loop {
 	void *state; /* the backend's */
 	char reason[FAULT_WHY_MAX];
 	uint64_t now_ns;
-	bool running, stopped, ending;
+	bool running, stopped, firing, ending;
 
 	struct sock *socks;
 	struct sock_queue dirty;

@@ -76,6 +76,10 @@ void timer_set(struct loop *l, struct timer *t, uint64_t at_ns)
 {
 	const bool was_set = t->at_ns != 0;
 
+	/* A timer that sets itself to the past again and again must not hold up
+	 * the others: it has its next turn in the next round. */
+	if (l->firing && at_ns <= l->now_ns)
+		at_ns = l->now_ns + 1;
 	t->at_ns = at_ns ? at_ns : 1;
 	if (was_set) {
 		settle(l, t, t->slot);
@@ -99,13 +103,11 @@ void timer_clear(struct loop *l, struct timer *t)
 
 void timers_fire(struct loop *l)
 {
-	/* No more than are set now: a timer that sets itself to the past waits
-	 * for the next round instead of holding up this one. */
-	for (size_t left = l->counts.timers; left && l->counts.timers; left--) {
+	l->firing = true;
+	while (l->counts.timers && l->timers[0]->at_ns <= l->now_ns) {
 		struct timer *t = l->timers[0];
-		if (t->at_ns > l->now_ns)
-			break;
 		timer_clear(l, t);
 		t->fire(t);
 	}
+	l->firing = false;
 }

@@ -1,0 +1,148 @@
+#include "lib/io/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/cases.h"
+
+/* This process answers `sys` to system call `nr` from now on. */
+static int refuse(int nr, int sys)
+{
+	const struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)sys),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { .len = array_len(code),
+					    .filter = (struct sock_filter *)(uintptr_t)code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -1;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+struct row {
+	const char *name;
+	int nr, sys;
+	const char *reason; /* how loop_backend_reason() begins */
+};
+
+/* In a child, for a filter cannot be taken off.  0 = as it should be. */
+static int judge(const struct row *r)
+{
+	struct fault why = { 0 };
+	struct loop *l;
+	const int lowest = dup(0);
+
+	close(lowest);
+	if (refuse(r->nr, r->sys) < 0)
+		return 2;
+	if (loop_new(&l, LOOP_AUTO, &why) < 0)
+		return 3;
+	if (strcmp(loop_backend(l), "epoll") != 0)
+		return 4;
+	if (strncmp(loop_backend_reason(l), r->reason, strlen(r->reason)) != 0)
+		return 5;
+	if (!strstr(loop_backend_reason(l), strerror(r->sys)))
+		return 6;
+	loop_free(l);
+
+	if (loop_new(&l, LOOP_URING, &why) != ERR_SYS || l)
+		return 7;
+	if (why.sys != r->sys || strncmp(why.why, r->reason, strlen(r->reason)) != 0)
+		return 8;
+	/* Nothing was left open: the lowest free descriptor is the same. */
+	return dup(0) == lowest ? 0 : 9;
+}
+
+static void test_refused(void)
+{
+	static const struct row rows[] = {
+		{ "EPERM", SYS_io_uring_setup, EPERM, "io_uring_setup" },
+		{ "ENOSYS", SYS_io_uring_setup, ENOSYS, "io_uring_setup" },
+		{ "EOPNOTSUPP", SYS_io_uring_setup, EOPNOTSUPP, "io_uring_setup" },
+		{ "ENOMEM", SYS_io_uring_setup, ENOMEM, "io_uring_setup" },
+		{ "register EPERM", SYS_io_uring_register, EPERM, "io_uring_register" },
+		{ "enter EPERM", SYS_io_uring_enter, EPERM, "io_uring_enter" },
+	};
+	struct loop *l;
+	if (loop_new(&l, LOOP_URING, NULL) < 0) {
+		puts(" [uring skipped: the kernel refuses it here already] ");
+		check(loop_new(&l, LOOP_AUTO, NULL) == 0);
+		check(loop_backend_reason(l)[0] != '\0');
+		loop_free(l);
+		return;
+	}
+	loop_free(l);
+
+	fflush(stdout);
+	for (size_t i = 0; i < array_len(rows); i++) {
+		int status = -1;
+		const pid_t child = fork();
+		if (child == 0)
+			_exit(judge(&rows[i]));
+		check_row(rows[i].name, waitpid(child, &status, 0) == child);
+		check_row(rows[i].name, WIFEXITED(status) && WEXITSTATUS(status) == 0);
+		if (status)
+			printf("%s: judged %d\n", rows[i].name, WEXITSTATUS(status));
+	}
+}
+
+static void test_asked_for(void)
+{
+	struct loop *l;
+
+	check(loop_new(&l, LOOP_EPOLL, NULL) == 0);
+	check(strcmp(loop_backend(l), "epoll") == 0);
+	check(strcmp(loop_backend_reason(l), "") == 0);
+	loop_free(l);
+
+	check(loop_new(&l, LOOP_AUTO, NULL) == 0);
+	check((strcmp(loop_backend(l), "uring") == 0) == (loop_backend_reason(l)[0] == '\0'));
+	loop_free(l);
+}
+
+/* No descriptor of ours reaches a program that we start. */
+static void test_close_on_exec(void)
+{
+	static const enum loop_choice choices[] = { LOOP_EPOLL, LOOP_URING };
+
+	for (size_t i = 0; i < array_len(choices); i++) {
+		bool before[64];
+		struct loop *l;
+		for (int fd = 0; fd < 64; fd++)
+			before[fd] = fcntl(fd, F_GETFD) >= 0;
+		if (loop_new(&l, choices[i], NULL) < 0)
+			continue;
+		int ours = 0;
+		for (int fd = 0; fd < 64; fd++) {
+			const int flags = fcntl(fd, F_GETFD);
+			if (flags < 0 || before[fd])
+				continue;
+			ours++;
+			check_row(loop_backend(l), flags & FD_CLOEXEC);
+		}
+		check(ours == 2); /* the eventfd, and epoll or the ring */
+		loop_free(l);
+	}
+}
+
+int main(void)
+{
+	static const struct test_case cases[] = {
+		{ "refused by the kernel", test_refused },
+		{ "asked for", test_asked_for },
+		{ "close on exec", test_close_on_exec },
+	};
+	return run_cases("loop choice", cases, array_len(cases));
+}
