@@ -100,7 +100,7 @@ static int use(LIBSSH2_SESSION *s, int fd, char *argv[], int argc)
 	}
 	if (libssh2_session_handshake(s, fd))
 		return fail(s, "handshake");
-	printf("{\"event\":\"ready_to_use\",\"kex\":\"%s\",\"host_key\":\"%s\",\"cipher\":\"%s\","
+	printf("{\"event\":\"negotiated\",\"kex\":\"%s\",\"host_key\":\"%s\",\"cipher\":\"%s\","
 	       "\"version\":\"%s\"}\n",
 	       libssh2_session_methods(s, LIBSSH2_METHOD_KEX), libssh2_session_methods(s, LIBSSH2_METHOD_HOSTKEY),
 	       libssh2_session_methods(s, LIBSSH2_METHOD_CRYPT_CS), libssh2_version(0));

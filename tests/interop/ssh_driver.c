@@ -51,6 +51,7 @@ struct errand {
 	uint32_t channel;
 	uint64_t sent, got;
 	bool opened, wrong, done, eof_sent;
+	char fingerprint[45]; /* of the host key, once it came */
 };
 
 static _Noreturn void die(const char *sentence)
@@ -87,17 +88,15 @@ static uint8_t pattern(uint64_t at)
 	return table[at % sizeof(table)];
 }
 
-static void print_names(const struct ssh *s, const uint8_t *fingerprint)
+static void print_names(const struct ssh *s, const char *fingerprint)
 {
 	const struct ssh_names *n = ssh_names(s);
-	char peer[sizeof(n->peer_version)] = "", text[45] = "";
+	char peer[sizeof(n->peer_version)] = "";
 	for (size_t i = 0; i < sizeof(peer); i++)
 		peer[i] = n->peer_version[i] == '"' || n->peer_version[i] == '\\' ? '?' : n->peer_version[i];
-	if (fingerprint)
-		chisel_fingerprint_write(fingerprint, text);
-	printf("{\"event\":\"ready_to_use\",\"kex\":\"%s\",\"host_key\":\"%s\",\"cipher\":\"%s\",\"strict\":%s,"
+	printf("{\"event\":\"negotiated\",\"kex\":\"%s\",\"host_key\":\"%s\",\"cipher\":\"%s\",\"strict\":%s,"
 	       "\"peer\":\"%s\",\"fingerprint\":\"%s\"}\n",
-	       n->kex, n->host_key, n->cipher, n->strict ? "true" : "false", peer, text);
+	       n->kex, n->host_key, n->cipher, n->strict ? "true" : "false", peer, fingerprint);
 	fflush(stdout);
 }
 
@@ -252,17 +251,13 @@ static void errand_read(struct errand *e, struct mspan data)
 
 static void client_event(void *owner, struct link *l, struct ssh_event *ev)
 {
-	static uint8_t fingerprint[SSH_FINGERPRINT_LEN];
 	struct errand *e = owner;
 	switch (ev->kind) {
 	case SSH_EVENT_HOST_KEY:
-		memcpy(fingerprint, ev->fingerprint, sizeof(fingerprint));
+		chisel_fingerprint_write(ev->fingerprint, e->fingerprint);
 		ssh_host_key_trust(l->ssh, true);
-		print_names(l->ssh, fingerprint);
 		break;
 	case SSH_EVENT_READY:
-		puts("{\"event\":\"authenticated\"}");
-		fflush(stdout);
 		errand_open(e);
 		break;
 	case SSH_EVENT_CHANNEL_OPENED:
@@ -322,6 +317,8 @@ static int run_client(const struct options *o)
 	int r = 0;
 	while (r >= 0 && !l.ended && !(e.done && !ssh_pending(l.ssh).n))
 		r = link_step(&l, client_event, &e);
+	if (e.fingerprint[0])
+		print_names(l.ssh, e.fingerprint);
 	if (r < 0)
 		link_fail(&l);
 	else if (!e.done)
@@ -390,7 +387,7 @@ static void server_event(void *owner, struct link *l, struct ssh_event *ev)
 						span_is(ev->password, o->password));
 		break;
 	case SSH_EVENT_READY:
-		print_names(l->ssh, NULL);
+		print_names(l->ssh, "");
 		break;
 	case SSH_EVENT_GLOBAL_REQUEST:
 		if (ev->want_reply)
