@@ -132,7 +132,7 @@ static void registration_unreachable(struct agent *a, const struct http_result *
 	struct fault whole = { 0 };
 
 	if (a->state == AGENT_RENEWING) {
-		note_trouble(a, "registration_unreachable", "the control plane can't be reached to register again",
+		note_trouble(a, "registration_failed", "the control plane can't be reached to register again",
 			     0, &why, span_of(NULL, 0));
 		set_timer(a, loop_now(a->o.loop), retry_wait(a, r));
 		return;
@@ -141,7 +141,7 @@ static void registration_unreachable(struct agent *a, const struct http_result *
 		  "the control plane can't be reached to register: %.120s. Check PIPEOPS_API_URL, DNS, "
 		  "firewall and proxy; the container tries again when it restarts",
 		  why.why);
-	log_error("registration_unreachable", "failed to register agent: the control plane can't be reached",
+	log_error("registration_failed", "failed to register agent: the control plane can't be reached",
 		  L_STR("reason", err_name(why.code)), L_STR("error", why.why),
 		  L_STR("api_url", a->o.config->api_url),
 		  L_STR("todo", "check PIPEOPS_API_URL, DNS, firewall and proxy (and the CA file, for TLS)"));
@@ -156,13 +156,13 @@ static void registration_refused(struct agent *a, const struct http_result *r, c
 	/* An agent that is registered outlives a control plane that is being
 	 * restarted; a refusal of what it says is final. */
 	if (a->state == AGENT_RENEWING && (r->status == 429 || r->status >= 500)) {
-		note_trouble(a, "registration_refused", "the control plane does not register now", r->status, why,
+		note_trouble(a, "registration_failed", "the control plane does not register now", r->status, why,
 			     r->body);
 		set_timer(a, loop_now(a->o.loop), retry_wait(a, r));
 		return;
 	}
 	control_plane_show(&a->plane, shown, r->body);
-	log_error("registration_refused", "failed to register agent: the control plane refused",
+	log_error("registration_failed", "failed to register agent: the control plane refused",
 		  L_INT("status", r->status), L_STR("reason", err_name(why->code)),
 		  L_STR("error", why->why), L_STR("body", shown),
 		  L_STR("todo", "check PIPEOPS_TOKEN and PIPEOPS_CLUSTER_NAME"));
@@ -375,13 +375,16 @@ static void load_identity(struct agent *a)
 	state_load(&a->store, &a->identity,
 		   &(struct state_places){ .file = c->state_file, .root = "", .here = "." });
 	if (a->store.trouble.code)
-		log_warn("state_trouble", "part of the agent's state can't be used",
+		log_warn("state_corrupt", "part of the agent's state can't be used",
 			 L_STR("error", a->store.trouble.why));
 	facts_read(&a->facts, c, &a->identity);
 	if (c->agent_id[0])
 		snprintf(a->identity.agent_id, sizeof(a->identity.agent_id), "%.127s", c->agent_id);
 	else if (!a->identity.agent_id[0])
 		facts_agent_id(a->identity.agent_id, a->facts.hostname);
+	if (a->store.from[0] && strcmp(a->store.from, a->store.path) != 0)
+		log_info("state_migrated", "the state of another place is taken over",
+			 L_STR("from", a->store.from), L_STR("saved_to", a->store.path));
 	log_info("state_loaded", "the agent knows who it is", L_STR("agent_id", a->identity.agent_id),
 		 L_STR("cluster_id", a->identity.cluster_id), L_STR("from", a->store.from),
 		 L_STR("saved_to", a->store.path));

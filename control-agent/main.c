@@ -121,16 +121,6 @@ static void publish_fault(struct control *c, const struct fault *why)
 	publish_phase(c->publish, BUS_FAILED, "failed: the program ends");
 }
 
-static enum log_level level_of(const char *name)
-{
-	static const char *const names[] = { "debug", "info", "warn", "error" };
-	size_t i = 0;
-
-	while (i + 1 < array_len(names) && strcmp(name, names[i]) != 0)
-		i++;
-	return (enum log_level)i;
-}
-
 static int run(struct control *c)
 {
 	struct fault why = { 0 };
@@ -139,7 +129,7 @@ static int run(struct control *c)
 	program_harden();
 	log_start(&(struct log_options){
 		.component = "control",
-		.level = level_of(c->config.log_level),
+		.level = log_level_read(c->config.log_level),
 		.json = strcmp(c->config.log_format, "json") == 0,
 		.fd = strcmp(c->config.log_output, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO,
 	});
@@ -153,7 +143,7 @@ static int run(struct control *c)
 		why = c->replaced;
 	}
 	if (rc < 0) {
-		log_error("failed", "control-agent can't go on", L_STR("reason", err_name(why.code)),
+		log_error("stopping", "control-agent can't go on", L_STR("reason", err_name(why.code)),
 			  L_STR("error", why.why));
 		publish_fault(c, &why);
 		code = program_fail(NAME, &why);

@@ -21,7 +21,8 @@ struct tunnel_poll {
 };
 
 /* One line for each new reason, not one every five seconds. */
-static void fail(struct tunnel_poll *p, const struct fault *why, struct span body, unsigned refused)
+static void fail(struct tunnel_poll *p, const char *event, const struct fault *why,
+		 struct span body, unsigned refused)
 {
 	char shown[REDACT_BODY_MAX + 1];
 
@@ -30,14 +31,14 @@ static void fail(struct tunnel_poll *p, const struct fault *why, struct span bod
 		return;
 	p->last = *why;
 	control_plane_show(p->o.plane, shown, body);
-	log_warn("tunnel_poll_failed", "the tunnel status can't be read; the tunnel stays as it is",
+	log_warn(event, "the tunnel status can't be taken over; the tunnel stays as it is",
 		 L_STR("reason", err_name(why->code)), L_STR("error", why->why), L_STR("body", shown));
 }
 
 static void say_refused(struct tunnel_poll *p, const struct tunnel_answer *a)
 {
 	if (a->refused && a->refused != p->refused)
-		log_warn("tunnel_forward_refused",
+		log_warn("forward_refused",
 			 "the control plane names forwards that are not configured (tunnel.forwards)",
 			 L_INT("count", a->refused), L_STR("first", a->refused_name));
 	p->refused = a->refused;
@@ -46,12 +47,12 @@ static void say_refused(struct tunnel_poll *p, const struct tunnel_answer *a)
 static void say_desired(const struct bus_desired *d)
 {
 	if (d->op == BUS_DESIRED_UP)
-		log_info("tunnel_wanted", "the control plane wants the tunnel up",
+		log_info("tunnel_answer", "the control plane wants the tunnel up",
 			 L_INT("generation", d->gen), L_STR("server", d->url), L_INT("forwards", d->n),
 			 L_BOOL("credentials", d->cred_gen != 0),
 			 L_BOOL("fingerprint", d->fingerprint[0] != '\0'));
 	else
-		log_info("tunnel_wanted", "the control plane wants no tunnel now",
+		log_info("tunnel_answer", "the control plane wants no tunnel now",
 			 L_INT("generation", d->gen));
 }
 
@@ -93,10 +94,13 @@ static void on_answer(void *user, const struct http_result *r)
 			   : fault_set(&why, r->why.code ? r->why.code : ERR_CLOSED, "%s", r->why.why);
 	if (rc >= 0 || a.refused)
 		say_refused(p, &a);
-	if (rc >= 0)
+	const char *event = "tunnel_poll_failed";
+	if (rc >= 0) {
+		event = "handoff_failed";
 		rc = take(p, &a, &why);
+	}
 	if (rc < 0) {
-		fail(p, &why, r->body, a.refused);
+		fail(p, event, &why, r->body, a.refused);
 		wait_s = r->retry_after_s > wait_s ? min_u64(r->retry_after_s, TUNNEL_POLL_MAX_S) : wait_s;
 	} else {
 		publish_poll(p->o.publish, true, a.refused);
@@ -120,7 +124,7 @@ static void on_timer(struct timer *t)
 	tunnel_answer_path(path, p->o.agent_id);
 	if (control_plane_send(p->o.plane, p->client, "GET", path, span_of(NULL, 0), on_answer, p,
 			       &why) < 0) {
-		fail(p, &why, span_of(NULL, 0), 0);
+		fail(p, "tunnel_poll_failed", &why, span_of(NULL, 0), 0);
 		timer_set(p->o.loop, &p->timer, loop_now(p->o.loop) + p->poll_s * SECOND_NS);
 	}
 }
@@ -138,7 +142,7 @@ int tunnel_poll_new(struct tunnel_poll **out, const struct tunnel_poll_options *
 	if (!p->o.config->tunnel_enabled) {
 		p->current.gen = 1; /* op is BUS_DESIRED_DOWN */
 		publish_desired(p->o.publish, &p->current);
-		log_info("tunnel_disabled", "the tunnel is switched off (tunnel.enabled)");
+		log_info("tunnel_answer", "the tunnel is switched off (tunnel.enabled)");
 		*out = p;
 		return 0;
 	}
