@@ -16,7 +16,7 @@
 
 #include "lib/io/loop.h"
 
-#define LOOP_FOREVER UINT64_MAX
+#define LOOP_FOREVER  UINT64_MAX
 #define LOOP_RETRY_NS 100000000ull /* pause after an error that would come again at once */
 
 enum sock_op { SOCK_OP_CONNECT = 1, SOCK_OP_RECV = 2, SOCK_OP_SEND = 4 };
@@ -43,9 +43,9 @@ struct sock {
 	int fd;
 	int sys; /* errno that on_error will tell */
 	uint32_t recv_max;
-	uint8_t asked;      /* enum sock_op: the owner waits for these */
-	uint8_t begun;      /* of those, in the kernel's hands (epoll: connect) */
-	uint8_t done;       /* of those, to be told (epoll: connect, send) */
+	uint8_t asked;	    /* enum sock_op: the owner waits for these */
+	uint8_t begun;	    /* of those, in the kernel's hands (epoll: connect) */
+	uint8_t done;	    /* of those, to be told (epoll: connect, send) */
 	uint8_t cancelling; /* uring */
 	bool dirty, ready;  /* is on that list */
 	bool closing, reset;
@@ -53,11 +53,11 @@ struct sock {
 	bool shut_asked, shut_done;
 
 	bool registered, readable, writable; /* epoll: last edge seen */
-	bool short_means_nothing;            /* epoll: more may wait after a short read */
-	bool starved;                        /* uring: the pool had no buffer */
-	bool bulk;                           /* uring: the last receive filled its buffer */
-	bool drained;                        /* uring: the last receive left nothing behind */
-	uint8_t group;                       /* uring: the pool of the receive under way */
+	bool short_means_nothing;	     /* epoll: more may wait after a short read */
+	bool starved;			     /* uring: the pool had no buffer */
+	bool bulk;			     /* uring: the last receive filled its buffer */
+	bool drained;			     /* uring: the last receive left nothing behind */
+	uint8_t group;			     /* uring: the pool of the receive under way */
 };
 
 struct watch {

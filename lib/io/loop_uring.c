@@ -242,7 +242,7 @@ static bool begin(struct sock *s)
 	}
 	if (s->failed)
 		return true;
-	const uint8_t want = s->asked & (uint8_t)~(s->begun | s->done);
+	const uint8_t want = s->asked & (uint8_t) ~(s->begun | s->done);
 	if (s->asked & SOCK_OP_CONNECT)
 		return !(want & SOCK_OP_CONNECT) || begin_connect(s);
 	bool all = true;
@@ -321,9 +321,9 @@ static void sent(struct sock *s, int res)
 
 static void sock_answered(struct sock *s, enum tag tag, const struct io_uring_cqe *cqe)
 {
-	const enum sock_op op = tag == TAG_RECV ? SOCK_OP_RECV :
-				tag == TAG_SEND ? SOCK_OP_SEND :
-						  SOCK_OP_CONNECT;
+	const enum sock_op op = tag == TAG_RECV	  ? SOCK_OP_RECV
+				: tag == TAG_SEND ? SOCK_OP_SEND
+						  : SOCK_OP_CONNECT;
 
 	s->begun &= (uint8_t)~op;
 	s->cancelling &= (uint8_t)~op;

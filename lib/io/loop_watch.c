@@ -28,8 +28,13 @@ int watch_new_internal(struct watch **out, struct loop *l, int fd, short events,
 	if (!w)
 		return fault_set(why, ERR_NOMEM, "no memory to watch a descriptor");
 	*w = (struct watch){
-		.loop = l, .fd = fd, .events = events, .on_ready = on_ready, .user = user,
-		.retry.fire = retry, .internal = true,
+		.loop = l,
+		.fd = fd,
+		.events = events,
+		.on_ready = on_ready,
+		.user = user,
+		.retry.fire = retry,
+		.internal = true,
 	};
 	const int sys = l->backend->watch_arm(l, w);
 	if (sys) {
@@ -171,8 +176,12 @@ int listener_new(struct listener **out, struct loop *l, int fd, listener_accept_
 		return fault_set(why, ERR_NOMEM, "no memory for a listener");
 	}
 	*x = (struct listener){
-		.loop = l, .fd = fd, .on_accept = on_accept, .user = user,
-		.retry.fire = listener_retry, .end.call = listener_end,
+		.loop = l,
+		.fd = fd,
+		.on_accept = on_accept,
+		.user = user,
+		.retry.fire = listener_retry,
+		.end.call = listener_end,
 	};
 	const int rc = watch_new_internal(&x->watch, l, fd, POLLIN, listener_ready, x, why);
 	if (rc < 0) {

@@ -136,8 +136,8 @@ static void on_writable(void *user)
 static int attempt_begin(struct attempt *a, const struct sockaddr_storage *to)
 {
 	const int one = 1;
-	const socklen_t n = to->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
-							sizeof(struct sockaddr_in);
+	const socklen_t n = to->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+						      : sizeof(struct sockaddr_in);
 	struct fault why = { 0 };
 
 	a->fd = socket(to->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -9,10 +9,9 @@
 /* Both lists: forward secrecy and AEAD only, AES-128-GCM first as the fastest. */
 static const char tls13_suites[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
 				   "TLS_CHACHA20_POLY1305_SHA256";
-static const char tls12_ciphers[] =
-	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-	"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-	"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+static const char tls12_ciphers[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+				    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+				    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
 
 /* OpenSSL would ask for a passphrase on the terminal. */
 static int no_passphrase(char *buf, int size, int rwflag, void *user)
@@ -107,7 +106,8 @@ static int fill(SSL_CTX *ctx, const struct tls_context_options *o, struct fault 
 	if (o->cert_file)
 		return load_identity(ctx, o->cert_file, o->key_file, why);
 	if (o->server)
-		return fault_set(why, ERR_CONFIG, "a TLS server needs a certificate and a key file");
+		return fault_set(why, ERR_CONFIG,
+				 "a TLS server needs a certificate and a key file");
 	return 0;
 }
 

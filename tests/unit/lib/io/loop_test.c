@@ -101,8 +101,10 @@ static void chain_fire(struct timer *t)
 
 static void timers_in_callbacks(struct loop *l)
 {
-	struct chain c = { .timer.fire = chain_fire, .other.fire = chain_other,
-			   .never.fire = (void (*)(struct timer *))abort, .l = l };
+	struct chain c = { .timer.fire = chain_fire,
+			   .other.fire = chain_other,
+			   .never.fire = (void (*)(struct timer *))abort,
+			   .l = l };
 
 	timer_set(l, &c.timer, 0);
 	timer_set(l, &c.never, 2);

@@ -77,11 +77,11 @@ static inline void step(struct loop *l)
 }
 
 /* Runs until cond holds; the bound is only reached by a failing test. */
-#define until(l, cond)                                                  \
-	do {                                                            \
-		for (int until_i = 0; until_i < 8000 && !(cond); until_i++) \
-			step(l);                                        \
-		check_row(loop_backend(l), cond);                       \
+#define until(l, cond)                                                                             \
+	do {                                                                                       \
+		for (int until_i = 0; until_i < 8000 && !(cond); until_i++)                        \
+			step(l);                                                                   \
+		check_row(loop_backend(l), cond);                                                  \
 	} while (0)
 
 static inline int listen_somewhere(int backlog, struct sockaddr_in *at)

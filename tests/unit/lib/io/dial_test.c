@@ -1,0 +1,400 @@
+#include "lib/io/dial.h"
+
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+
+#include "lib/io/race.h"
+#include "tests/unit/lib/io/rig.h"
+
+/* ---- a name server of our own: this getaddrinfo() takes the C library's place ---- */
+
+static struct sockaddr_in answers[4];
+static size_t count_answers;
+static sem_t hold, entered; /* "stuck.test" waits for `hold` */
+static int signals_open;    /* of the helper thread; must stay 0 */
+
+static struct addrinfo *entry(const struct sockaddr *a, socklen_t n)
+{
+	struct addrinfo *e = calloc(1, sizeof(*e));
+
+	e->ai_family = a->sa_family;
+	e->ai_addrlen = n;
+	e->ai_addr = calloc(1, n);
+	memcpy(e->ai_addr, a, n);
+	return e;
+}
+
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+		struct addrinfo **out)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET,
+				  .sin_port = htons((uint16_t)strtoul(port, NULL, 10)) };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = in.sin_port };
+
+	*out = NULL;
+	if (inet_pton(AF_INET, host, &in.sin_addr) == 1)
+		return *out = entry((struct sockaddr *)&in, sizeof(in)), 0;
+	if (inet_pton(AF_INET6, host, &in6.sin6_addr) == 1)
+		return *out = entry((struct sockaddr *)&in6, sizeof(in6)), 0;
+	if (hints->ai_flags & AI_NUMERICHOST)
+		return EAI_NONAME;
+
+	sigset_t blocked;
+	pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+	signals_open += !sigismember(&blocked, SIGTERM) + !sigismember(&blocked, SIGUSR1);
+	if (strcmp(host, "stuck.test") == 0) {
+		sem_post(&entered);
+		sem_wait(&hold);
+		return EAI_AGAIN;
+	}
+	if (strcmp(host, "many.test") != 0)
+		return EAI_NONAME;
+	struct addrinfo **end = out;
+	for (size_t i = 0; i < count_answers; i++, end = &(*end)->ai_next)
+		*end = entry((struct sockaddr *)&answers[i], sizeof(answers[i]));
+	return 0;
+}
+
+void freeaddrinfo(struct addrinfo *list)
+{
+	while (list) {
+		struct addrinfo *next = list->ai_next;
+		free(list->ai_addr);
+		free(list);
+		list = next;
+	}
+}
+
+/* ---- what a dial told ---- */
+
+struct told {
+	int calls;
+	struct dial_result r;
+};
+
+static void done(void *user, struct dial_result *r)
+{
+	struct told *t = user;
+
+	t->calls++;
+	t->r = *r;
+}
+
+static struct dial *start(struct loop *l, const char *host, uint16_t port, uint64_t timeout_ns,
+			  struct told *t)
+{
+	const struct dial_options o = { .host = host, .port = port, .timeout_ns = timeout_ns };
+	struct fault why;
+	struct dial *d;
+	int rc;
+
+	*t = (struct told){ 0 };
+	do { /* threads of cancelled look-ups may be on their way out */
+		why = (struct fault){ 0 };
+		rc = dial_start(&d, l, &o, done, t, &why);
+	} while (rc == ERR_FULL && sched_yield() == 0);
+	if (!check(rc == 0))
+		puts(why.why);
+	check(t->calls == 0);
+	return d;
+}
+
+/* A port that nobody listens on. */
+static struct sockaddr_in nobody(void)
+{
+	struct sockaddr_in at;
+
+	close(listen_somewhere(1, &at));
+	return at;
+}
+
+static void expect_success(struct loop *l, const char *host, const struct sockaddr_in *at, int x)
+{
+	struct told t;
+	char want[64];
+	int nodelay = 0;
+	socklen_t n = sizeof(nodelay);
+
+	(void)start(l, host, ntohs(at->sin_port), 0, &t);
+	until(l, t.calls == 1);
+	snprintf(want, sizeof(want), "127.0.0.1:%u", ntohs(at->sin_port));
+	check_row(host, t.r.fd >= 0 && t.r.phase == DIAL_CONNECTING);
+	check_row(host, strcmp(t.r.address, want) == 0);
+	check_row(host, t.r.why.code == 0);
+	check(getsockopt(t.r.fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &n) == 0 && nodelay);
+	check((fcntl(t.r.fd, F_GETFL) & O_NONBLOCK) && (fcntl(t.r.fd, F_GETFD) & FD_CLOEXEC));
+	const int peer = accept4(x, NULL, NULL, SOCK_CLOEXEC);
+	check(write(t.r.fd, "hi", 2) == 2);
+	char got[2];
+	check(read(peer, got, 2) == 2);
+	close(peer);
+	close(t.r.fd);
+}
+
+static void success(struct loop *l)
+{
+	struct sockaddr_in at;
+	const int x = listen_somewhere(8, &at);
+
+	answers[0] = at;
+	count_answers = 1;
+	expect_success(l, "127.0.0.1", &at, x);
+	expect_success(l, "many.test", &at, x);
+
+	answers[0] = nobody(); /* refused: the next at once */
+	answers[1] = at;
+	count_answers = 2;
+	expect_success(l, "many.test", &at, x);
+	close(x);
+}
+
+static void test_success(void)
+{
+	on_both(success);
+}
+
+static void refused(struct loop *l)
+{
+	const struct sockaddr_in at = nobody();
+	char want[128];
+	struct told t;
+
+	(void)start(l, "127.0.0.1", ntohs(at.sin_port), 0, &t);
+	until(l, t.calls == 1);
+	check(t.r.fd == -1 && t.r.phase == DIAL_CONNECTING);
+	check(t.r.why.code == ERR_SYS && t.r.why.sys == ECONNREFUSED);
+	snprintf(want, sizeof(want), "connect to 127.0.0.1:%u (127.0.0.1:%u): Connection refused",
+		 ntohs(at.sin_port), ntohs(at.sin_port));
+	check(strcmp(t.r.why.why, want) == 0);
+}
+
+static void test_refused(void)
+{
+	on_both(refused);
+}
+
+static void bad_names(struct loop *l)
+{
+	static const struct {
+		const char *host, *name;
+	} rows[] = {
+		{ "nowhere.test", "resolve nowhere.test:80: " },
+		{ "", "resolve :80: " },
+		{ "a b\n\x80%s", "resolve a?b??%s:80: " },
+	};
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct told t;
+		(void)start(l, rows[i].host, 80, 0, &t);
+		until(l, t.calls == 1);
+		check_row(rows[i].name, t.r.fd == -1 && t.r.phase == DIAL_RESOLVING);
+		check_row(rows[i].name, t.r.why.code == ERR_NAME);
+		check_row(rows[i].name,
+			  strncmp(t.r.why.why, rows[i].name, strlen(rows[i].name)) == 0);
+	}
+
+	char longest[400];
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	const struct dial_options o = { .host = longest, .port = 1 };
+	struct fault why = { 0 };
+	struct dial *d;
+	check(dial_start(&d, l, &o, done, NULL, &why) == ERR_NAME && !d);
+}
+
+static void test_bad_names(void)
+{
+	on_both(bad_names);
+}
+
+/* An address that swallows SYNs: the queue of its listener is full. */
+struct dead {
+	struct sockaddr_in at;
+	int x, fillers[3];
+};
+
+static void dead_open(struct dead *d)
+{
+	d->x = listen_somewhere(0, &d->at);
+	for (size_t i = 0; i < array_len(d->fillers); i++) {
+		d->fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		(void)!connect(d->fillers[i], (struct sockaddr *)&d->at, sizeof(d->at));
+	}
+}
+
+static void dead_close(struct dead *d)
+{
+	for (size_t i = 0; i < array_len(d->fillers); i++)
+		close(d->fillers[i]);
+	close(d->x);
+}
+
+static void dead_first_address(struct loop *l)
+{
+	struct sockaddr_in at;
+	struct dead dead;
+	const int x = listen_somewhere(8, &at);
+
+	dead_open(&dead);
+	answers[0] = dead.at;
+	answers[1] = at;
+	count_answers = 2;
+	expect_success(l, "many.test", &at, x);
+
+	/* Alone, it runs into the deadline. */
+	struct told t;
+	(void)start(l, "127.0.0.1", ntohs(dead.at.sin_port), 20000000, &t);
+	until(l, t.calls == 1);
+	check(t.r.fd == -1 && t.r.why.code == ERR_TIMEOUT && t.r.phase == DIAL_CONNECTING);
+	check(strstr(t.r.why.why, "no answer within 20 ms") != NULL);
+	dead_close(&dead);
+	close(x);
+}
+
+static void test_dead_first_address(void)
+{
+	on_both(dead_first_address);
+}
+
+static void cancel(struct loop *l)
+{
+	struct dead dead;
+	struct told t;
+
+	dead_open(&dead);
+	for (int wait = 0; wait < 3; wait++) { /* before the first round, and later */
+		struct dial *d = start(l, "127.0.0.1", ntohs(dead.at.sin_port), 0, &t);
+		for (int i = 0; i < wait; i++)
+			step(l);
+		dial_cancel(d);
+		for (int i = 0; i < 3; i++)
+			step(l);
+		check(t.calls == 0);
+	}
+	dead_close(&dead);
+	dial_cancel(NULL);
+}
+
+static void test_cancel(void)
+{
+	on_both(cancel);
+}
+
+/* Names nobody answers for: a deadline, a bound, and threads that outlive
+ * their dials. */
+static void stuck(struct loop *l)
+{
+	enum { LOOKUPS = 8 };
+	struct told t[LOOKUPS], more;
+	struct dial *d[LOOKUPS];
+
+	for (int i = 0; i < LOOKUPS; i++)
+		d[i] = start(l, "stuck.test", 80, i ? 0 : 5000000, &t[i]);
+	until(l, t[0].calls == 1);
+	check(t[0].r.why.code == ERR_TIMEOUT && t[0].r.phase == DIAL_RESOLVING);
+	check(strcmp(t[0].r.why.why, "resolve stuck.test:80: no answer within 5 ms") == 0);
+
+	const struct dial_options o = { .host = "stuck.test", .port = 80 };
+	struct fault why = { 0 };
+	struct dial *none;
+	check(dial_start(&none, l, &o, done, &more, &why) == ERR_FULL && !none);
+	check(strstr(why.why, "8 look-ups") != NULL);
+	for (int i = 1; i < 4; i++)
+		dial_cancel(d[i]);
+	for (int i = 0; i < LOOKUPS; i++) { /* they answer at last */
+		sem_wait(&entered);
+		sem_post(&hold);
+	}
+	for (int i = 4; i < LOOKUPS; i++) {
+		until(l, t[i].calls == 1);
+		check(t[i].r.why.code == ERR_NAME);
+	}
+	check(t[0].calls == 1 && t[1].calls == 0);
+
+	/* The places come back, each when its thread is through. */
+	struct fault full = { 0 };
+	int rc;
+	do {
+		full = (struct fault){ 0 };
+		rc = dial_start(&none, l, &o, done, &more, &full);
+	} while (rc == ERR_FULL);
+	check(rc == 0);
+	dial_cancel(none);
+	sem_wait(&entered);
+	sem_post(&hold);
+}
+
+static void test_stuck(void)
+{
+	on_both(stuck);
+	check(signals_open == 0);
+}
+
+/* The loop goes while a look-up and a connect are under way. */
+static void test_free_while_dialling(void)
+{
+	const size_t before = count_fds();
+	struct dead dead;
+	struct told t[2];
+	struct loop *l;
+
+	dead_open(&dead);
+	check(loop_new(&l, LOOP_AUTO, NULL) == 0);
+	(void)start(l, "stuck.test", 80, 0, &t[0]);
+	(void)start(l, "127.0.0.1", ntohs(dead.at.sin_port), 0, &t[1]);
+	for (int i = 0; i < 3; i++)
+		step(l);
+	sem_wait(&entered);
+	loop_free(l);
+	sem_post(&hold);
+	check(t[0].calls == 0 && t[1].calls == 0);
+	dead_close(&dead);
+	check(count_fds() == before);
+}
+
+/* ---- the order of families ---- */
+
+static void test_interleave(void)
+{
+	static const struct {
+		const char *in, *want; /* 4 and 6 are families, letters their order */
+	} rows[] = {
+		{ "6a6b4c4d", "6a4c6b4d" },	{ "4a4b6c", "4a6c4b" },
+		{ "4a4b4c", "4a4b4c" },		{ "6a", "6a" },
+		{ "6a6b6c6d4e", "6a4e6b6c6d" }, { "4a6b4c6d", "4a6b4c6d" },
+	};
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct sockaddr_storage a[RACE_MAX] = { 0 };
+		char got[2 * RACE_MAX + 1] = "";
+		const size_t n = strlen(rows[i].in) / 2;
+		for (size_t j = 0; j < n; j++) {
+			a[j].ss_family = rows[i].in[2 * j] == '4' ? AF_INET : AF_INET6;
+			((struct sockaddr_in *)&a[j])->sin_port = (uint16_t)rows[i].in[2 * j + 1];
+		}
+		race_interleave(a, n);
+		for (size_t j = 0; j < n; j++) {
+			got[2 * j] = a[j].ss_family == AF_INET ? '4' : '6';
+			got[2 * j + 1] = (char)((struct sockaddr_in *)&a[j])->sin_port;
+		}
+		check_row(rows[i].in, strcmp(got, rows[i].want) == 0);
+	}
+}
+
+int main(void)
+{
+	static const struct test_case cases[] = {
+		{ "success", test_success },
+		{ "refused", test_refused },
+		{ "bad names", test_bad_names },
+		{ "dead first address", test_dead_first_address },
+		{ "cancel", test_cancel },
+		{ "stuck look-ups", test_stuck },
+		{ "free while dialling", test_free_while_dialling },
+		{ "interleave", test_interleave },
+	};
+	sem_init(&hold, 0, 0);
+	sem_init(&entered, 0, 0);
+	return run_cases("dial", cases, array_len(cases));
+}
