@@ -27,8 +27,8 @@ MUST_USE int stack_new(struct stack **out, const struct stack_options *options,
 		       const struct mem *mem, uint64_t now_ns, struct fault *why);
 void stack_free(struct stack *s); /* accepts NULL */
 
-/* Takes all of in[0..n) (held back inside, bounded by one receive, while
- * events wait), or an enum err. */
+/* Takes in[0..n), which is read, and changed, by the calls of stack_next() that
+ * follow: it must stay until one of them returns 0.  The sticky enum err, else 0. */
 MUST_USE int stack_feed(struct stack *s, uint8_t *in, size_t n, uint64_t now_ns);
 /* The peer ended the TCP stream: returns the enum err that means here. */
 int stack_feed_end(struct stack *s);

@@ -45,7 +45,9 @@ MUST_USE int tls_next(struct tls *t, struct tls_event *ev); /* 1, 0 or enum err 
 /* Plaintext to send: returns how many bytes were taken (0 before OPEN or when
  * tx_max ciphertext bytes wait), or an enum err. */
 MUST_USE int tls_write(struct tls *t, const uint8_t *p, size_t n);
-struct span tls_pending(struct tls *t); /* all ciphertext that waits, in one piece */
+/* Ciphertext that waits, in one piece.  It stays where it is, whatever else is
+ * called, until tls_sent() has covered it. */
+struct span tls_pending(struct tls *t);
 void tls_sent(struct tls *t, size_t n);
 void tls_close(struct tls *t); /* queues close_notify */
 const struct fault *tls_fault(const struct tls *t);

@@ -1,0 +1,331 @@
+#include "lib/proto/stack.h"
+
+#include "lib/base/buf.h"
+
+enum {
+	BATCH = 256 * 1024,             /* ciphertext of one stack_pending(), about */
+	HEADROOM = WS_FRAME_HEAD_MAX + 2,
+	PLAIN_TX_MAX = BATCH + 512 * 1024,
+};
+
+struct stack {
+	const struct mem *mem;
+	struct tls *tls; /* NULL: plain */
+	struct ws *ws;
+	struct ssh *ssh;
+	struct fault fault; /* of none of the three */
+	enum stack_phase phase;
+	uint64_t now_ns;
+
+	/* What was received, floor by floor; each is read to its end before the
+	 * floor below is asked for more. */
+	struct mspan in, plain, payload;
+
+	struct mspan frame;          /* of a packet that is on its way down */
+	bool in_packet;              /* … whose ssh_sent() is due after it */
+	struct buf tx, flight;       /* without TLS: as in tls.c */
+	bool ws_done;                /* the peer closed the WebSocket, or we did */
+	bool closing, said_close;
+};
+
+int stack_new(struct stack **out, const struct stack_options *options, const struct mem *mem,
+	      uint64_t now_ns, struct fault *why)
+{
+	struct stack *s = mem_take_zeroed(mem, sizeof(*s));
+	struct tls_options tls = options->tls;
+	struct ssh_config ssh = options->ssh;
+	int rc = 0;
+
+	if (!s)
+		return fault_set(why, ERR_NOMEM, "no memory for a connection");
+	s->mem = mem;
+	s->now_ns = now_ns;
+	s->phase = options->tls_ctx ? STACK_TLS : STACK_UPGRADE;
+	buf_init(&s->tx, mem, PLAIN_TX_MAX);
+	buf_init(&s->flight, mem, PLAIN_TX_MAX);
+	tls.tx_max = BATCH;
+	ssh.tx_headroom = HEADROOM;
+	if (options->tls_ctx)
+		rc = tls_new(&s->tls, options->tls_ctx, &tls, mem, now_ns, why);
+	if (rc >= 0)
+		rc = ws_new(&s->ws, &options->ws, mem, now_ns, why);
+	if (rc >= 0)
+		rc = ssh_new(&s->ssh, &ssh, now_ns, why);
+	if (rc < 0) {
+		stack_free(s);
+		return rc;
+	}
+	*out = s;
+	return 0;
+}
+
+void stack_free(struct stack *s)
+{
+	if (!s)
+		return;
+	ssh_free(s->ssh);
+	ws_free(s->ws);
+	tls_free(s->tls);
+	buf_fini(&s->tx);
+	buf_fini(&s->flight);
+	mem_give(s->mem, s);
+}
+
+/* ---- up: ciphertext to events ---- */
+
+int stack_feed(struct stack *s, uint8_t *in, size_t n, uint64_t now_ns)
+{
+	must(!s->in.n);
+	s->now_ns = now_ns;
+	s->in = (struct mspan){ in, n };
+	return stack_fault(s)->code;
+}
+
+int stack_feed_end(struct stack *s)
+{
+	static const char *const during[] = {
+		[STACK_TLS] = " during the TLS handshake",
+		[STACK_UPGRADE] = " during the WebSocket upgrade",
+		[STACK_SSH] = " during the SSH handshake",
+		[STACK_READY] = "",
+	};
+
+	if (stack_fault(s)->code)
+		return stack_fault(s)->code;
+	return fault_set(&s->fault, ERR_CLOSED, "the peer closed the connection%s", during[s->phase]);
+}
+
+static void advance(struct mspan *m, int n)
+{
+	m->p += n;
+	m->n -= (size_t)n;
+}
+
+/* Each floor's step: 1 when something moved, 0 when there is nothing, < 0. */
+static int step_tls(struct stack *s)
+{
+	struct tls_event ev;
+
+	if (!s->tls) {
+		const bool moved = s->in.n > 0;
+
+		s->plain = s->in;
+		s->in.n = 0;
+		return moved;
+	}
+	const int rc = tls_next(s->tls, &ev);
+	if (rc < 0)
+		return rc;
+	if (rc && ev.kind == TLS_EVENT_OPEN && s->phase == STACK_TLS)
+		s->phase = STACK_UPGRADE;
+	else if (rc && ev.kind == TLS_EVENT_DATA)
+		s->plain = ev.data;
+	else if (rc && ev.kind == TLS_EVENT_CLOSED)
+		return stack_feed_end(s);
+	if (rc || !s->in.n)
+		return rc;
+	const int taken = tls_feed(s->tls, s->in.p, s->in.n, s->now_ns);
+	if (taken > 0)
+		advance(&s->in, taken);
+	return taken < 0 ? taken : 1;
+}
+
+static int step_ws(struct stack *s)
+{
+	struct ws_event ev;
+	const int rc = ws_next(s->ws, &ev);
+
+	if (rc > 0 && ev.kind == WS_EVENT_REQUEST)
+		ws_accept(s->ws);
+	else if (rc > 0 && ev.kind == WS_EVENT_OPEN)
+		s->phase = STACK_SSH;
+	else if (rc > 0 && ev.kind == WS_EVENT_DATA && ev.op != WS_OP_BINARY)
+		return fault_set(&s->fault, ERR_PROTO, "the peer sent a text message: is it a chisel server?");
+	else if (rc > 0 && ev.kind == WS_EVENT_DATA)
+		s->payload = ev.payload;
+	else if (rc > 0 && ev.kind == WS_EVENT_CLOSED) {
+		s->ws_done = true;
+		return fault_set(&s->fault, ERR_CLOSED, "the peer closed the WebSocket (code %u)", ev.code);
+	}
+	if (rc || !s->plain.n)
+		return rc;
+	const int taken = ws_feed(s->ws, s->plain.p, s->plain.n, s->now_ns);
+	if (taken > 0)
+		advance(&s->plain, taken);
+	return taken < 0 ? taken : 1;
+}
+
+int stack_next(struct stack *s, struct ssh_event *ev)
+{
+	for (;;) {
+		int rc = ssh_next(s->ssh, ev);
+
+		if (rc > 0 && ev->kind == SSH_EVENT_READY)
+			s->phase = STACK_READY;
+		if (rc)
+			return rc;
+		if (s->fault.code)
+			return s->fault.code;
+		if (s->payload.n) {
+			rc = ssh_feed(s->ssh, s->payload.p, s->payload.n, s->now_ns);
+			if (rc < 0)
+				return rc;
+			advance(&s->payload, rc);
+			continue;
+		}
+		rc = step_ws(s);
+		if (!rc)
+			rc = step_tls(s);
+		if (rc <= 0)
+			return rc;
+	}
+}
+
+/* ---- down: packets to ciphertext ---- */
+
+static int write_below(struct stack *s, const uint8_t *p, size_t n)
+{
+	if (s->tls)
+		return tls_write(s->tls, p, n);
+	if (buf_len(&s->tx) >= BATCH)
+		return 0;
+	const int rc = buf_append(&s->tx, p, n);
+	return rc < 0 ? rc : (int)n;
+}
+
+/* The frame on its way: true once all of it is below. */
+static bool finish_frame(struct stack *s)
+{
+	if (s->frame.n) {
+		const int taken = write_below(s, s->frame.p, s->frame.n);
+		if (taken > 0)
+			advance(&s->frame, taken);
+	}
+	if (s->frame.n)
+		return false;
+	if (s->in_packet)
+		ssh_sent(s->ssh);
+	s->in_packet = false;
+	return true;
+}
+
+static bool finish_control(struct stack *s)
+{
+	for (;;) {
+		const struct span out = ws_pending(s->ws);
+		const int taken = out.n ? write_below(s, out.p, out.n) : 0;
+
+		if (taken > 0)
+			ws_sent(s->ws, (size_t)taken);
+		if (!out.n || taken <= 0)
+			return !out.n;
+	}
+}
+
+static bool can_frame(const struct stack *s)
+{
+	return s->phase >= STACK_SSH && !s->ws_done && !ws_fault(s->ws)->code;
+}
+
+static void fill(struct stack *s)
+{
+	if (s->phase == STACK_TLS)
+		return;
+	while (finish_frame(s) && finish_control(s)) {
+		const struct mspan packet = can_frame(s) ? ssh_pending(s->ssh) : (struct mspan){ 0 };
+
+		if (packet.n) {
+			const size_t head = ws_frame(s->ws, WS_OP_BINARY, packet);
+
+			s->frame = (struct mspan){ packet.p - head, packet.n + head };
+			s->in_packet = true;
+			continue;
+		}
+		if (!s->closing || s->said_close)
+			return;
+		/* All packets are below: the last words of the other floors. */
+		s->said_close = true;
+		if (can_frame(s))
+			ws_close(s->ws, 1000, "");
+		s->ws_done = true;
+		finish_control(s);
+		if (s->tls)
+			tls_close(s->tls);
+	}
+}
+
+struct span stack_pending(struct stack *s)
+{
+	fill(s);
+	if (s->tls)
+		return tls_pending(s->tls);
+	if (!buf_len(&s->flight)) {
+		const struct buf empty = s->flight;
+
+		s->flight = s->tx;
+		s->tx = empty;
+	}
+	const struct mspan b = buf_bytes(&s->flight);
+	return span_of(b.p, b.n);
+}
+
+void stack_sent(struct stack *s, size_t n)
+{
+	if (s->tls)
+		tls_sent(s->tls, n);
+	else
+		buf_consume(&s->flight, n);
+}
+
+/* ---- the rest ---- */
+
+uint64_t stack_deadline(const struct stack *s)
+{
+	if (stack_fault(s)->code)
+		return UINT64_MAX;
+	return min_u64(s->phase < STACK_SSH ? ws_deadline(s->ws) : UINT64_MAX, ssh_deadline(s->ssh));
+}
+
+int stack_tick(struct stack *s, uint64_t now_ns)
+{
+	const int rc = s->phase < STACK_SSH ? ws_tick(s->ws, now_ns) : 0;
+
+	s->now_ns = now_ns;
+	return rc < 0 ? rc : ssh_tick(s->ssh, now_ns);
+}
+
+struct ssh *stack_ssh(struct stack *s)
+{
+	return s->ssh;
+}
+
+enum stack_phase stack_phase(const struct stack *s)
+{
+	return s->phase;
+}
+
+const struct fault *stack_fault(const struct stack *s)
+{
+	if (s->tls && tls_fault(s->tls)->code)
+		return tls_fault(s->tls);
+	if (ws_fault(s->ws)->code)
+		return ws_fault(s->ws);
+	return ssh_fault(s->ssh)->code ? ssh_fault(s->ssh) : &s->fault;
+}
+
+const struct tls *stack_tls(const struct stack *s)
+{
+	return s->tls;
+}
+
+int stack_upgrade_status(const struct stack *s)
+{
+	return ws_refused_status(s->ws);
+}
+
+void stack_close(struct stack *s, enum ssh_disconnect_reason reason, const char *text)
+{
+	if (can_frame(s) && !ssh_fault(s->ssh)->code)
+		ssh_disconnect(s->ssh, reason, text);
+	s->closing = true;
+}

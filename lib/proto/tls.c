@@ -1,0 +1,390 @@
+#include "lib/proto/tls.h"
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/escape.h"
+
+enum {
+	TX_MAX = 512 * 1024,
+	TX_EXTRA = 64 * 1024, /* room for what OpenSSL writes of its own accord */
+	PLAIN = 64 * 1024,    /* one piece of plaintext handed out */
+	READ_AHEAD = 128 * 1024,
+	RECORD = 16 * 1024,
+};
+
+struct tls {
+	const struct mem *mem;
+	SSL *ssl;
+	struct fault fault;
+	struct span in;    /* fed and not yet read by OpenSSL */
+	struct buf tx;     /* written by OpenSSL */
+	struct buf flight; /* handed out by tls_pending(): stays where it is until sent */
+	uint8_t *plain;
+	char name[256];    /* verified name, for the words of a failure */
+	bool open, open_told, closed, closed_told, bare; /* bare: nothing came yet */
+};
+
+/* ---- the BIO: reads what was fed, writes what waits ---- */
+
+static int bio_read(BIO *bio, char *to, int n)
+{
+	struct tls *t = BIO_get_data(bio);
+	const size_t got = min_size((size_t)n, t->in.n);
+
+	BIO_clear_retry_flags(bio);
+	if (!got) {
+		BIO_set_retry_read(bio);
+		return -1;
+	}
+	memcpy(to, t->in.p, got);
+	t->in = span_of(t->in.p + got, t->in.n - got);
+	return (int)got;
+}
+
+static int bio_write(BIO *bio, const char *from, int n)
+{
+	struct tls *t = BIO_get_data(bio);
+	const int rc = buf_append(&t->tx, from, (size_t)n);
+
+	BIO_clear_retry_flags(bio);
+	if (rc == 0)
+		return n;
+	if (rc == ERR_NOMEM)
+		fault_set(&t->fault, ERR_NOMEM, "no memory for TLS");
+	else
+		BIO_set_retry_write(bio);
+	return -1;
+}
+
+static long bio_ctrl(BIO *bio, int command, long number, void *p)
+{
+	(void)bio;
+	(void)number;
+	(void)p;
+	return command == BIO_CTRL_FLUSH || command == BIO_CTRL_DUP;
+}
+
+/* Made once, before any connection: a program has one thread that runs these. */
+static BIO_METHOD *bio_method(void)
+{
+	static BIO_METHOD *method;
+
+	if (!method) {
+		method = BIO_meth_new(BIO_TYPE_SOURCE_SINK | BIO_get_new_index(), "tls engine");
+		if (method) {
+			BIO_meth_set_read(method, bio_read);
+			BIO_meth_set_write(method, bio_write);
+			BIO_meth_set_ctrl(method, bio_ctrl);
+		}
+	}
+	return method;
+}
+
+/* ---- set-up ---- */
+
+static bool is_address(const char *name)
+{
+	ASN1_OCTET_STRING *ip = a2i_IPADDRESS(name);
+
+	ASN1_OCTET_STRING_free(ip);
+	return ip != NULL;
+}
+
+static int set_name(struct tls *t, const struct tls_options *o)
+{
+	X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
+	const char *sni = o->sni;
+
+	if (o->verify_name) {
+		memcpy(t->name, o->verify_name, min_size(strlen(o->verify_name), sizeof(t->name) - 1));
+		SSL_set_hostflags(t->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+						  X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+		const bool address = is_address(o->verify_name);
+		if (!(address ? X509_VERIFY_PARAM_set1_ip_asc(param, o->verify_name)
+			      : SSL_set1_host(t->ssl, o->verify_name)))
+			return ERR_CRYPTO;
+		if (!sni && !address)
+			sni = o->verify_name;
+	}
+	if (sni && *sni && !is_address(sni) && !SSL_set_tlsext_host_name(t->ssl, sni))
+		return ERR_CRYPTO;
+	return 0;
+}
+
+/* "h2,http/1.1" as length-prefixed names. */
+static int set_alpn(struct tls *t, const char *names)
+{
+	uint8_t wire[128];
+	size_t at = 0;
+
+	while (*names) {
+		const size_t n = strcspn(names, ",");
+		if (!n || n > 64 || at + n + 1 > sizeof(wire))
+			return ERR_USAGE;
+		wire[at++] = (uint8_t)n;
+		memcpy(wire + at, names, n);
+		at += n;
+		names += n + (names[n] == ',');
+	}
+	return SSL_set_alpn_protos(t->ssl, wire, (unsigned)at) ? ERR_CRYPTO : 0;
+}
+
+int tls_new(struct tls **out, SSL_CTX *ctx, const struct tls_options *options, const struct mem *mem,
+	    uint64_t now_ns, struct fault *why)
+{
+	struct tls *t = mem_take_zeroed(mem, sizeof(*t));
+	BIO *bio = NULL;
+
+	(void)now_ns;
+	if (!t)
+		return fault_set(why, ERR_NOMEM, "no memory for TLS");
+	t->mem = mem;
+	t->bare = true;
+	buf_init(&t->tx, mem, (options->tx_max ? options->tx_max : TX_MAX) + TX_EXTRA);
+	buf_init(&t->flight, mem, t->tx.max);
+	t->tx.keep = t->flight.keep = true;
+	t->plain = mem_take(mem, PLAIN);
+	if (!t->plain) {
+		tls_free(t);
+		return fault_set(why, ERR_NOMEM, "no memory for TLS");
+	}
+	ERR_clear_error();
+	t->ssl = SSL_new(ctx);
+	if (t->ssl && bio_method())
+		bio = BIO_new(bio_method());
+	if (!bio || set_name(t, options) < 0 || (options->alpn && set_alpn(t, options->alpn) < 0)) {
+		BIO_free(bio);
+		tls_free(t);
+		return fault_set(why, ERR_CRYPTO, "OpenSSL can't set a TLS connection up");
+	}
+	BIO_set_data(bio, t);
+	BIO_set_init(bio, 1);
+	SSL_set_bio(t->ssl, bio, bio);
+	SSL_set_mode(t->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_set_read_ahead(t->ssl, 1);
+	SSL_set_default_read_buffer_len(t->ssl, READ_AHEAD);
+	if (options->server)
+		SSL_set_accept_state(t->ssl);
+	else
+		SSL_set_connect_state(t->ssl);
+	*out = t;
+	return 0;
+}
+
+void tls_free(struct tls *t)
+{
+	if (!t)
+		return;
+	SSL_free(t->ssl);
+	buf_fini(&t->tx);
+	buf_fini(&t->flight);
+	mem_give(t->mem, t->plain);
+	mem_give(t->mem, t);
+}
+
+/* ---- failures in words ---- */
+
+static int fail_certificate(struct tls *t, long verdict)
+{
+	const char *text = X509_verify_cert_error_string(verdict);
+	const char *hint = "";
+
+	if (verdict == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
+	    verdict == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
+	    verdict == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT ||
+	    verdict == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE)
+		hint = "; name the CA that issued it in pipeops.tls.ca_file or --tls-ca";
+	return fault_set(&t->fault, ERR_TRUST, "the certificate of %s is refused: %s%s",
+			 *t->name ? t->name : "the server", text, hint);
+}
+
+static int fail_ssl(struct tls *t)
+{
+	const unsigned long e = ERR_peek_error();
+	const long verdict = SSL_get_verify_result(t->ssl);
+	const int reason = ERR_GET_REASON(e);
+	const char *text = ERR_reason_error_string(e);
+
+	if (t->fault.code)
+		return t->fault.code;
+	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason == SSL_R_CERTIFICATE_VERIFY_FAILED &&
+	    verdict != X509_V_OK)
+		return fail_certificate(t, verdict);
+	if (ERR_GET_LIB(e) == ERR_LIB_SSL &&
+	    (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST ||
+	     reason == SSL_R_PACKET_LENGTH_TOO_LONG) && !t->open)
+		return fault_set(&t->fault, ERR_PROTO, "the peer does not speak TLS on this port (%s)", text);
+	if (reason >= SSL_AD_REASON_OFFSET)
+		return fault_set(&t->fault, ERR_PROTO, "the peer ended TLS with an alert: %s",
+				 text ? text : "unknown");
+	return fault_set(&t->fault, ERR_PROTO, "TLS: %s", text ? text : "protocol error");
+}
+
+/* What OpenSSL says after a call that did not do all: 0 to wait, or the fault. */
+static int judge(struct tls *t, int rc)
+{
+	switch (SSL_get_error(t->ssl, rc)) {
+	case SSL_ERROR_WANT_READ:
+	case SSL_ERROR_WANT_WRITE:
+		return t->fault.code;
+	case SSL_ERROR_ZERO_RETURN:
+		t->closed = true;
+		return 0;
+	default:
+		return fail_ssl(t);
+	}
+}
+
+/* ---- the six words ---- */
+
+static int shake_hands(struct tls *t)
+{
+	if (t->open)
+		return 0;
+	ERR_clear_error();
+	const int rc = SSL_do_handshake(t->ssl);
+	if (rc == 1) {
+		t->open = true;
+		return 0;
+	}
+	return judge(t, rc);
+}
+
+int tls_feed(struct tls *t, const uint8_t *in, size_t n, uint64_t now_ns)
+{
+	(void)now_ns;
+	if (t->fault.code)
+		return t->fault.code;
+	if (t->in.n) /* events of what came before are still to be drawn */
+		return 0;
+	n = min_size(n, READ_AHEAD);
+	t->in = span_of(in, n);
+	t->bare = t->bare && !n;
+	int rc = shake_hands(t);
+	if (rc < 0)
+		return rc;
+	/* OpenSSL's read-ahead buffer takes all of it: what SSL_read leaves must not
+	 * point into the caller's bytes. */
+	while (t->in.n && t->open && !t->closed) {
+		uint8_t probe;
+
+		ERR_clear_error();
+		const struct span before = t->in;
+		rc = SSL_peek(t->ssl, &probe, 1);
+		if (rc > 0)
+			break;
+		rc = judge(t, rc);
+		if (rc < 0)
+			return rc;
+		if (before.n == t->in.n)
+			break;
+	}
+	const size_t taken = n - t->in.n;
+	t->in = span_of(NULL, 0);
+	return (int)taken;
+}
+
+int tls_next(struct tls *t, struct tls_event *ev)
+{
+	*ev = (struct tls_event){ .kind = TLS_EVENT_NONE };
+	if (t->open && !t->open_told) {
+		t->open_told = true;
+		ev->kind = TLS_EVENT_OPEN;
+		return 1;
+	}
+	if (t->fault.code)
+		return t->fault.code;
+	if (t->open && !t->closed) {
+		ERR_clear_error();
+		const int rc = SSL_read(t->ssl, t->plain, PLAIN);
+		if (rc > 0) {
+			ev->kind = TLS_EVENT_DATA;
+			ev->data = (struct mspan){ t->plain, (size_t)rc };
+			return 1;
+		}
+		const int verdict = judge(t, rc);
+		if (verdict < 0)
+			return verdict;
+	}
+	if (t->closed && !t->closed_told) {
+		t->closed_told = true;
+		ev->kind = TLS_EVENT_CLOSED;
+		return 1;
+	}
+	return 0;
+}
+
+int tls_write(struct tls *t, const uint8_t *p, size_t n)
+{
+	size_t done = 0;
+
+	if (t->fault.code)
+		return t->fault.code;
+	while (t->open && done < n && buf_room(&t->tx) > TX_EXTRA + RECORD) {
+		ERR_clear_error();
+		const int rc = SSL_write(t->ssl, p + done, (int)min_size(n - done, RECORD));
+		if (rc <= 0) {
+			const int verdict = judge(t, rc);
+			if (verdict < 0)
+				return verdict;
+			break;
+		}
+		done += (size_t)rc;
+	}
+	return (int)done;
+}
+
+struct span tls_pending(struct tls *t)
+{
+	/* A client speaks first; OpenSSL does when it is asked to. */
+	if (!t->open && !t->fault.code && t->bare)
+		(void)shake_hands(t);
+	if (!buf_len(&t->flight)) {
+		const struct buf empty = t->flight;
+
+		t->flight = t->tx;
+		t->tx = empty;
+	}
+	const struct mspan b = buf_bytes(&t->flight);
+	return span_of(b.p, b.n);
+}
+
+void tls_sent(struct tls *t, size_t n)
+{
+	buf_consume(&t->flight, n);
+}
+
+void tls_close(struct tls *t)
+{
+	if (!t->open || t->fault.code)
+		return;
+	ERR_clear_error();
+	(void)SSL_shutdown(t->ssl);
+}
+
+const struct fault *tls_fault(const struct tls *t)
+{
+	return &t->fault;
+}
+
+const char *tls_version(const struct tls *t)
+{
+	return t->open ? SSL_get_version(t->ssl) : "";
+}
+
+const char *tls_cipher(const struct tls *t)
+{
+	return t->open ? SSL_get_cipher_name(t->ssl) : "";
+}
+
+struct span tls_alpn(const struct tls *t)
+{
+	const unsigned char *p = NULL;
+	unsigned n = 0;
+
+	if (t->open)
+		SSL_get0_alpn_selected(t->ssl, &p, &n);
+	return span_of(p, n);
+}
