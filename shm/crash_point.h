@@ -1,8 +1,9 @@
 /*
- * crash_point -- numbered places where a test may kill the writer.
+ * crash_point -- numbered places where a test may kill the writer, or step in
+ * between two loads of a reader.
  *
  * Nothing in a normal build.  A test that defines BUS_CRASH_POINTS, and then
- * includes the writer's sources, gets a call to its own bus_crash_point().
+ * includes the sources, gets a call to its own bus_crash_point().
  */
 #ifndef SHM_CRASH_POINT_H
 #define SHM_CRASH_POINT_H
@@ -27,6 +28,8 @@ enum bus_crash_point {
 	BUS_CRASH_RING_TEXT,
 	BUS_CRASH_RING_SEQ,
 	BUS_CRASH_RING_HEAD,
+	BUS_CRASH_RECORD_READ = 500, /* + number of the word */
+	BUS_CRASH_RING_READ = 700,
 };
 
 #ifdef BUS_CRASH_POINTS

@@ -56,8 +56,10 @@ MUST_USE static inline int bus_record_read(const struct bus_record *r, uint64_t 
 
 		if (n == 0)
 			return 0;
-		for (size_t i = 0; i < r->words; i++)
+		for (size_t i = 0; i < r->words; i++) {
+			BUS_CRASH_POINT(BUS_CRASH_RECORD_READ + i);
 			to[i] = atomic_load_explicit(&slot[i], memory_order_acquire);
+		}
 		const uint64_t end = atomic_load_explicit(r->version, memory_order_relaxed);
 		if (end - n <= BUS_RECORD_SLOTS - 2) {
 			*version = n;

@@ -70,6 +70,7 @@ static bool copy_slot(const struct bus_ring *r, uint64_t line, struct bus_ring_l
 	for (size_t at = 0; at < to->n; at += 8) {
 		const uint64_t word = load(&slot[BUS_RING_SLOT_HEAD + at / 8]);
 		memcpy(to->text + at, &word, min_size(8, to->n - at));
+		BUS_CRASH_POINT(BUS_CRASH_RING_READ);
 	}
 	return load(&slot[0]) == line + 1;
 }

@@ -9,6 +9,8 @@
 #include "shm/ring.c"
 #include "shm/writer.c"
 
+#include <sys/prctl.h>
+
 #include "tests/unit/shm/bus_fixture.h"
 
 static unsigned random_kills = 500;
@@ -40,6 +42,7 @@ static int make_line(char text[200], uint64_t k)
 
 _Noreturn static void live(const struct bus_fixture *f)
 {
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	struct bus_writer *w = fixture_writer(f, BUS_TUNNEL);
 
 	for (uint64_t k = 1;; k++) {
@@ -119,6 +122,7 @@ static void die_at(const struct bus_fixture *f, struct bus_reader *r, unsigned p
 	if (child == 0) {
 		crash_at = point;
 		crash_nth = nth;
+		alarm(20); /* a point that is never reached is a failure, not a hang */
 		live(f);
 	}
 	while (waitpid(child, &status, 0) < 0)

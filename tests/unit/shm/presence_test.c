@@ -1,4 +1,6 @@
 /* Who is alive: lock, beat, inode.  The clock is an argument; nothing sleeps. */
+#include <sys/prctl.h>
+
 #include "shm/layout.h"
 #include "tests/unit/shm/bus_fixture.h"
 
@@ -13,6 +15,7 @@ static pid_t living_writer(const struct bus_fixture *f, enum bus_role role)
 	const pid_t child = fork();
 	must(child >= 0);
 	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		struct bus_writer *w = fixture_writer(f, role);
 
 		bus_phase(w, BUS_RUNNING);

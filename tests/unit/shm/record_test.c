@@ -1,5 +1,6 @@
 /* One published version or none, under a writer that never waits.  x86 cannot
  * show a wrong memory order; the sanitizer build and the models do that. */
+#define BUS_CRASH_POINTS
 #include "shm/record.h"
 
 #include <pthread.h>
@@ -72,6 +73,53 @@ static void test_unfinished_write_is_not_seen(void)
 	}
 }
 
+/* A writer that steps in before the reader loads word `at`, `times` times. */
+static struct {
+	const struct bus_record *r;
+	unsigned at, versions, times;
+	uint64_t next;
+} intruder;
+
+void bus_crash_point(unsigned n)
+{
+	uint64_t words[WORDS];
+
+	if (n != BUS_CRASH_RECORD_READ + intruder.at || intruder.times == 0)
+		return;
+	intruder.times--;
+	for (unsigned k = 0; k < intruder.versions; k++) {
+		fill(words, intruder.next++);
+		bus_record_publish(intruder.r, words);
+	}
+}
+
+/* Two versions more leave the copy alone, three may have begun a fourth, which
+ * goes to the same copy. */
+static void test_overtaken_reader_tries_again(void)
+{
+	static struct memory m;
+	const struct bus_record r = record_in(&m);
+	uint64_t words[WORDS], version = 0;
+
+	fill(words, 1);
+	bus_record_publish(&r, words);
+	intruder.r = &r;
+	intruder.next = 2;
+	for (unsigned at = 0; at < WORDS; at++)
+		for (unsigned versions = 1; versions < 10; versions++) {
+			const uint64_t before = intruder.next - 1;
+			intruder.at = at;
+			intruder.versions = versions;
+			intruder.times = 1;
+			check(bus_record_read(&r, words, &version) == 1);
+			check(version == before + (versions <= 2 ? 0 : versions));
+			check(is_content(words, version));
+		}
+	intruder.times = BUS_RECORD_TRIES; /* overtaken for ever: bounded */
+	check(bus_record_read(&r, words, &version) == ERR_TIMEOUT);
+	check(intruder.times == 0);
+}
+
 static struct memory shared;
 static _Atomic int stop;
 
@@ -132,6 +180,7 @@ int main(void)
 	static const struct test_case cases[] = {
 		{ "versions", test_versions },
 		{ "unfinished write", test_unfinished_write_is_not_seen },
+		{ "overtaken reader", test_overtaken_reader_tries_again },
 		{ "reader beside writer", test_reader_beside_writer },
 		{ "absurd versions", test_absurd_versions },
 	};

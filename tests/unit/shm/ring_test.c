@@ -1,5 +1,6 @@
 /* Lines in order, loss counted exactly: got + lost == cursor. */
-#include "shm/ring.h"
+#define BUS_CRASH_POINTS
+#include "shm/ring.c"
 
 #include <pthread.h>
 #include <sched.h>
@@ -26,7 +27,7 @@ static struct bus_ring ring_in(struct memory *m)
 /* Line n says its number several times, so that a torn one shows. */
 static size_t line_text(char text[56], uint64_t n)
 {
-	return (size_t)snprintf(text, 56, "%llu %llu %llu", (unsigned long long)n,
+	return (size_t)snprintf(text, 56, "%08llu %08llu %08llu", (unsigned long long)n,
 				(unsigned long long)n, (unsigned long long)n);
 }
 
@@ -102,6 +103,42 @@ static void test_overtaken_within_a_round(void)
 		write_line(&r, n);
 	check(bus_ring_next(&r, head, &cursor, &lost, &line) == 0);
 	check(cursor == 5 && lost == 4);
+}
+
+/* A writer that steps in while the reader copies the nth word of a text. */
+static struct {
+	const struct bus_ring *r;
+	unsigned nth, lines;
+	uint64_t next;
+} intruder;
+
+void bus_crash_point(unsigned n)
+{
+	if (n != BUS_CRASH_RING_READ || intruder.nth == 0 || --intruder.nth != 0)
+		return;
+	for (unsigned i = 0; i < intruder.lines; i++)
+		write_line(intruder.r, intruder.next++);
+}
+
+static void test_overwritten_while_copied(void)
+{
+	for (unsigned nth = 1; nth <= 3; nth++)
+		for (unsigned lines = SLOTS - 3; lines <= 2 * SLOTS; lines++) {
+			struct memory m = { 0 };
+			const struct bus_ring r = ring_in(&m);
+			struct round a = { 0 };
+
+			for (uint64_t n = 1; n <= 3; n++)
+				write_line(&r, n);
+			intruder.r = &r;
+			intruder.nth = nth;
+			intruder.lines = lines;
+			intruder.next = 4;
+			check(read_round(&r, &a) == 0);
+			check(a.torn == 0 && a.got + a.lost == a.cursor && a.cursor == 3);
+			check(read_round(&r, &a) == 0);
+			check(a.torn == 0 && a.got + a.lost == 3 + lines);
+		}
 }
 
 static void test_long_lines_are_cut_between_characters(void)
@@ -199,6 +236,7 @@ int main(void)
 	static const struct test_case cases[] = {
 		{ "order and loss", test_order_and_loss },
 		{ "overtaken within a round", test_overtaken_within_a_round },
+		{ "overwritten while copied", test_overwritten_while_copied },
 		{ "long lines", test_long_lines_are_cut_between_characters },
 		{ "hostile words", test_hostile_words },
 		{ "reader beside writer", test_reader_beside_writer },
