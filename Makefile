@@ -5,6 +5,7 @@
 # make check       layers, lint of the house rules, every unit test
 # make e2e         the real programs against real peers
 # make fuzz        each fuzz target for FUZZ_SECONDS (default 5)
+# make model      explores the models of the bus with SPIN, and their mutants, which must fail
 # make layers      proves the floors of lib/ and that lib/proto is sans-I/O
 # make lint        clang-tidy, cppcheck, house rules
 # make bench       the baseline figures, beside the official client where CHISEL_BIN has it
@@ -98,6 +99,7 @@ e2e: $(PROGRAMS) $(OUT)/bin/devplane $(INTEROP) ; @tests/e2e/run $(E2E)
 interop: $(INTEROP)
 fuzzers: $(FUZZERS)
 fuzz: ; @scripts/fuzz
+model: ; @scripts/model
 bench: $(PROGRAMS) ; @tests/bench/run
 docs: $(OUT)/bin/status-server $(OUT)/bin/control-agent ; @scripts/docs
 test: ; @scripts/test
@@ -110,5 +112,5 @@ V ?= 0
 Q := $(if $(filter 0,$(V)),@)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz bench docs test demo demo-check help clean
+.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz model bench docs test demo demo-check help clean
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
