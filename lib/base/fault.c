@@ -10,7 +10,7 @@ static void write_why(struct fault *f, const char *fmt, va_list args)
 		f->why[0] = '\0';
 }
 
-int fault_set(struct fault *f, enum err code, const char *fmt, ...)
+int(fault_set)(struct fault *f, enum err code, const char *fmt, ...)
 {
 	must(code < 0);
 	if (!f)
@@ -27,7 +27,7 @@ int fault_set(struct fault *f, enum err code, const char *fmt, ...)
 	return code;
 }
 
-int fault_set_sys(struct fault *f, int sys, const char *fmt, ...)
+int(fault_set_sys)(struct fault *f, int sys, const char *fmt, ...)
 {
 	if (!f)
 		return ERR_SYS;

@@ -52,6 +52,11 @@ int fault_set(struct fault *f, enum err code, const char *fmt, ...) PRINTF_LIKE(
 /* The same for a failed system call: appends the text of `sys` (an errno). */
 int fault_set_sys(struct fault *f, int sys, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+#ifdef __clang_analyzer__ /* it does not see into fault.c: what comes back is negative */
+#define fault_set(f, code, ...) ((void)(fault_set)(f, code, __VA_ARGS__), (int)(code))
+#define fault_set_sys(f, sys, ...) ((void)(fault_set_sys)(f, sys, __VA_ARGS__), (int)ERR_SYS)
+#endif
+
 /* The stable short name of a code ("protocol"); "ok" for 0. */
 const char *err_name(int code);
 
