@@ -3,46 +3,15 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "lib/base/bytes.h"
-
-/* Length of the valid UTF-8 sequence at p (RFC 3629: no overlong forms, no
- * surrogates), 0 for none; the character in *c. */
-static size_t decode(const char *s, size_t n, uint32_t *c)
-{
-	static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	const uint8_t *p = (const uint8_t *)s;
-	size_t len;
-
-	*c = 0;
-	if (p[0] < 0x80)
-		len = 1, *c = p[0];
-	else if (p[0] >> 5 == 6)
-		len = 2, *c = p[0] & 0x1fu;
-	else if (p[0] >> 4 == 14)
-		len = 3, *c = p[0] & 0x0fu;
-	else if (p[0] >> 3 == 30)
-		len = 4, *c = p[0] & 0x07u;
-	else
-		return 0;
-	if (len > n)
-		return 0;
-	for (size_t i = 1; i < len; i++) {
-		if (p[i] >> 6 != 2)
-			return 0;
-		*c = *c << 6 | (p[i] & 0x3fu);
-	}
-	if (*c < smallest[len] || *c > 0x10ffff || (*c >= 0xd800 && *c < 0xe000))
-		return 0;
-	return len;
-}
+#include "lib/base/utf8.h"
 
 /* Length of the clean character at p, 0 for none. */
 static size_t clean_at(const char *p, size_t n)
 {
 	uint32_t c;
-	const size_t len = decode(p, n, &c);
+	const size_t len = utf8_read(span_of(p, n), &c);
 
-	return c < 0x20 || (c >= 0x7f && c < 0xa0) ? 0 : len;
+	return len > 0 && utf8_is_plain(c) ? len : 0;
 }
 
 bool bus_text_is_clean(const char *p, size_t n)

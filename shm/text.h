@@ -1,7 +1,8 @@
 /*
  * text -- what strings a segment may hold, and how they are made harmless.
  *
- * Clean text is valid UTF-8 without control characters (C0, DEL, C1).
+ * Clean text is valid UTF-8 without control characters (C0, DEL, C1) and
+ * without marks that turn the direction of a line: lib/base/utf8.h.
  */
 #ifndef SHM_TEXT_H
 #define SHM_TEXT_H

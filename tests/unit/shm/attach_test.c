@@ -1,81 +1,10 @@
 /* Corrupt headers, sections and descriptors: each the exact refusal. */
 #include "shm/attach.h"
 
-#include <inttypes.h>
 #include <sys/mman.h>
 
-#include "shm/crc32c.h"
 #include "shm/guard.h"
-#include "tests/unit/shm/bus_fixture.h"
-
-/* A good segment of a tunnel with two forwards, as bytes. */
-struct image {
-	uint8_t *p;
-	size_t n;
-};
-
-static void image_read(struct image *i)
-{
-	struct bus_fixture f;
-	char path[128];
-	struct stat st;
-
-	fixture_init(&f);
-	bus_writer_free(fixture_writer(&f, BUS_TUNNEL), 0);
-	fixture_path(&f, path, "tunnel/segment");
-	const int fd = open(path, O_RDONLY | O_CLOEXEC);
-	must(fd >= 0 && fstat(fd, &st) == 0);
-	i->n = (size_t)st.st_size;
-	i->p = malloc(i->n);
-	must(i->p && read(fd, i->p, i->n) == st.st_size);
-	close(fd);
-	fixture_fini(&f);
-}
-
-static struct bus_header *header_of(const struct image *i)
-{
-	return (struct bus_header *)i->p;
-}
-
-static struct bus_toc_entry *toc_of(const struct image *i, unsigned type)
-{
-	struct bus_header *h = header_of(i);
-
-	for (unsigned k = 0; k < h->sections_n; k++)
-		if (h->toc[k].type == type)
-			return &h->toc[k];
-	must_failed(__FILE__, __LINE__, "a section of the image");
-}
-
-static uint8_t *section_of(const struct image *i, unsigned type)
-{
-	return i->p + toc_of(i, type)->off;
-}
-
-static const char *strings_of(const struct image *i)
-{
-	return (const char *)section_of(i, BUS_SECTION_STRINGS);
-}
-
-static struct bus_descriptor *descriptor_of(const struct image *i, const char *name)
-{
-	struct bus_descriptor *d = (void *)section_of(i, BUS_SECTION_DESCRIPTORS);
-
-	while (strcmp(strings_of(i) + d->name, name) != 0)
-		d++;
-	return d;
-}
-
-static void seal(const struct image *i)
-{
-	struct bus_header *h = header_of(i);
-	const size_t end = h->immutable_len < BUS_PAGE || h->immutable_len > i->n
-				   ? BUS_PAGE
-				   : h->immutable_len;
-
-	h->crc = bus_crc32c(bus_crc32c(0, h, offsetof(struct bus_header, crc)), i->p + BUS_PAGE,
-			    end - BUS_PAGE);
-}
+#include "tests/unit/shm/bus_image.h"
 
 static int attach_to(const struct image *i, struct bus_segment *s, struct fault *why)
 {

@@ -2,6 +2,7 @@
  * make it say "unreadable". */
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -334,6 +335,103 @@ static void test_noise(void)
 	scene_fini(&s);
 }
 
+/* In a child: writes noise all over the file for ever, the tables too. */
+_Noreturn static void scribble(const char *path, off_t size)
+{
+	const int fd = open(path, O_RDWR | O_CLOEXEC);
+	uint64_t x = 0x2545f4914f6cdd1du;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+		const off_t at = (off_t)(x >> 20) % (size - 8);
+		if (pwrite(fd, &x, x % 9, x % 3 ? at : at % 32768) < 0)
+			_exit(1);
+	}
+}
+
+/* The bytes change between any two loads: what was checked is private. */
+static void test_changed_while_read(void)
+{
+	struct scene s;
+	struct bus_session session;
+	struct stat st;
+	int came = 0;
+	uint32_t code;
+
+	scene_init(&s);
+	must(fstat(s.fd, &st) == 0);
+	writer_leaves(&s);
+	const pid_t child = fork();
+	must(child >= 0);
+	if (child == 0)
+		scribble(s.segment, st.st_size);
+	for (int round = 0; round < 300; round++) {
+		uint64_t cursor = 0, lost = 0;
+		struct bus_reader *fresh = fixture_reader(&s.f, BUS_TUNNEL);
+		const enum bus_presence p = bus_reader_refresh(fresh, 1);
+		check(p == BUS_DEAD || p == BUS_UNREADABLE);
+		bus_reader_free(fresh);
+
+		check(bus_reader_refresh(s.r, s.now_ns++) == BUS_DEAD); /* has its copy */
+		check(bus_reader_samples(s.r, no_sample, &came) == 0);
+		check(bus_reader_phase(s.r, &code) <= BUS_FAILED);
+		if (bus_read_session(s.r, &session) == 1)
+			check(memchr(session.server, 0, sizeof(session.server)) != NULL);
+		(void)!bus_reader_log(s.r, &cursor, &lost, no_line, &came);
+	}
+	kill(child, SIGKILL);
+	fixture_reap(child);
+	scene_fini(&s);
+}
+
+/* In a child: cuts the file and restores it, for ever. */
+_Noreturn static void cut_and_restore(const char *path, size_t size)
+{
+	const int fd = open(path, O_RDWR | O_CLOEXEC);
+	char *image = malloc(size);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!image || read(fd, image, size) != (ssize_t)size)
+		_exit(1);
+	for (unsigned i = 0;; i++) {
+		if (ftruncate(fd, i % 3 * 40960) || pwrite(fd, image, size, 0) != (ssize_t)size)
+			_exit(1);
+		usleep(i % 7 * 30);
+	}
+}
+
+/* The length changes at any moment. */
+static void test_cut_while_read(void)
+{
+	struct scene s;
+	struct stat st;
+	int came = 0;
+	unsigned caught = 0, whole = 0;
+
+	scene_init(&s);
+	must(fstat(s.fd, &st) == 0);
+	writer_leaves(&s);
+	const pid_t child = fork();
+	must(child >= 0);
+	if (child == 0)
+		cut_and_restore(s.segment, (size_t)st.st_size);
+	for (int round = 0; round < 20000 && caught + whole < 400; round++) {
+		const enum bus_presence p = bus_reader_refresh(s.r, s.now_ns++);
+		check(p == BUS_DEAD || p == BUS_UNREADABLE);
+		const int rc = bus_reader_samples(s.r, no_sample, &came);
+		check(rc == 0 || rc == ERR_PROTO);
+		caught += p == BUS_UNREADABLE || rc == ERR_PROTO;
+		whole += p == BUS_DEAD && rc == 0 && caught > 0;
+		if (caught == 0)
+			usleep(100); /* let it begin */
+	}
+	kill(child, SIGKILL);
+	fixture_reap(child);
+	check(caught > 0);
+	scene_fini(&s);
+}
+
 /* A SIGBUS that is none of the guard's ends the process as ever. */
 static void test_foreign_sigbus(void)
 {
@@ -366,6 +464,8 @@ int main(void)
 		{ "the role's directory", test_role_directory },
 		{ "regressions", test_regressions },
 		{ "noise", test_noise },
+		{ "changed while read", test_changed_while_read },
+		{ "cut while read", test_cut_while_read },
 	};
 	return run_cases("hostile", cases, array_len(cases));
 }

@@ -15,6 +15,7 @@ static void test_clean(void)
 		  "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" },
 		{ "controls", "a\tb\x1b[0m\n\x7f", "a?b?[0m??" },
 		{ "C1", "\xc2\x9b" "2J", "??2J" },
+		{ "right-to-left override", "a\xe2\x80\xae" "b", "a???b" },
 		{ "no-break space", "\xc2\xa0", "\xc2\xa0" },
 		{ "lone continuation", "\x80", "?" },
 		{ "cut at the end", "a\xe2\x82", "a??" },
