@@ -75,8 +75,9 @@ static int check_header(const struct bus_segment *s, enum bus_role role, struct 
 		return fault_set(why, ERR_ALGO, "the segment has major version %u, we read %u",
 				 h->major, BUS_MAJOR);
 	if (h->features_incompat != 0)
-		return fault_set(why, ERR_ALGO, "the segment needs features %#" PRIx32
-				 " that we lack", h->features_incompat);
+		return fault_set(why, ERR_ALGO,
+				 "the segment needs features %#" PRIx32 " that we lack",
+				 h->features_incompat);
 	if (h->complete != BUS_COMPLETE)
 		return fault_set(why, ERR_PROTO, "the segment is not complete");
 	if (h->header_len != BUS_PAGE || h->line != BUS_LINE)
@@ -132,9 +133,10 @@ static int check_section(const struct bus_segment *s, unsigned i, struct fault *
 	for (unsigned j = 0; j < i; j++) {
 		const struct bus_toc_entry *o = &s->header->toc[j];
 		if (o->type == e->type)
-			return fault_set(why, ERR_PROTO, "sections %u and %u are of one type", j, i);
-		if (o->len && e->len && (o->off < e->off ? e->off - o->off < o->len
-							 : o->off - e->off < e->len))
+			return fault_set(why, ERR_PROTO, "sections %u and %u are of one type", j,
+					 i);
+		if (o->len && e->len &&
+		    (o->off < e->off ? e->off - o->off < o->len : o->off - e->off < e->len))
 			return fault_set(why, ERR_PROTO, "sections %u and %u overlap", j, i);
 	}
 	return 0;

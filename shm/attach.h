@@ -55,8 +55,7 @@ void bus_segment_init(struct bus_segment *s);
 MUST_USE int bus_segment_open(struct bus_segment *s, int dir, enum bus_role role,
 			      struct fault *why);
 /* The same for an open file, taken also on failure. */
-MUST_USE int bus_segment_take(struct bus_segment *s, int fd, enum bus_role role,
-			      struct fault *why);
+MUST_USE int bus_segment_take(struct bus_segment *s, int fd, enum bus_role role, struct fault *why);
 void bus_segment_close(struct bus_segment *s);
 
 /* ERR_PROTO when the file was cut or punched since. */
@@ -64,8 +63,8 @@ MUST_USE int bus_segment_check(struct bus_segment *s, struct fault *why);
 
 /* Where a record of `bytes` stands: 1, or 0 when this file has none.  A record
  * of another version may be shorter; r->words says what there is. */
-MUST_USE int bus_segment_record(const struct bus_segment *s, enum bus_section type,
-				size_t bytes, struct bus_record *r);
+MUST_USE int bus_segment_record(const struct bus_segment *s, enum bus_section type, size_t bytes,
+				struct bus_record *r);
 
 /* describe.c: the descriptors of a copied segment.  0 or an error as above. */
 MUST_USE int bus_segment_describe(struct bus_segment *s, enum bus_role role, struct fault *why);

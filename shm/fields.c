@@ -7,12 +7,12 @@
 #include "lib/base/bytes.h"
 #include "shm/text.h"
 
-#define KIND_COUNTER BUS_KIND_COUNTER
-#define KIND_GAUGE BUS_KIND_GAUGE
+#define KIND_COUNTER	       BUS_KIND_COUNTER
+#define KIND_GAUGE	       BUS_KIND_GAUGE
 #define KIND_HISTOGRAM_SECONDS BUS_KIND_HISTOGRAM
 
 const struct bus_field_info bus_field_info[BUS_FIELDS_N] = {
-#define BUS_FIELD(id, role, kind, labels, name, unit, help) \
+#define BUS_FIELD(id, role, kind, labels, name, unit, help)                                        \
 	[BUS_##id] = { BUS_##role, KIND_##kind, BUS_LABELS_##labels, name, unit, help },
 #include "shm/fields.def"
 #undef BUS_FIELD
@@ -20,10 +20,10 @@ const struct bus_field_info bus_field_info[BUS_FIELDS_N] = {
 
 #define US UINT64_C(1000)
 #define MS UINT64_C(1000000)
-#define S UINT64_C(1000000000)
+#define S  UINT64_C(1000000000)
 const uint64_t bus_histogram_bounds[BUS_HISTOGRAM_BOUNDS] = {
-	100 * US, 250 * US, 500 * US, 1 * MS,	5 * MS / 2, 5 * MS, 10 * MS, 25 * MS, 50 * MS,
-	100 * MS, 250 * MS, 500 * MS, 1 * S,	5 * S / 2,  5 * S,  10 * S,  30 * S,  60 * S,
+	100 * US, 250 * US, 500 * US, 1 * MS, 5 * MS / 2, 5 * MS, 10 * MS, 25 * MS, 50 * MS,
+	100 * MS, 250 * MS, 500 * MS, 1 * S,  5 * S / 2,  5 * S,  10 * S,  30 * S,  60 * S,
 };
 
 #define COUNT_ERR(name, number, text) +1

@@ -79,8 +79,9 @@ static int take_owner_lock(struct bus_publication *p, unsigned wait_ms, struct f
 		if (errno != EAGAIN && errno != EACCES && errno != EINTR)
 			return step_failed(why, "lock owner.lock");
 		if (waited >= wait_ms)
-			return fault_set(why, ERR_FULL,
-					 "another writer of this role is alive and holds owner.lock");
+			return fault_set(
+				why, ERR_FULL,
+				"another writer of this role is alive and holds owner.lock");
 		nanosleep(&pause, NULL);
 	}
 	return 0;

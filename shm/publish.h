@@ -27,9 +27,8 @@ void bus_publication_init(struct bus_publication *p);
 /* Makes and maps <root>/<role>/.tmp.<nonce>, len zero bytes, locked.
  * ERR_FULL: a living writer of this role holds the owner's lock after
  * wait_ms.  ERR_SYS: the step that failed stands in *why. */
-MUST_USE int bus_publication_open(struct bus_publication *p, const char *root,
-				  enum bus_role role, size_t len, uint64_t nonce,
-				  unsigned wait_ms, struct fault *why);
+MUST_USE int bus_publication_open(struct bus_publication *p, const char *root, enum bus_role role,
+				  size_t len, uint64_t nonce, unsigned wait_ms, struct fault *why);
 
 /* Makes the filled file visible; its first immutable_len bytes can't be
  * written from here on.  ERR_SYS. */

@@ -30,8 +30,8 @@ struct bus_reader {
 	enum bus_presence presence;
 	struct fault fault;
 	uint64_t beat, beat_at_ns; /* when it changed, on the caller's clock */
-	uint64_t phase;            /* as in struct bus_liveness */
-	uint64_t life;             /* counts attachments, to know old cursors */
+	uint64_t phase;		   /* as in struct bus_liveness */
+	uint64_t life;		   /* counts attachments, to know old cursors */
 	uint64_t regressions;
 	uint64_t *values, *last; /* values_n of the segment each */
 	struct kept_record kept[BUS_SECTION_DESIRED - BUS_SECTION_SESSION + 1];
@@ -89,8 +89,8 @@ static int open_role_dir(const struct bus_reader *r)
 
 	if (root < 0)
 		return -1;
-	const int dir = openat(root, bus_role_name(r->role),
-			       O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	const int dir =
+		openat(root, bus_role_name(r->role), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	const int saved = errno;
 	close(root);
 	errno = saved;
@@ -177,7 +177,7 @@ static enum bus_presence judge(struct bus_reader *r, uint64_t now_ns)
 	if (lock == LOCK_FREE)
 		return BUS_DEAD;
 	return now_ns > r->beat_at_ns && now_ns - r->beat_at_ns > STALL_NS ? BUS_STALLED
-									     : BUS_ALIVE;
+									   : BUS_ALIVE;
 }
 
 enum bus_presence bus_reader_refresh(struct bus_reader *r, uint64_t now_ns)
@@ -265,16 +265,16 @@ static int cut_under_us(struct bus_reader *r)
 
 static uint64_t combined(const struct bus_segment *s, const struct bus_series *one, uint32_t word)
 {
-	const struct bus_toc_entry *e = &s->at[one->kind == BUS_KIND_HISTOGRAM
-						       ? BUS_SECTION_HISTOGRAMS
+	const struct bus_toc_entry *e =
+		&s->at[one->kind == BUS_KIND_HISTOGRAM ? BUS_SECTION_HISTOGRAMS
 						       : BUS_SECTION_COUNTERS];
 	uint64_t v = 0;
 
 	for (uint32_t shard = 0; shard < e->count; shard++) {
 		const _Atomic uint64_t *words =
 			(const void *)(s->map + e->off + (size_t)shard * e->entsize);
-		const uint64_t w = atomic_load_explicit(&words[one->value_index + word],
-							memory_order_relaxed);
+		const uint64_t w =
+			atomic_load_explicit(&words[one->value_index + word], memory_order_relaxed);
 		if (one->agg == BUS_AGG_SUM)
 			v += w;
 		else if (w > v)
@@ -290,8 +290,7 @@ static int copy_values(struct bus_reader *r)
 	bus_guard_enter(s->map, s->len);
 	for (size_t i = 0; i < s->series_n; i++)
 		for (uint32_t word = 0; word < s->series[i].words; word++)
-			r->values[s->series[i].value_at + word] =
-				combined(s, &s->series[i], word);
+			r->values[s->series[i].value_at + word] = combined(s, &s->series[i], word);
 	return bus_guard_leave() ? cut_under_us(r) : 0;
 }
 
@@ -433,8 +432,8 @@ int bus_read_desired(struct bus_reader *r, struct bus_desired *to)
 		return rc;
 	const bool has_ends = memchr(to->url, '\0', sizeof(to->url)) &&
 			      memchr(to->fingerprint, '\0', sizeof(to->fingerprint));
-	if (!has_ends || SETTLE(to->url) || SETTLE(to->fingerprint) ||
-	    to->op > BUS_DESIRED_UP || to->n > BUS_FORWARDS_MAX)
+	if (!has_ends || SETTLE(to->url) || SETTLE(to->fingerprint) || to->op > BUS_DESIRED_UP ||
+	    to->n > BUS_FORWARDS_MAX)
 		return ERR_PROTO;
 	return 1;
 }

@@ -19,8 +19,8 @@
 /* Words of a slot: sequence, boottime, realtime, level 16 | module 16 |
  * length 32, flags, then the text. */
 #define BUS_RING_SLOT_HEAD 5u
-#define BUS_RING_TEXT_MAX (BUS_SLOT_MAX - 8u * BUS_RING_SLOT_HEAD)
-#define BUS_RING_HEAD_MAX (UINT64_C(1) << 48) /* more lines than any life writes */
+#define BUS_RING_TEXT_MAX  (BUS_SLOT_MAX - 8u * BUS_RING_SLOT_HEAD)
+#define BUS_RING_HEAD_MAX  (UINT64_C(1) << 48) /* more lines than any life writes */
 
 enum bus_ring_flag { BUS_RING_CUT = 1 };
 
@@ -28,7 +28,7 @@ enum bus_ring_flag { BUS_RING_CUT = 1 };
 struct bus_ring {
 	_Atomic uint64_t *head; /* lines ever written */
 	_Atomic uint64_t *slots;
-	size_t slots_n;    /* a power of two */
+	size_t slots_n;	   /* a power of two */
 	size_t slot_words; /* > BUS_RING_SLOT_HEAD */
 };
 

@@ -1,7 +1,7 @@
 #include "shm/writer.h"
 
-#include <linux/futex.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,8 +122,7 @@ static void bind_record(const struct bus_writer *w, struct bus_record *r,
 				  .words = e->flags / 8 };
 }
 
-static void bind_ring(const struct bus_writer *w, struct bus_ring *r,
-		      const struct bus_toc_entry *e)
+static void bind_ring(const struct bus_writer *w, struct bus_ring *r, const struct bus_toc_entry *e)
 {
 	*r = (struct bus_ring){ .head = (void *)(w->map + e->off),
 				.slots = (void *)(w->map + e->off + BUS_LINE),
@@ -205,8 +204,8 @@ static void fill(struct bus_writer *w, void *map, const struct plan *p, const st
 	atomic_store_explicit(&w->liveness->beat_boottime_ns, h->start_boottime_ns,
 			      memory_order_relaxed);
 	BUS_CRASH_POINT(BUS_CRASH_FILLED);
-	h->crc = bus_crc32c(bus_crc32c(0, h, offsetof(struct bus_header, crc)),
-			    w->map + BUS_PAGE, w->immutable_len - BUS_PAGE);
+	h->crc = bus_crc32c(bus_crc32c(0, h, offsetof(struct bus_header, crc)), w->map + BUS_PAGE,
+			    w->immutable_len - BUS_PAGE);
 	atomic_store_explicit(&h->complete, BUS_COMPLETE, memory_order_release);
 	BUS_CRASH_POINT(BUS_CRASH_COMPLETE);
 }

@@ -15,9 +15,9 @@
 struct bus_writer;
 
 struct bus_writer_options {
-	const char *dir;   /* bus directory; the segment is <dir>/<role>/segment; NULL: private */
+	const char *dir; /* bus directory; the segment is <dir>/<role>/segment; NULL: private */
 	enum bus_role role;
-	const char *build; /* version text */
+	const char *build;	     /* version text */
 	const char *const *forwards; /* names, for per-forward numbers */
 	size_t forwards_n;
 	unsigned lock_wait_ms; /* how long to wait for a living writer of the role; 0: 5 s */
@@ -41,7 +41,8 @@ void bus_observe(struct bus_writer *w, enum bus_field histogram, unsigned index,
 void bus_publish_session(struct bus_writer *w, const struct bus_session *r);
 void bus_publish_observed(struct bus_writer *w, const struct bus_observed *r);
 void bus_publish_registration(struct bus_writer *w, const struct bus_registration *r);
-void bus_publish_desired(struct bus_writer *w, const struct bus_desired *r); /* rings the doorbell */
+void bus_publish_desired(struct bus_writer *w,
+			 const struct bus_desired *r); /* rings the doorbell */
 
 void bus_log(struct bus_writer *w, unsigned level, const char *line, size_t n);
 void bus_event(struct bus_writer *w, const char *text); /* state transitions and the like */

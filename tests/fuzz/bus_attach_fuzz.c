@@ -15,7 +15,7 @@ static void setup(void)
 	template_init(&template);
 	template_remove(&template);
 	fd = memfd_create("segment", MFD_CLOEXEC);
-	must(fd >= 0 && pwrite(fd, template.good, template.n, 0) == (ssize_t)template.n);
+	must(fd >= 0 && pwrite(fd, template.good, template.n, 0) == (ssize_t) template.n);
 }
 
 /* What attach promises of a segment that it took. */
@@ -56,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	}
 	if (!(p[0] & 2))
 		template_seal(&template);
-	must(pwrite(fd, template.now, template.fixed_n, 0) == (ssize_t)template.fixed_n);
+	must(pwrite(fd, template.now, template.fixed_n, 0) == (ssize_t) template.fixed_n);
 	const int rc = bus_segment_take(&s, dup(fd), BUS_TUNNEL, NULL);
 	must(rc == 1 || rc < 0);
 	if (rc == 1)

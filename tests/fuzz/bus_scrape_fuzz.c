@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		setup();
 	template_patch(&template, template.n, p, n);
 	template_seal(&template);
-	must(pwrite(fd, template.now, template.n, 0) == (ssize_t)template.n);
+	must(pwrite(fd, template.now, template.n, 0) == (ssize_t) template.n);
 	if (n > 0 && p[0] & 0x80) { /* a reader that attaches to this; else one that was attached */
 		bus_reader_free(reader);
 		must(bus_reader_new(&reader, template.dir, BUS_TUNNEL, NULL) == 0);

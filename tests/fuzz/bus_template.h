@@ -107,8 +107,9 @@ static inline void template_patch(struct bus_template *t, size_t limit, const ui
 static inline void template_seal(struct bus_template *t)
 {
 	struct bus_header *h = (void *)t->now;
-	const size_t end =
-		h->immutable_len < BUS_PAGE || h->immutable_len > t->n ? BUS_PAGE : h->immutable_len;
+	const size_t end = h->immutable_len < BUS_PAGE || h->immutable_len > t->n
+				   ? BUS_PAGE
+				   : h->immutable_len;
 
 	h->crc = bus_crc32c(bus_crc32c(0, h, offsetof(struct bus_header, crc)), t->now + BUS_PAGE,
 			    end - BUS_PAGE);

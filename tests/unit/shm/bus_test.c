@@ -106,11 +106,13 @@ static void test_every_number_comes_back(void)
 		check(bus_reader_refresh(r, 1) == BUS_ALIVE);
 		for (unsigned i = 0; i < BUS_FIELDS_N; i++)
 			for (unsigned k = 0; bus_field_info[i].role == role &&
-					     k < indexes_of(bus_field_info[i].labels); k++)
+					     k < indexes_of(bus_field_info[i].labels);
+			     k++)
 				put(w, i, k, 1000 + 20 * i + k);
 		for (unsigned i = 0; i < BUS_FIELDS_N; i++)
 			for (unsigned k = 0; bus_field_info[i].role == role &&
-					     k < indexes_of(bus_field_info[i].labels); k++, n++)
+					     k < indexes_of(bus_field_info[i].labels);
+			     k++, n++)
 				check_number(r, i, k, 1000 + 20 * i + k);
 		check(bus_reader_samples(r, each_number, &seen) == 0);
 		check(seen == n); /* and nothing else */
@@ -128,10 +130,10 @@ static void test_histogram_buckets(void)
 	struct bus_reader *r = fixture_reader(&f, BUS_TUNNEL);
 
 	bus_observe(w, BUS_TUNNEL_PING_RTT, 0, 0);
-	bus_observe(w, BUS_TUNNEL_PING_RTT, 0, 100000);       /* on the bound: le */
-	bus_observe(w, BUS_TUNNEL_PING_RTT, 0, 100001);       /* the next */
-	bus_observe(w, BUS_TUNNEL_PING_RTT, 0, 60 * SECOND);  /* the last finite */
-	bus_observe(w, BUS_TUNNEL_PING_RTT, 0, 61 * SECOND);  /* +Inf */
+	bus_observe(w, BUS_TUNNEL_PING_RTT, 0, 100000);	     /* on the bound: le */
+	bus_observe(w, BUS_TUNNEL_PING_RTT, 0, 100001);	     /* the next */
+	bus_observe(w, BUS_TUNNEL_PING_RTT, 0, 60 * SECOND); /* the last finite */
+	bus_observe(w, BUS_TUNNEL_PING_RTT, 0, 61 * SECOND); /* +Inf */
 	check(bus_reader_refresh(r, 1) == BUS_ALIVE);
 	const struct wanted got = sample_of(r, "pipeops_tunnel_ping_rtt_seconds", "");
 	if (check(got.found == 1 && got.sample.buckets_n == 19)) {

@@ -18,8 +18,8 @@ static void test_list(void)
 		check_row(f->name, n < BUS_STRING_MAX && strlen(f->help) < BUS_STRING_MAX);
 		check_row(f->name, (f->kind == BUS_KIND_COUNTER) == total);
 		check_row(f->name, *f->help && f->help[strlen(f->help) - 1] == '.');
-		check_row(f->name, f->kind != BUS_KIND_HISTOGRAM ||
-					   strcmp(f->unit, "seconds") == 0);
+		check_row(f->name,
+			  f->kind != BUS_KIND_HISTOGRAM || strcmp(f->unit, "seconds") == 0);
 		for (unsigned j = 0; j < i; j++)
 			check_row(f->name, strcmp(f->name, bus_field_info[j].name) != 0);
 	}
@@ -54,8 +54,9 @@ static void test_forward_names(void)
 		{ "a\"b\\c\nd", "forward=\"a\\\"b\\\\c\\nd\"" },
 		{ "tab\t", "forward=\"tab?\"" },
 		{ "web", "forward=\"web~3\"" },
-		{ long_name, "forward=\"012345678901234567890123456789012345678901234567890123456789"
-			     "012~4\"" },
+		{ long_name,
+		  "forward=\"012345678901234567890123456789012345678901234567890123456789"
+		  "012~4\"" },
 		{ "", "forward=\"\"" },
 	};
 	const char *names[array_len(rows)];

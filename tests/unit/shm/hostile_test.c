@@ -15,7 +15,7 @@ struct scene {
 	struct bus_writer *w;
 	struct bus_reader *r;
 	char segment[128];
-	int fd;		  /* the attacker's */
+	int fd; /* the attacker's */
 	uint64_t now_ns;
 };
 
@@ -89,9 +89,10 @@ static void test_truncation(void)
 	static const struct {
 		const char *name;
 		enum call call;
-	} calls[] = {
-		{ "samples", SAMPLES }, { "session", SESSION }, { "log", LOG }, { "refresh", REFRESH }
-	};
+	} calls[] = { { "samples", SAMPLES },
+		      { "session", SESSION },
+		      { "log", LOG },
+		      { "refresh", REFRESH } };
 	for (size_t i = 0; i < array_len(lengths); i++)
 		for (size_t k = 0; k < array_len(calls); k++) {
 			struct scene s;
@@ -107,7 +108,8 @@ static void test_truncation(void)
 			/* a new life heals it */
 			s.w = fixture_writer(&s.f, BUS_TUNNEL);
 			check_row(calls[k].name, bus_reader_refresh(s.r, 3) == BUS_ALIVE);
-			check_row(calls[k].name, value_of(s.r, "pipeops_tunnel_rekeys_total", "") == 0);
+			check_row(calls[k].name,
+				  value_of(s.r, "pipeops_tunnel_rekeys_total", "") == 0);
 			scene_fini(&s);
 		}
 }

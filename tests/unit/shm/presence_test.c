@@ -119,8 +119,9 @@ static void test_second_writer_is_refused(void)
 	fixture_init(&f);
 	struct bus_writer *w = fixture_writer(&f, BUS_CONTROL), *second = NULL;
 	struct bus_reader *r = fixture_reader(&f, BUS_CONTROL);
-	const struct bus_writer_options o = { .dir = f.dir, .role = BUS_CONTROL,
-					      .build = "second", .lock_wait_ms = 1 };
+	const struct bus_writer_options o = {
+		.dir = f.dir, .role = BUS_CONTROL, .build = "second", .lock_wait_ms = 1
+	};
 	struct fault why = { 0 };
 
 	check(bus_writer_new(&second, &o, &why) == ERR_FULL && second == NULL);

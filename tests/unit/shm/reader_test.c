@@ -25,14 +25,14 @@ static int overtaken;
 #define bus_record_read(...) (overtaken ? (int)ERR_TIMEOUT : bus_record_read(__VA_ARGS__))
 
 #undef strdup
-#define open(...) (is_refused("open") ? -1 : open(__VA_ARGS__))
-#define openat(...) (is_refused("openat") ? -1 : openat(__VA_ARGS__))
+#define open(...)    (is_refused("open") ? -1 : open(__VA_ARGS__))
+#define openat(...)  (is_refused("openat") ? -1 : openat(__VA_ARGS__))
 #define fstatat(...) (is_refused("fstatat") ? -1 : fstatat(__VA_ARGS__))
-#define mmap(...) (is_refused("mmap") ? MAP_FAILED : mmap(__VA_ARGS__))
-#define fcntl(...) (is_refused("fcntl") ? -1 : fcntl(__VA_ARGS__))
-#define malloc(...) (is_refused("malloc") ? NULL : malloc(__VA_ARGS__))
-#define calloc(...) (is_refused("calloc") ? NULL : calloc(__VA_ARGS__))
-#define strdup(...) (is_refused("strdup") ? NULL : strdup(__VA_ARGS__))
+#define mmap(...)    (is_refused("mmap") ? MAP_FAILED : mmap(__VA_ARGS__))
+#define fcntl(...)   (is_refused("fcntl") ? -1 : fcntl(__VA_ARGS__))
+#define malloc(...)  (is_refused("malloc") ? NULL : malloc(__VA_ARGS__))
+#define calloc(...)  (is_refused("calloc") ? NULL : calloc(__VA_ARGS__))
+#define strdup(...)  (is_refused("strdup") ? NULL : strdup(__VA_ARGS__))
 #include "shm/attach.c"
 #include "shm/describe.c"
 #include "shm/reader.c"

@@ -9,7 +9,7 @@
 
 #include "tests/support/cases.h"
 
-#define SLOTS 8
+#define SLOTS	   8
 #define SLOT_WORDS 12 /* 56 bytes of text */
 
 struct memory {
@@ -166,8 +166,7 @@ static void test_long_lines_are_cut_between_characters(void)
 		memcpy(text + rows[i].before, "\xc3\xa9", 2);
 		bus_ring_write(&r, 2, 0, 0, text, sizeof(text));
 		check_row(rows[i].name, bus_ring_head(&r, at.cursor, &head) == 0);
-		check_row(rows[i].name,
-			  bus_ring_next(&r, head, &at.cursor, &at.lost, &line) == 1);
+		check_row(rows[i].name, bus_ring_next(&r, head, &at.cursor, &at.lost, &line) == 1);
 		check_row(rows[i].name, line.n == rows[i].kept && line.flags == BUS_RING_CUT);
 		check_row(rows[i].name, memcmp(line.text, text, line.n) == 0);
 	}
