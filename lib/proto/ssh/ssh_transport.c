@@ -242,6 +242,9 @@ static int on_kexinit(struct ssh *s, struct mspan packet)
 	if (!x->keyed && x->strict && s->rx.seq != 1)
 		return fault_set(&s->fault, ERR_PROTO, "strict key exchange: %u packets came first",
 				 (unsigned)s->rx.seq - 1);
+	s->names.kex = x->agreed.kex->name;
+	s->names.host_key = x->agreed.host_key->name;
+	s->names.cipher = x->agreed.to_server->name;
 	s->offer.strict_marker = false;
 	start_hash(s, peer);
 	x->stage = SSH_KEX_METHOD;
@@ -432,9 +435,6 @@ static int on_newkeys(struct ssh *s, struct mspan packet)
 	x->peer_idle = true;
 	x->deadline = 0;
 	x->done_ns = s->now_ns;
-	s->names.kex = x->agreed.kex->name;
-	s->names.host_key = x->agreed.host_key->name;
-	s->names.cipher = s->tx.cipher.kind->name;
 	if (first) {
 		s->phase = SSH_PHASE_AUTH;
 		return ssh_auth_start(s);

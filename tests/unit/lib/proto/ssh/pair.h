@@ -15,6 +15,7 @@
 
 #include "lib/proto/ssh/ssh.h"
 #include "tests/support/cases.h"
+#include "tests/support/fence.h"
 
 enum { PAIR_CHANNELS = 16, PAIR_KEYS = 3, PAIR_WIRE = 512 * 1024 };
 
@@ -24,7 +25,8 @@ struct pair_end {
 	size_t chop;        /* feed at most so many bytes at once; 0 = packets whole */
 	uint8_t *wire;      /* fed but not taken yet */
 	size_t wire_n;
-	bool host_key_seen, ready, disconnected, hold_credit, manual;
+	bool ready, disconnected, hold_credit;
+	bool fenced;        /* feed from memory that ends at an unreadable page */
 	unsigned events[SSH_EVENT_DISCONNECTED + 1];
 	uint32_t channel;   /* of the last channel event */
 	uint32_t code;
@@ -39,7 +41,7 @@ struct pair_end {
 
 struct pair {
 	struct pair_end c, s;
-	uint64_t now, seed;
+	uint64_t now, seed, server_seed;
 	EVP_PKEY *keys[PAIR_KEYS];
 	bool distrust;
 };
@@ -103,7 +105,7 @@ static inline struct ssh_config pair_server_config(struct pair *p, const struct 
 				    .any_version = true,
 				    .mem = mem,
 				    .random = pair_random,
-				    .random_ctx = &p->seed,
+				    .random_ctx = &p->server_seed,
 				    .tx_headroom = 14,
 				    .host_keys = p->keys,
 				    .host_keys_n = 2 };
@@ -218,6 +220,20 @@ static inline void pair_draw(struct pair *p, struct pair_end *e)
 	pair_note(e, rc);
 }
 
+static inline int pair_feed_some(struct pair *p, struct pair_end *e, uint8_t *in, size_t n)
+{
+	struct fence f = { .p = in };
+
+	if (e->fenced)
+		fence_init(&f, in, n);
+	const int took = ssh_feed(e->ssh, f.p, n, p->now);
+	pair_note(e, took);
+	pair_draw(p, e);
+	if (e->fenced)
+		fence_fini(&f);
+	return took;
+}
+
 /* Gives what waits on e's wire to e. */
 static inline void pair_feed(struct pair *p, struct pair_end *e)
 {
@@ -225,10 +241,8 @@ static inline void pair_feed(struct pair *p, struct pair_end *e)
 
 	while (at < e->wire_n && e->rc == 0) {
 		const size_t n = min_size(e->chop ? e->chop : e->wire_n, e->wire_n - at);
-		const int took = ssh_feed(e->ssh, e->wire + at, n, p->now);
-		pair_note(e, took);
-		pair_draw(p, e);
-		if (took < 0 || (took == 0 && n > 0 && e->manual))
+		const int took = pair_feed_some(p, e, e->wire + at, n);
+		if (took < 0)
 			break;
 		at += (size_t)took;
 	}
