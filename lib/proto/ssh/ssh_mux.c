@@ -635,7 +635,7 @@ static int send_data(struct ssh *s, struct ssh_channel *c, struct span data)
 	if (rc < 0)
 		return rc;
 	c->tx_window -= (uint32_t)data.n;
-	return ssh_transport_wear(s);
+	return 0;
 }
 
 int ssh_channel_write(struct ssh *s, uint32_t id, const uint8_t *p, size_t n)
@@ -646,10 +646,14 @@ int ssh_channel_write(struct ssh *s, uint32_t id, const uint8_t *p, size_t n)
 	must(!c->eof_sent);
 	if (!is_writable(s, c))
 		return 0;
+	if (ssh_is_holding(s)) {
+		want_write(s, c, id);
+		return 0;
+	}
 
 	size_t done = 0;
 	n = min_size(n, INT32_MAX);
-	while (done < n && !ssh_is_holding(s)) {
+	while (done < n) {
 		const size_t piece = next_piece(s, c, n - done);
 		if (piece == 0)
 			break;
@@ -660,7 +664,9 @@ int ssh_channel_write(struct ssh *s, uint32_t id, const uint8_t *p, size_t n)
 	}
 	if (done < n)
 		want_write(s, c, id);
-	return (int)done;
+	/* Only now: what ssh_channel_writable() said still held. */
+	const int rc = ssh_transport_wear(s);
+	return rc < 0 ? ssh_sticky(s, rc) : (int)done;
 }
 
 void ssh_channel_want_write(struct ssh *s, uint32_t id)
