@@ -2,9 +2,10 @@
  * http_server -- a small HTTP/1.1 server for status pages.
  *
  * GET and HEAD only.  Bounds: head 8 KiB and 64 fields within 5 s, idle 30 s,
- * 64 connections (the longest idle one gives way), one answer at a time.
- * Every answer is whole in memory (32 KiB kept per connection at most between
- * requests).  Security headers are added to all of them.
+ * 64 connections (the longest idle one gives way, then the slowest head), one
+ * answer at a time, taken within 30 s.  Every answer is whole in memory, 4 MiB
+ * at most, 16 MiB of all that wait; between requests a connection keeps at most the bytes of a head.
+ * Security headers are added to all of them.
  */
 #ifndef LIB_APP_HTTP_SERVER_H
 #define LIB_APP_HTTP_SERVER_H
@@ -43,6 +44,9 @@ struct http_server_options {
 MUST_USE int http_server_new(struct http_server **out, struct loop *l,
 			     const struct http_server_options *options, struct fault *why);
 void http_server_free(struct http_server *s); /* accepts NULL */
+/* Stops listening, closes what is idle, finishes answers under way, then calls
+ * done once, later. */
+void http_server_drain(struct http_server *s, void (*done)(void *user), void *user);
 uint16_t http_server_port(const struct http_server *s);
 size_t http_server_connections(const struct http_server *s);
 
