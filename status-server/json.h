@@ -1,0 +1,28 @@
+/*
+ * json -- a document written in order, commas and escapes by itself.
+ *
+ * The first failure stays and later calls do nothing; look at rc at the end.
+ */
+#ifndef STATUS_SERVER_JSON_H
+#define STATUS_SERVER_JSON_H
+
+#include "lib/base/buf.h"
+
+struct json {
+	struct buf *to;
+	int rc;	    /* 0, or an enum err of buf_append */
+	bool comma; /* writer's */
+};
+
+/* key is NULL for the document itself and in arrays; it is trusted text. */
+void json_open(struct json *j, const char *key, char bracket); /* '{' or '[' */
+void json_close(struct json *j, char bracket);		       /* '}' or ']' */
+/* Bytes that are no plain UTF-8 become '?'. */
+void json_text(struct json *j, const char *key, const char *value);
+void json_span(struct json *j, const char *key, struct span value);
+void json_number(struct json *j, const char *key, uint64_t value);
+void json_bool(struct json *j, const char *key, bool value);
+/* RFC 3339 in UTC, to the millisecond; null for 0. */
+void json_time(struct json *j, const char *key, uint64_t realtime_ns);
+
+#endif

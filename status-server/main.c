@@ -1,0 +1,172 @@
+/*
+ * status-server -- tells what the pod does, over HTTP.  Reads the bus, writes
+ * nowhere.  Here only the wiring stands, in the order in which things start.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/app/log.h"
+#include "lib/app/program.h"
+#include "lib/io/signals.h"
+#include "status-server/probe.h"
+#include "status-server/routes.h"
+
+#define NAME	 "status-server"
+#define PURPOSE	 "Serves health, readiness and metrics of the agent."
+#define DRAIN_NS UINT64_C(5000000000)
+
+struct app {
+	struct config config;
+	struct loop *loop;
+	struct signals *signals;
+	struct http_server *server;
+	struct site site;
+	struct timer deadline; /* of the answers under way at the end */
+	bool stopping;
+};
+
+static void on_drained(void *user)
+{
+	loop_stop(((struct app *)user)->loop);
+}
+
+static void on_deadline(struct timer *t)
+{
+	loop_stop(((struct app *)((char *)t - offsetof(struct app, deadline)))->loop);
+}
+
+static void on_signal(void *user, int signo)
+{
+	struct app *a = user;
+
+	log_info("signal", "a signal was received", L_STR("signal", strsignal(signo)));
+	if (signo == SIGHUP || a->stopping)
+		return;
+	a->stopping = true;
+	log_info("stopping", "finishing the answers under way",
+		 L_INT("connections", http_server_connections(a->server)));
+	timer_set(a->loop, &a->deadline, loop_now(a->loop) + DRAIN_NS);
+	http_server_drain(a->server, on_drained, a);
+}
+
+static void start_log(const struct config *c)
+{
+	log_start(&(struct log_options){
+		.component = "status",
+		.level = log_level_read(c->log_level),
+		.json = strcmp(c->log_format, "json") == 0,
+		.fd = strcmp(c->log_output, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO,
+	});
+}
+
+/* The directory is only read here, so one that can't be made is no failure:
+ * what is absent is reported as absent. */
+static void find_bus(struct config *c)
+{
+	static const char default_dir[] = "/run/pipeops/bus";
+	struct fault why = { 0 };
+
+	if (strcmp(c->bus_dir, default_dir) == 0 &&
+	    program_directory(c->bus_dir, default_dir, "bus", &why) == 1)
+		log_info("directory_fallback", "the bus is looked for in another directory",
+			 L_STR("default", default_dir), L_STR("directory", c->bus_dir));
+}
+
+static int start(struct app *a, struct fault *why)
+{
+	struct config *c = &a->config;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	a->site.start_realtime_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	a->site.config = c;
+	a->deadline.fire = on_deadline;
+	find_bus(c);
+	int rc = loop_new(&a->loop, program_loop_choice(c), why);
+	if (rc < 0)
+		return rc;
+	a->site.io_backend = loop_backend(a->loop);
+	a->site.io_reason = loop_backend_reason(a->loop);
+	log_info("io_backend", "event loop", L_STR("backend", a->site.io_backend),
+		 L_STR("reason", a->site.io_reason));
+	rc = signals_new(&a->signals, a->loop, on_signal, a, why);
+	if (rc < 0)
+		return rc;
+	rc = source_new(&a->site.source, a->loop, c->bus_dir, why);
+	if (rc < 0)
+		return rc;
+	rc = http_server_new(&a->server, a->loop,
+			     &(struct http_server_options){ .bind = c->status_bind,
+							    .port = (uint16_t)c->status_port,
+							    .serve = routes_serve,
+							    .user = &a->site },
+			     why);
+	if (rc < 0)
+		return rc;
+	log_info("listening", "requests are served", L_STR("bind", c->status_bind),
+		 L_INT("port", http_server_port(a->server)), L_STR("bus", c->bus_dir));
+	return 0;
+}
+
+static int run(struct app *a)
+{
+	struct fault why = { 0 };
+
+	program_harden();
+	start_log(&a->config);
+	log_info("started", NAME, L_STR("version", program_version),
+		 L_STR("revision", program_revision), L_STR("config", a->config.file));
+	int rc = start(a, &why);
+	if (rc == 0)
+		rc = loop_run(a->loop, &why);
+	if (a->loop)
+		timer_clear(a->loop, &a->deadline);
+	http_server_free(a->server);
+	source_free(a->site.source);
+	signals_free(a->signals);
+	loop_free(a->loop);
+	if (rc < 0)
+		return program_fail(NAME, &why);
+	log_info("stopped", "all answers are finished");
+	return EXIT_DONE;
+}
+
+static int probe(const struct config *c, bool ready)
+{
+	char text[PROBE_TEXT_MAX];
+	const bool good = probe_ask(c, ready, text);
+
+	puts(text);
+	return good ? EXIT_DONE : EXIT_RUNTIME;
+}
+
+int main(int argc, char **argv)
+{
+	static struct app app;
+	struct fault why = { 0 };
+	enum config_verb verb;
+
+	if (config_load(&app.config, CONFIG_STATUS, argc, argv, &verb, &why) < 0)
+		return program_fail(NAME, &why);
+	switch (verb) {
+	case CONFIG_RUN:
+		return run(&app);
+	case CONFIG_HELP:
+		config_print_help(CONFIG_STATUS, NAME, PURPOSE);
+		return EXIT_DONE;
+	case CONFIG_VERSION:
+		program_print_version(NAME);
+		return EXIT_DONE;
+	case CONFIG_CHECK:
+		config_print(&app.config, CONFIG_STATUS);
+		return EXIT_DONE;
+	case CONFIG_PROBE_LIVE:
+		return probe(&app.config, false);
+	case CONFIG_PROBE_READY:
+		return probe(&app.config, true);
+	}
+	return EXIT_USAGE;
+}
