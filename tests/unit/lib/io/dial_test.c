@@ -44,7 +44,8 @@ int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints
 
 	sigset_t blocked;
 	pthread_sigmask(SIG_BLOCK, NULL, &blocked);
-	signals_open += !sigismember(&blocked, SIGTERM) + !sigismember(&blocked, SIGUSR1);
+	if (!sigismember(&blocked, SIGTERM) || !sigismember(&blocked, SIGUSR1))
+		__atomic_add_fetch(&signals_open, 1, __ATOMIC_RELAXED);
 	if (strcmp(host, "stuck.test") == 0) {
 		sem_post(&entered);
 		sem_wait(&hold);
