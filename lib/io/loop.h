@@ -7,7 +7,8 @@
  * caller cannot tell them apart.  Callbacks are only ever called from
  * loop_run(), never from inside the call that asked.
  *
- * Not thread safe but for loop_wake().
+ * Not thread safe but for loop_wake(); one thread makes it, runs it and frees
+ * it (io_uring insists on that).
  */
 #ifndef LIB_IO_LOOP_H
 #define LIB_IO_LOOP_H
@@ -26,7 +27,9 @@ enum loop_choice { LOOP_AUTO, LOOP_URING, LOOP_EPOLL };
  * (an echo through the ring within 100 ms) passes, else epoll; LOOP_URING
  * fails instead.  ERR_SYS, ERR_NOMEM. */
 MUST_USE int loop_new(struct loop **out, enum loop_choice want, struct fault *why);
-void loop_free(struct loop *l); /* closes what is left; accepts NULL */
+/* Closes what is left; of all callbacks only on_closed comes.  Not from inside
+ * loop_run().  Accepts NULL. */
+void loop_free(struct loop *l);
 
 const char *loop_backend(const struct loop *l); /* "uring" or "epoll" */
 /* Why it is not io_uring ("io_uring_setup: Operation not permitted"); "" if asked for. */
@@ -55,8 +58,9 @@ struct timer {
 	uint64_t at_ns; /* loop's; 0 while unset */
 	size_t slot;    /* loop's */
 };
-void timer_set(struct loop *l, struct timer *t, uint64_t at_ns); /* re-arms when armed */
-void timer_clear(struct loop *l, struct timer *t);               /* idempotent */
+/* Re-arms when armed.  The past is now; in a timer's callback, the next round. */
+void timer_set(struct loop *l, struct timer *t, uint64_t at_ns);
+void timer_clear(struct loop *l, struct timer *t); /* idempotent */
 
 /* ---- stream sockets ---- */
 #define SOCK_HEADROOM 64          /* writable bytes before and after data of on_data */

@@ -569,6 +569,148 @@ static void test_connect_and_close(void)
 	on_both(connect_and_close);
 }
 
+/* ---- a storm: anything at any time, in callbacks too ---- */
+
+enum { STORM = 24, STORM_STEPS = 1500 };
+
+struct drop {
+	struct sock *s;
+	bool recv_asked, send_asked, shut, failed, closing;
+};
+
+static struct {
+	struct drop drops[STORM];
+	uint32_t dice;
+	int alive, wrong, left; /* left: operations inside callbacks in this step */
+	uint8_t bytes[SOCK_RECV_MAX];
+} storm;
+
+static void storm_act(struct drop *d)
+{
+	struct iovec iov[2];
+
+	if (!d->s || d->closing)
+		return;
+	switch (dice(&storm.dice) % 12) {
+	case 0:
+		d->closing = true;
+		sock_close(d->s, dice(&storm.dice) % 2);
+		break;
+	case 1:
+		d->shut = true;
+		sock_shutdown_write(d->s);
+		break;
+	case 2 ... 6:
+		d->recv_asked = true;
+		sock_recv(d->s, 1 + dice(&storm.dice) % SOCK_RECV_MAX);
+		break;
+	default:
+		if (d->send_asked || d->shut || d->failed)
+			break;
+		d->send_asked = true;
+		for (int i = 0; i < 2; i++)
+			iov[i] = (struct iovec){ .iov_base = storm.bytes,
+						 .iov_len = dice(&storm.dice) % SOCK_RECV_MAX };
+		sock_send(d->s, iov, 2);
+	}
+}
+
+static void storm_act_some(void)
+{
+	while (storm.left-- > 0)
+		storm_act(&storm.drops[dice(&storm.dice) % STORM]);
+}
+
+static void storm_data(struct sock *s, void *user, struct mspan data)
+{
+	struct drop *d = user;
+
+	storm.wrong += d->s != s || !d->recv_asked || d->closing || d->failed;
+	memset(data.p - SOCK_HEADROOM * (data.n > 0), 1, data.n);
+	d->recv_asked = false;
+	storm_act_some();
+}
+
+static void storm_sent(struct sock *s, void *user)
+{
+	struct drop *d = user;
+
+	storm.wrong += d->s != s || !d->send_asked || d->closing || d->failed;
+	d->send_asked = false;
+	storm_act_some();
+}
+
+static void storm_error(struct sock *s, void *user, int sys)
+{
+	struct drop *d = user;
+
+	storm.wrong +=
+		d->s != s || d->closing || d->failed || !sys || !(d->recv_asked || d->send_asked);
+	d->failed = true;
+	storm_act_some();
+}
+
+static void storm_closed(void *user)
+{
+	struct drop *d = user;
+
+	storm.wrong += !d->s || !d->closing;
+	*d = (struct drop){ 0 };
+	storm.alive--;
+	storm_act_some();
+}
+
+struct storm_stop {
+	struct loop_wake wake;
+	struct loop *l;
+};
+
+static void storm_stop(struct loop_wake *w)
+{
+	loop_stop(((struct storm_stop *)(void *)w)->l);
+}
+
+static void storm_blows(struct loop *l)
+{
+	struct storm_stop stop = { .wake.call = storm_stop, .l = l };
+	static const struct sock_handler handler = { NULL, storm_data, storm_sent, storm_error,
+						     storm_closed };
+
+	memset(&storm, 0, sizeof(storm));
+	storm.dice = 99;
+	for (int n = 0; n < STORM_STEPS; n++) {
+		for (int i = 0; i < STORM; i += 2) {
+			struct drop *d = &storm.drops[i];
+			int fd[2];
+			if (d[0].s || d[1].s)
+				continue;
+			tcp_pair(fd);
+			for (int side = 0; side < 2; side++)
+				check(sock_new(&d[side].s, l, fd[side], &handler, &d[side], NULL) ==
+				      0);
+			storm.alive += 2;
+		}
+		for (int i = 0; i < 6; i++)
+			storm_act(&storm.drops[dice(&storm.dice) % STORM]);
+		storm.left = 6;
+		loop_wake(l, &stop.wake); /* one round */
+		check(loop_run(l, NULL) == 0);
+	}
+	storm.left = 0;
+	for (int i = 0; i < STORM; i++) {
+		if (storm.drops[i].s)
+			sock_close(storm.drops[i].s, true);
+		storm.drops[i].closing = true;
+	}
+	until(l, storm.alive == 0);
+	check_row(loop_backend(l), storm.wrong == 0);
+}
+
+static void test_storm(void)
+{
+	on_both(storm_blows);
+}
+
 /* ---- the loop goes first ---- */
 
 static void free_with_sockets(enum loop_choice choice)
@@ -626,6 +768,7 @@ int main(void)
 		{ "send vectors", test_send_vectors },
 		{ "connect", test_connect },
 		{ "connect and close", test_connect_and_close },
+		{ "storm", test_storm },
 		{ "loop goes first", test_free_with_sockets },
 	};
 	return run_cases("sock", cases, array_len(cases));
