@@ -9,15 +9,20 @@ import shutil
 import harness
 from harness import MIB, SHORT, Certificates, Duplex, Echo, LeakGate, Skip, each, echo_once, equal, free_port, together, transfer
 
+from pod import Devplane
 from tunnel_client_test import client_argv, refused, remote
 
 CHISEL = os.environ.get("CHISEL_BIN") or shutil.which("chisel")
 BULK = (4 if SHORT else 16) * MIB
 
 
-def server(t, *flags, port=None):
+def needs_chisel():
 	if not CHISEL:
 		raise Skip("official chisel: set CHISEL_BIN, or put chisel on PATH")
+
+
+def server(t, *flags, port=None):
+	needs_chisel()
 	port = port or free_port()
 	s = t.start([CHISEL, "server", "--host", "127.0.0.1", "--port", port, *flags], name="chisel server")
 	harness.eventually(lambda: "Listening on" in s.text(), "chisel listens")
@@ -74,14 +79,11 @@ def test_official_refusals(t):
 
 
 def test_official_client_through_our_gateway(t):
-	raise_unless = server  # the same condition: an official binary
-	if not CHISEL:
-		raise_unless(t)
-	from pod_test import gateway
-	g = gateway(t)
-	echo = t.open(Echo())
+	needs_chisel()
+	plane, echo = Devplane(t), t.open(Echo())
 	port, r = remote(echo)
-	c = t.start([CHISEL, "client", "--fingerprint", g.fingerprint, *g.client_flags, g.url, r], name="chisel client")
+	c = t.start([CHISEL, "client", "--fingerprint", plane.fingerprint, "--auth", plane.auth, "--tls-ca", plane.ca,
+		     plane.gateway_url.replace("wss", "https"), r], name="chisel client")
 	harness.eventually(lambda: "Connected" in c.text(), "the official client is connected")
 	echo_once(port)
 	equal(echo.accepted, 1, "connections at the service")

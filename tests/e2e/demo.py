@@ -50,8 +50,9 @@ def fetch(url):
 
 def start(t):
 	web, bulk = t.open(Web()), t.open(Duplex())
-	plane = pod.Devplane(t)
-	p = pod.Pod(t, plane, {"web": web.port, "bulk": bulk.port})
+	forwards = {"web": web.port, "bulk": bulk.port}
+	plane = pod.Devplane(t, forwards)
+	p = pod.Pod(t, plane, forwards)
 	p.start()
 	far = plane.ports()
 	return p, bulk, far

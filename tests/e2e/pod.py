@@ -3,6 +3,7 @@ the three programs with one configuration, and what they say of themselves."""
 import http.client
 import json
 import re
+import ssl
 
 import harness
 from harness import equal, eventually, free_port
@@ -50,16 +51,37 @@ bus:
 class Devplane:
 	"""tests/devplane: registration, heartbeats, tunnel status, gateway."""
 
-	def __init__(self, t, *flags, name="devplane"):
-		self.program = t.start([harness.program("devplane"), *flags], name=name)
-		ready = self.program.wait("ready")
-		self.api_url, self.ca = ready["api_url"], ready.get("ca_file")
-		self.gateway_url, self.fingerprint = ready["gateway_url"], ready["fingerprint"]
+	def __init__(self, t, forwards=(), *flags):
+		folder = t.dir / "plane"
+		self.program = t.start([harness.program("devplane"), "--dir", folder, "--token", TOKEN,
+					"--forwards", ",".join(forwards) or "none", *flags])
+		ready = eventually(lambda: next((e for e in self.program.events if "gateway_url" in e), None),
+				   "devplane is ready")
+		self.api_url, self.gateway_url, self.fingerprint = ready["url"], ready["gateway_url"], ready["fingerprint"]
+		self.auth = f"{ready['user']}:{ready['password']}"
+		self.ca = None if "--plain" in flags else ready["ca_file"]
+		self.port = ready["port"]
 
-	def ports(self, since=0):
-		"""Far ports by name of the forward, once a session has them."""
-		seen = self.program.wait("forwards", since=since)
-		return {f["name"]: f["remote_port"] for f in seen["forwards"]}
+	def ask(self, path, method="GET", body=b""):
+		"""One of devplane's own requests (plane.h); its answer as JSON, if any."""
+		if self.ca:
+			conn = http.client.HTTPSConnection("localhost", self.port, timeout=harness.PATIENCE,
+							   context=ssl.create_default_context(cafile=self.ca))
+		else:
+			conn = http.client.HTTPConnection("localhost", self.port, timeout=harness.PATIENCE)
+		try:
+			conn.request(method, path, body)
+			text = conn.getresponse().read()
+			return json.loads(text) if text else None
+		finally:
+			conn.close()
+
+	def state(self):
+		return self.ask("/dev/state")
+
+	def ports(self):
+		"""Far ports by name of the forward."""
+		return eventually(lambda: self.state().get("ports"), "ports are allocated")
 
 
 class Pod:

@@ -61,14 +61,17 @@ func clientMain(args []string) {
 	}
 }
 
-// readRemote reads R:<port>:<host>:<port>, the only form tests need.
+// readRemote reads R:[<bind>:]<port>:<host>:<port>, the forms that tests need.
 func readRemote(text string) (remote, error) {
 	part := strings.Split(text, ":")
-	if len(part) != 4 || part[0] != "R" {
-		return remote{}, fmt.Errorf("%q is not R:<port>:<host>:<port>", text)
+	if len(part) == 4 {
+		part = append([]string{"R", "127.0.0.1"}, part[1:]...)
 	}
-	return remote{LocalHost: "127.0.0.1", LocalPort: part[1], LocalProto: "tcp",
-		RemoteHost: part[2], RemotePort: part[3], RemoteProto: "tcp", Reverse: true}, nil
+	if len(part) != 5 || part[0] != "R" {
+		return remote{}, fmt.Errorf("%q is not R:[<bind>:]<port>:<host>:<port>", text)
+	}
+	return remote{LocalHost: part[1], LocalPort: part[2], LocalProto: "tcp",
+		RemoteHost: part[3], RemotePort: part[4], RemoteProto: "tcp", Reverse: true}, nil
 }
 
 func client(where, ca string, config_ *ssh.ClientConfig, remotes []remote) error {
