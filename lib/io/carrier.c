@@ -1,5 +1,6 @@
 #include "lib/io/carrier.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -147,7 +148,12 @@ static void on_error(struct sock *s, void *user, int sys)
 
 	(void)s;
 	c->deaf = true;
-	fault_set_sys(&why, sys, "connection lost");
+	if (sys == ETIMEDOUT) /* TCP_USER_TIMEOUT, or the kernel's own patience */
+		fault_set(&why, ERR_TIMEOUT, "the link is dead: bytes sent were never acknowledged");
+	else if (sys == ECONNRESET || sys == EPIPE)
+		fault_set(&why, ERR_CLOSED, "the peer closed the connection: %s", strerror(sys));
+	else
+		fault_set_sys(&why, sys, "connection lost");
 	fail(c, &why);
 }
 

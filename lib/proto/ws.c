@@ -190,7 +190,7 @@ static int check_answer(struct ws *w, const struct http1_head *h)
 	if (http1_field(h, "Sec-WebSocket-Extensions").p)
 		return fail(w, ERR_PROTO, "the server agreed to an extension that was not offered");
 	if (w->o.protocol ? !span_is(protocol, w->o.protocol) : protocol.p != NULL)
-		return fail(w, ERR_PROTO, "the server does not agree to the subprotocol: is it a chisel server?");
+		return fail(w, ERR_PROTO, "the upgrade's answer does not agree to the subprotocol: is it a chisel server?");
 	return 0;
 }
 
