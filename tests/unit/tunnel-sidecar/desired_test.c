@@ -1,0 +1,152 @@
+#include "tunnel-sidecar/desired.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/support/cases.h"
+
+#define FINGERPRINT "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
+static struct config config;
+
+static void make_config(void)
+{
+	static const struct config_forward forwards[] = {
+		{ .name = "kubernetes-api", .host = "localhost", .port = 6443 },
+		{ .name = "kubelet-metrics", .host = "::1", .port = 10250 },
+	};
+
+	memset(&config, 0, sizeof(config));
+	config.tunnel_enabled = true;
+	memcpy(config.forwards, forwards, sizeof(forwards));
+	config.forwards_n = array_len(forwards);
+}
+
+static struct bus_desired good(void)
+{
+	struct bus_desired r = { .gen = 1, .op = BUS_DESIRED_UP, .n = 2, .inactivity_ns = 5 };
+
+	snprintf(r.url, sizeof(r.url), "wss://tunnel.example.com");
+	snprintf(r.fingerprint, sizeof(r.fingerprint), FINGERPRINT);
+	r.forward[0].remote_port = 8000;
+	r.forward[0].target = 1;
+	r.forward[1].remote_port = 8001;
+	r.forward[1].target = 0;
+	return r;
+}
+
+static void test_good_record_is_a_target(void)
+{
+	struct session_target t = { 0 };
+	const struct bus_desired r = good();
+
+	make_config();
+	check(desired_check(&t, &r, &config, NULL) == 0);
+	check(t.n == 2 && t.inactivity_ns == 5 && t.url.tls);
+	check(t.remotes[0].bind_port == 8000 && strcmp(t.remotes[0].host, "::1") == 0);
+	check(t.remotes[1].port == 6443 && t.forward[1] == 0);
+}
+
+/* Nothing that the control container can write makes the tunnel dial anything
+ * that its own configuration does not name (invariant I12). */
+static void test_refused_records(void)
+{
+	static const struct {
+		const char *name, *says;
+		const char *url, *fingerprint;
+		uint64_t n;
+		uint16_t port, target;
+	} rows[] = {
+		{ "no forwards", "0 forwards", NULL, NULL, 0, 8000, 0 },
+		{ "too many", "33 forwards", NULL, NULL, 33, 8000, 0 },
+		{ "huge count", "forwards are wanted", NULL, NULL, UINT64_MAX, 8000, 0 },
+		{ "foreign target", "2 are configured", NULL, NULL, 2, 8000, 2 },
+		{ "target 65535", "2 are configured", NULL, NULL, 2, 8000, 65535 },
+		{ "port 0", "no remote port", NULL, NULL, 2, 0, 0 },
+		{ "port twice", "wanted twice", NULL, NULL, 2, 8001, 0 },
+		{ "plain to the world", "allow_plain", "ws://tunnel.example.com", NULL, 2, 8000, 0 },
+		{ "no URL", "", "", NULL, 2, 8000, 0 },
+		{ "other scheme", "", "ftp://tunnel.example.com", NULL, 2, 8000, 0 },
+		{ "MD5 fingerprint", "", NULL, "d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:7e", 2, 8000, 0 },
+	};
+
+	make_config();
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct session_target t = { 0 };
+		struct bus_desired r = good();
+		struct fault why = { 0 };
+
+		if (rows[i].url)
+			snprintf(r.url, sizeof(r.url), "%s", rows[i].url);
+		if (rows[i].fingerprint)
+			snprintf(r.fingerprint, sizeof(r.fingerprint), "%s", rows[i].fingerprint);
+		r.n = rows[i].n;
+		r.forward[0].remote_port = rows[i].port;
+		r.forward[0].target = rows[i].target;
+		check_row(rows[i].name, desired_check(&t, &r, &config, &why) < 0);
+		check_row(rows[i].name, strstr(why.why, rows[i].says) != NULL);
+	}
+}
+
+static void write_file(const char *path, const char *text, size_t n)
+{
+	const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	must(fd >= 0 && write(fd, text, n) == (ssize_t)n);
+	close(fd);
+}
+
+static void test_credentials(void)
+{
+	static const struct {
+		const char *name, *text;
+		size_t n;
+		int want;
+	} rows[] = {
+		{ "good", "user:pa:ss", 10, 0 },
+		{ "empty password", "user:", 5, 0 },
+		{ "no colon", "userpass", 8, ERR_CONFIG },
+		{ "empty", "", 0, ERR_CONFIG },
+		{ "NUL inside", "us\0er:p", 7, ERR_CONFIG },
+	};
+	char dir[] = "/tmp/desired-test-XXXXXX", path[64], huge[600];
+
+	must(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/cred-7", dir);
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct session_target t = { 0 };
+
+		write_file(path, rows[i].text, rows[i].n);
+		check_row(rows[i].name, desired_credentials(&t, dir, 7, NULL) == rows[i].want);
+		if (i == 0)
+			check(strcmp(t.user, "user") == 0 && strcmp(t.password, "pa:ss") == 0);
+	}
+	struct session_target t = { 0 };
+	struct fault why = { 0 };
+
+	memset(huge, 'u', sizeof(huge));
+	write_file(path, huge, sizeof(huge));
+	check(desired_credentials(&t, dir, 7, NULL) == ERR_CONFIG);
+	check(desired_credentials(&t, dir, 8, &why) == ERR_SYS && strstr(why.why, "cred-8"));
+	unlink(path);
+	must(symlink("/etc/passwd", path) == 0);
+	check(desired_credentials(&t, dir, 7, NULL) == ERR_SYS);
+	unlink(path);
+	must(mkfifo(path, 0600) == 0);
+	check(desired_credentials(&t, dir, 7, NULL) == ERR_CONFIG);
+	unlink(path);
+	rmdir(dir);
+}
+
+int main(void)
+{
+	static const struct test_case cases[] = {
+		{ "good record", test_good_record_is_a_target },
+		{ "refused records", test_refused_records },
+		{ "credentials", test_credentials },
+	};
+	return run_cases("desired", cases, array_len(cases));
+}

@@ -1,0 +1,212 @@
+#include "tunnel-sidecar/client.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/app/log.h"
+#include "lib/app/program.h"
+#include "lib/io/signals.h"
+#include "lib/io/tls_context.h"
+#include "tunnel-sidecar/client_options.h"
+#include "tunnel-sidecar/session.h"
+
+#define DRAIN_NS (10 * 1000000000ull)
+
+struct client {
+	struct loop *loop;
+	struct session *session;
+	int exit_code;
+	bool ending;
+};
+
+static void on_gave_up(void *user, const struct fault *why)
+{
+	struct client *c = user;
+
+	(void)why; /* logged by the session */
+	c->exit_code = EXIT_RUNTIME;
+	loop_stop(c->loop);
+}
+
+static void on_drained(void *user)
+{
+	struct client *c = user;
+
+	loop_stop(c->loop);
+}
+
+static void on_signal(void *user, int signo)
+{
+	struct client *c = user;
+
+	if (signo == SIGHUP)
+		return;
+	if (c->ending) {
+		loop_stop(c->loop);
+		return;
+	}
+	c->ending = true;
+	session_drain(c->session, DRAIN_NS, on_drained, c);
+}
+
+static int read_credentials(struct session_target *t, const struct client_options *o,
+			    struct fault *why)
+{
+	const char *user = t->url.user, *password = t->url.password;
+	char text[sizeof(t->user) + sizeof(t->password)];
+
+	if (o->auth && *o->auth) {
+		const int n = snprintf(text, sizeof(text), "%s", o->auth);
+		char *colon = strchr(text, ':');
+		if (n < 0 || (size_t)n >= sizeof(text) || !colon)
+			return fault_set(why, ERR_USAGE, "--auth takes USER:PASS");
+		*colon = '\0';
+		user = text;
+		password = colon + 1;
+	}
+	if (strlen(user) >= sizeof(t->user) || strlen(password) >= sizeof(t->password))
+		return fault_set(why, ERR_USAGE, "--auth: user or password is too long");
+	snprintf(t->user, sizeof(t->user), "%s", user);
+	snprintf(t->password, sizeof(t->password), "%s", password);
+	explicit_bzero(text, sizeof(text));
+	return 0;
+}
+
+static int read_remotes(struct session_target *t, const struct client_options *o,
+			struct fault *why)
+{
+	if (o->remotes_n > CHISEL_REMOTES_MAX)
+		return fault_set(why, ERR_USAGE, "%zu remotes; at most %d are possible", o->remotes_n,
+				 CHISEL_REMOTES_MAX);
+	for (size_t i = 0; i < o->remotes_n; i++) {
+		const int rc = chisel_remote_read(&t->remotes[i], o->remotes[i], why);
+		if (rc < 0)
+			return rc;
+		t->forward[i] = (uint8_t)i;
+	}
+	t->n = o->remotes_n;
+	return 0;
+}
+
+static int read_target(struct session_target *t, const struct client_options *o, struct fault *why)
+{
+	/* As chisel does: no scheme means http. */
+	int rc = chisel_url_read(&t->url, o->server, false, why);
+	if (rc < 0)
+		return rc;
+	if (!t->url.tls && !t->url.is_loopback && !o->allow_plain)
+		return fault_set(why, ERR_USAGE,
+				 "%s is plain http to a host that is not this machine: use https://, or "
+				 "--allow-plain when the way there is trusted",
+				 o->server);
+	if (o->fingerprint) {
+		rc = chisel_fingerprint_check(o->fingerprint, why);
+		if (rc < 0)
+			return rc;
+		snprintf(t->fingerprint, sizeof(t->fingerprint), "%s", o->fingerprint);
+	}
+	if (o->proxy)
+		return fault_set(why, ERR_USAGE, "--proxy: this version connects directly only");
+	rc = read_credentials(t, o, why);
+	return rc < 0 ? rc : read_remotes(t, o, why);
+}
+
+static int loop_choice(const char *io, enum loop_choice *to, struct fault *why)
+{
+	static const struct {
+		const char *name;
+		enum loop_choice choice;
+	} names[] = { { "auto", LOOP_AUTO }, { "uring", LOOP_URING }, { "epoll", LOOP_EPOLL } };
+
+	for (size_t i = 0; i < array_len(names); i++)
+		if (!io || strcmp(io, names[i].name) == 0) {
+			*to = names[i].choice;
+			return 0;
+		}
+	return fault_set(why, ERR_USAGE, "--io takes auto, uring or epoll");
+}
+
+static int run(struct client *c, const struct client_options *o, struct fault *why)
+{
+	struct session_target target;
+	struct signals *signals = NULL;
+	struct publish *publish = NULL;
+	SSL_CTX *tls = NULL;
+	char texts[CHISEL_REMOTES_MAX][2 * CHISEL_HOST_MAX + 32];
+	const char *names[CHISEL_REMOTES_MAX];
+	enum loop_choice choice = LOOP_AUTO;
+
+	memset(&target, 0, sizeof(target)); /* compared as bytes: padding too */
+	int rc = read_target(&target, o, why);
+	if (rc >= 0)
+		rc = loop_choice(o->io, &choice, why);
+	if (rc >= 0 && target.url.tls)
+		rc = tls_context_new(&tls, &(struct tls_context_options){
+						   .ca_file = o->tls_ca,
+						   .skip_verify = o->tls_skip_verify,
+						   .cert_file = o->tls_cert,
+						   .key_file = o->tls_key }, why);
+	if (rc >= 0)
+		rc = loop_new(&c->loop, choice, why);
+	if (rc >= 0)
+		rc = signals_new(&signals, c->loop, on_signal, c, why);
+	for (size_t i = 0; i < target.n; i++) {
+		chisel_remote_write(&target.remotes[i], texts[i], sizeof(texts[i]));
+		names[i] = texts[i];
+	}
+	if (rc >= 0)
+		rc = publish_new(&publish, c->loop, &(struct publish_options){ NULL, names, target.n }, why);
+	if (rc >= 0)
+		rc = session_new(&c->session, &(struct session_options){
+						      .loop = c->loop,
+						      .publish = publish,
+						      .tls_ctx = tls,
+						      .skip_verify = o->tls_skip_verify,
+						      .sni = o->sni,
+						      .host_header = o->hostname,
+						      .headers = o->header,
+						      .keepalive_ns = o->keepalive,
+						      .retry_max_ns = o->max_retry_interval,
+						      .retry_count = o->max_retry_count,
+						      .give_up_on_refusal = true,
+						      .gave_up = on_gave_up,
+						      .user = c }, why);
+	if (rc >= 0) {
+		session_up(c->session, &target);
+		rc = loop_run(c->loop, why);
+	}
+	session_abort(c->session);
+	signals_free(signals);
+	loop_free(c->loop);
+	session_free(c->session);
+	publish_free(publish, c->exit_code);
+	SSL_CTX_free(tls);
+	OPENSSL_cleanse(&target, sizeof(target));
+	return rc;
+}
+
+int client_main(int argc, char *const argv[])
+{
+	struct client_options o;
+	struct fault why = { 0 };
+	struct client c = { .exit_code = EXIT_DONE };
+
+	if (client_options_read(&o, argc, argv, &why) < 0)
+		return program_fail("tunnel-sidecar client", &why);
+	if (o.help) {
+		client_options_print_help();
+		return EXIT_DONE;
+	}
+	program_harden();
+	log_start(&(struct log_options){
+		.component = "tunnel",
+		.level = o.verbose ? LOG_DEBUG : LOG_INFO,
+		.json = o.log_format ? strcmp(o.log_format, "json") == 0 : !isatty(STDERR_FILENO),
+		.fd = STDERR_FILENO,
+	});
+	if (run(&c, &o, &why) < 0)
+		return program_fail("tunnel-sidecar client", &why);
+	return c.exit_code;
+}

@@ -1,0 +1,173 @@
+#include "tunnel-sidecar/client_options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/app/config.h"
+
+#define S(n) ((n) * 1000000000ull)
+
+enum option_type { OPTION_TEXT, OPTION_DURATION, OPTION_COUNT, OPTION_FLAG, OPTION_LIST };
+
+static const struct option_row {
+	const char *flag, *argument, *help;
+	enum option_type type;
+	size_t offset;
+} rows[] = {
+#define CLIENT_OPTION(field, type, flag, argument, help) \
+	{ flag, argument, help, OPTION_##type, offsetof(struct client_options, field) },
+#include "tunnel-sidecar/client.def"
+#undef CLIENT_OPTION
+};
+
+static const struct option_row *find_row(const char *name, size_t n)
+{
+	for (size_t i = 0; i < array_len(rows); i++)
+		if (strlen(rows[i].flag) == n && strncmp(rows[i].flag, name, n) == 0)
+			return &rows[i];
+	return NULL;
+}
+
+static int store_count(int64_t *to, const struct option_row *row, const char *text,
+		       struct fault *why)
+{
+	char *end;
+
+	errno = 0;
+	const long long v = strtoll(text, &end, 10);
+	if (errno || end == text || *end)
+		return fault_set(why, ERR_USAGE, "--%s takes a whole number, like --%s 3", row->flag,
+				 row->flag);
+	*to = v;
+	return 0;
+}
+
+static int store(struct client_options *o, const struct option_row *row, const char *text,
+		 struct fault *why)
+{
+	char *at = (char *)o + row->offset;
+
+	switch (row->type) {
+	case OPTION_TEXT:
+		*(const char **)at = text;
+		return 0;
+	case OPTION_FLAG:
+		*(bool *)at = true;
+		return 0;
+	case OPTION_COUNT:
+		return store_count((int64_t *)at, row, text, why);
+	case OPTION_DURATION:
+		return config_duration(text, (uint64_t *)at, why);
+	case OPTION_LIST:
+		for (size_t i = 0; i < CLIENT_LIST_MAX; i++)
+			if (!((const char **)at)[i]) {
+				((const char **)at)[i] = text;
+				return 0;
+			}
+		return fault_set(why, ERR_USAGE, "--%s was given more than %d times", row->flag,
+				 CLIENT_LIST_MAX);
+	}
+	return 0;
+}
+
+/* Go's flag package, which chisel uses, takes -name as well as --name. */
+static int read_flag(struct client_options *o, int argc, char *const argv[], int *at,
+		     struct fault *why)
+{
+	const char *name = argv[*at] + (argv[*at][1] == '-' ? 2 : 1);
+	const char *equals = strchr(name, '=');
+	const size_t n = equals ? (size_t)(equals - name) : strlen(name);
+
+	if (strcmp(name, "help") == 0 || strcmp(name, "h") == 0) {
+		o->help = true;
+		return 0;
+	}
+	const struct option_row *row = strcmp(name, "v") == 0 ? find_row("verbose", 7)
+							       : find_row(name, n);
+	if (!row)
+		return fault_set(why, ERR_USAGE,
+				 "unknown flag --%.40s; `tunnel-sidecar client --help` lists them", name);
+	const char *text = equals ? equals + 1 : NULL;
+	if (row->type == OPTION_FLAG) {
+		if (text && strcmp(text, "false") == 0)
+			return 0;
+		if (text && strcmp(text, "true") != 0)
+			return fault_set(why, ERR_USAGE, "--%s takes no value", row->flag);
+	} else if (!text) {
+		if (*at + 1 >= argc)
+			return fault_set(why, ERR_USAGE, "--%s needs a value: --%s %s", row->flag,
+					 row->flag, row->argument);
+		text = argv[++*at];
+	}
+	return store(o, row, text, why);
+}
+
+int client_options_read(struct client_options *out, int argc, char *const argv[],
+			struct fault *why)
+{
+	struct client_options o = {
+		.keepalive = S(25),
+		.max_retry_interval = S(300),
+		.max_retry_count = -1,
+		.auth = getenv("AUTH"),
+	};
+	int i = 1;
+
+	for (; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
+		if (strcmp(argv[i], "--") == 0) {
+			i++;
+			break;
+		}
+		const int rc = read_flag(&o, argc, argv, &i, why);
+		if (rc < 0)
+			return rc;
+	}
+	if (!o.help && argc - i < 2)
+		return fault_set(why, ERR_USAGE,
+				 "a server and at least one remote are needed, like: tunnel-sidecar client "
+				 "https://tunnel.example.com R:8000:localhost:6443");
+	if (i < argc)
+		o.server = argv[i];
+	o.remotes = argv + i + 1;
+	o.remotes_n = argc - i > 1 ? (size_t)(argc - i - 1) : 0;
+	*out = o;
+	return 0;
+}
+
+static void print_row(const struct option_row *row)
+{
+	char left[64];
+	const char *line = row->help;
+
+	snprintf(left, sizeof(left), "--%s%s%s", row->flag, row->argument ? " " : "",
+		 row->argument ? row->argument : "");
+	while (line) {
+		const char *end = strchr(line, '\n');
+
+		printf("  %-28s %.*s\n", left, end ? (int)(end - line) : (int)strlen(line), line);
+		left[0] = '\0';
+		line = end ? end + 1 : NULL;
+	}
+}
+
+void client_options_print_help(void)
+{
+	puts("Usage: tunnel-sidecar client [options] <server-url> <remote> [remote] ...\n"
+	     "\n"
+	     "Connects to a chisel server and serves reverse TCP forwards: a drop-in for\n"
+	     "`chisel client` with remotes of the forms\n"
+	     "\n"
+	     "  R:<port>                          the server's port to 127.0.0.1:port here\n"
+	     "  R:<host>:<port>                   the server's port to host:port, seen from here\n"
+	     "  R:<port>:<host>:<port>            the server's first port to host:port\n"
+	     "  R:<bind>:<port>:<host>:<port>     the same, bound to one address of the server\n"
+	     "\n"
+	     "IPv6 addresses stand in brackets. Local forwards, UDP, SOCKS and stdio are refused.\n"
+	     "\n"
+	     "Options:");
+	for (size_t i = 0; i < array_len(rows); i++)
+		print_row(&rows[i]);
+	puts("\nExit codes: 0 done, 1 runtime failure, 2 usage.");
+}

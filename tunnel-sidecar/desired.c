@@ -1,0 +1,201 @@
+#include "tunnel-sidecar/desired.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/app/log.h"
+#include "lib/base/escape.h"
+#include "shm/reader.h"
+
+#define POLL_NS 250000000ull
+
+struct desired {
+	struct desired_options o;
+	struct bus_reader *reader;
+	struct timer poll;
+	struct bus_observed observed;
+	struct fault fault; /* why gen_seen was refused; code 0: it was not */
+};
+
+/* Every text of the record is the control container's: bounded, then read by
+ * the strict parsers that also read an operator's words. */
+static int check_server(struct session_target *to, const struct bus_desired *r,
+			const struct config *c, struct fault *why)
+{
+	int rc = chisel_url_read(&to->url, r->url, true, why);
+
+	if (rc < 0)
+		return rc;
+	if (!to->url.tls && !to->url.is_loopback && !c->allow_plain)
+		return fault_set(why, ERR_CONFIG,
+				 "the tunnel URL is plain http to a host that is not this machine: set "
+				 "pipeops.tls.allow_plain when the way there is trusted");
+	if (r->fingerprint[0]) {
+		rc = chisel_fingerprint_check(r->fingerprint, why);
+		if (rc < 0)
+			return rc;
+		snprintf(to->fingerprint, sizeof(to->fingerprint), "%.63s", r->fingerprint);
+	}
+	return 0;
+}
+
+int desired_check(struct session_target *to, const struct bus_desired *r, const struct config *c,
+		  struct fault *why)
+{
+	const int rc = check_server(to, r, c, why);
+
+	if (rc < 0)
+		return rc;
+	if (r->n == 0 || r->n > BUS_FORWARDS_MAX || r->n > CHISEL_REMOTES_MAX)
+		return fault_set(why, ERR_CONFIG, "%" PRIu64 " forwards are wanted; 1 to %d are possible",
+				 r->n, CHISEL_REMOTES_MAX);
+	for (size_t i = 0; i < r->n; i++) {
+		const uint16_t port = r->forward[i].remote_port, target = r->forward[i].target;
+
+		if (target >= c->forwards_n)
+			return fault_set(why, ERR_CONFIG,
+					 "forward %u is wanted but %zu are configured: do both containers "
+					 "read the same tunnel.forwards?",
+					 target, c->forwards_n);
+		if (!port)
+			return fault_set(why, ERR_CONFIG, "forward %s has no remote port",
+					 c->forwards[target].name);
+		for (size_t j = 0; j < i; j++)
+			if (r->forward[j].remote_port == port)
+				return fault_set(why, ERR_CONFIG, "remote port %u is wanted twice", port);
+		struct chisel_remote *remote = &to->remotes[i];
+		snprintf(remote->bind_host, sizeof(remote->bind_host), "0.0.0.0");
+		remote->bind_port = port;
+		snprintf(remote->host, sizeof(remote->host), "%s", c->forwards[target].host);
+		remote->port = c->forwards[target].port;
+		to->forward[i] = (uint8_t)target;
+	}
+	to->n = r->n;
+	to->inactivity_ns = r->inactivity_ns;
+	return 0;
+}
+
+int desired_credentials(struct session_target *to, const char *handoff_dir, uint64_t generation,
+			struct fault *why)
+{
+	char path[CONFIG_TEXT_MAX + 32], text[sizeof(to->user) + sizeof(to->password)];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/cred-%" PRIu64, handoff_dir, generation);
+	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return fault_set_sys(why, errno, "tunnel credentials: open %s", path);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return fault_set(why, ERR_CONFIG, "tunnel credentials: %s is no regular file", path);
+	}
+	const ssize_t n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n < 0)
+		return fault_set_sys(why, errno, "tunnel credentials: read %s", path);
+	text[n] = '\0';
+	char *colon = strchr(text, ':');
+	const bool good = colon && (size_t)n == strlen(text) &&
+			  (size_t)(colon - text) < sizeof(to->user) &&
+			  strlen(colon + 1) < sizeof(to->password);
+	if (good) {
+		*colon = '\0';
+		memcpy(to->user, text, strlen(text));
+		memcpy(to->password, colon + 1, strlen(colon + 1));
+	}
+	explicit_bzero(text, sizeof(text));
+	return good ? 0 : fault_set(why, ERR_CONFIG, "tunnel credentials: %s holds no user:password", path);
+}
+
+static void apply(struct desired *d, const struct bus_desired *r)
+{
+	struct session_target target;
+	struct fault why = { 0 };
+	const bool news = r->gen != d->observed.gen_seen;
+	int rc = 0;
+
+	memset(&target, 0, sizeof(target)); /* compared as bytes: padding too */
+	if (r->op == BUS_DESIRED_UP && d->o.config->tunnel_enabled) {
+		rc = desired_check(&target, r, d->o.config, &why);
+		if (rc >= 0 && r->cred_gen)
+			rc = desired_credentials(&target, d->o.config->handoff_dir, r->cred_gen, &why);
+		if (rc >= 0)
+			session_up(d->o.session, &target);
+	} else {
+		session_down(d->o.session);
+	}
+	if (rc < 0 && (news || why.code != d->fault.code || strcmp(why.why, d->fault.why) != 0))
+		log_error("tunnel_desired", "what the control agent wants is refused",
+			  L_INT("generation", r->gen), L_STR("error", why.why));
+	if (rc >= 0 && news)
+		log_info("tunnel_desired", "the control agent's wish is taken",
+			 L_INT("generation", r->gen),
+			 L_STR("op", r->op == BUS_DESIRED_UP ? "up" : "down"));
+	OPENSSL_cleanse(&target, sizeof(target));
+	d->fault = why;
+	d->observed.gen_seen = r->gen;
+	if (rc >= 0)
+		d->observed.gen_applied = r->gen;
+	if (news || rc < 0)
+		desired_answer(d);
+}
+
+void desired_answer(struct desired *d)
+{
+	const struct fault *why = d->fault.code ? &d->fault : session_fault(d->o.session);
+
+	d->observed.state = session_state(d->o.session);
+	d->observed.error = (uint64_t)-why->code;
+	snprintf(d->observed.error_text, sizeof(d->observed.error_text), "%s", why->why);
+	publish_observed(d->o.publish, &d->observed);
+}
+
+static void on_poll(struct timer *t)
+{
+	struct desired *d = (struct desired *)((char *)t - offsetof(struct desired, poll));
+	struct bus_desired record;
+	uint8_t writer[16];
+
+	timer_set(d->o.loop, &d->poll, loop_now(d->o.loop) + POLL_NS);
+	const enum bus_presence presence = bus_reader_refresh(d->reader, loop_now(d->o.loop));
+	if (presence == BUS_ABSENT || presence == BUS_UNREADABLE)
+		return;
+	bus_reader_incarnation(d->reader, writer);
+	if (memcmp(writer, d->observed.writer, sizeof(writer)) != 0) {
+		memcpy(d->observed.writer, writer, sizeof(writer));
+		d->observed.gen_seen = d->observed.gen_applied = 0;
+	}
+	if (bus_read_desired(d->reader, &record) == 1 && record.gen)
+		apply(d, &record);
+}
+
+int desired_new(struct desired **out, const struct desired_options *options, struct fault *why)
+{
+	struct desired *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return fault_set(why, ERR_NOMEM, "no memory to follow the bus");
+	d->o = *options;
+	d->poll.fire = on_poll;
+	const int rc = bus_reader_new(&d->reader, options->config->bus_dir, BUS_CONTROL, why);
+	if (rc < 0) {
+		free(d);
+		return rc;
+	}
+	timer_set(options->loop, &d->poll, loop_now(options->loop) + 1);
+	*out = d;
+	return 0;
+}
+
+void desired_free(struct desired *d)
+{
+	if (!d)
+		return;
+	bus_reader_free(d->reader);
+	free(d);
+}

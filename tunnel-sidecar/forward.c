@@ -1,0 +1,165 @@
+#include "tunnel-sidecar/forward.h"
+
+#include <stdlib.h>
+
+#include "lib/app/log.h"
+#include "lib/io/channel_pipe.h"
+#include "lib/io/dial.h"
+
+#define DIAL_NS (5 * 1000000000ull)
+
+struct forward {
+	struct forward_set *set;
+	struct forward *prev, *next;
+	uint32_t channel;
+	unsigned index;
+	struct dial *dial;         /* first this … */
+	struct channel_pipe *pipe; /* … then this */
+};
+
+static void destroy(struct forward *f)
+{
+	if (f->prev)
+		f->prev->next = f->next;
+	else
+		f->set->first = f->next;
+	if (f->next)
+		f->next->prev = f->prev;
+	f->set->n--;
+	free(f);
+}
+
+static void on_bytes(void *user, enum pipe_direction d, size_t n)
+{
+	struct forward *f = user;
+
+	f->set->last_byte_ns = loop_now(f->set->loop);
+	publish_bytes(f->set->publish, f->index, d == PIPE_TO_CHANNEL ? PUBLISH_UP : PUBLISH_DOWN, n);
+}
+
+static void on_kick(void *user)
+{
+	struct forward *f = user;
+
+	f->set->kick(f->set->user);
+}
+
+static void on_gone(void *user)
+{
+	struct forward *f = user;
+	struct forward_set *set = f->set;
+
+	publish_channel_closed(set->publish, f->index);
+	destroy(f);
+	set->kick(set->user);
+}
+
+static void refuse(struct forward *f, enum ssh_open_failure code, const struct fault *why)
+{
+	struct forward_set *set = f->set;
+
+	log_warn("channel_dial_failed", "the local service did not accept a connection",
+		 L_INT("forward", f->index), L_STR("error", why->why));
+	publish_dial_failed(set->publish, f->index);
+	ssh_channel_set_user(set->ssh, f->channel, NULL);
+	ssh_channel_reject(set->ssh, f->channel, code, "the local service did not accept");
+	destroy(f);
+	set->kick(set->user);
+}
+
+static void on_dialled(void *user, struct dial_result *result)
+{
+	struct forward *f = user;
+	struct forward_set *set = f->set;
+
+	f->dial = NULL;
+	if (result->fd < 0) {
+		refuse(f, SSH_OPEN_CONNECT_FAILED, &result->why);
+		return;
+	}
+	ssh_channel_accept(set->ssh, f->channel);
+	const struct channel_pipe_options options = {
+		.loop = set->loop,
+		.ssh = set->ssh,
+		.channel = f->channel,
+		.fd = result->fd,
+		.on_bytes = on_bytes,
+		.kick = on_kick,
+		.on_gone = on_gone,
+		.user = f,
+	};
+	publish_channel_opened(set->publish, f->index);
+	set->last_byte_ns = loop_now(set->loop);
+	if (channel_pipe_new(&f->pipe, &options, &result->why) < 0) {
+		log_warn("channel_dial_failed", "a connection could not be served",
+			 L_INT("forward", f->index), L_STR("error", result->why.why));
+		ssh_channel_set_user(set->ssh, f->channel, NULL);
+		ssh_channel_close(set->ssh, f->channel);
+		on_gone(f);
+		return;
+	}
+	set->kick(set->user);
+}
+
+void forward_start(struct forward_set *set, uint32_t channel, const struct forward_target *to)
+{
+	struct fault why = { 0 };
+	struct forward *f = calloc(1, sizeof(*f));
+
+	if (!f) {
+		ssh_channel_reject(set->ssh, channel, SSH_OPEN_RESOURCE_SHORTAGE, "no memory");
+		publish_dial_failed(set->publish, to->index);
+		return;
+	}
+	f->set = set;
+	f->channel = channel;
+	f->index = to->index;
+	f->next = set->first;
+	if (f->next)
+		f->next->prev = f;
+	set->first = f;
+	set->n++;
+	ssh_channel_set_user(set->ssh, channel, f);
+
+	const struct dial_options options = { .host = to->host, .port = to->port, .timeout_ns = DIAL_NS };
+	if (dial_start(&f->dial, set->loop, &options, on_dialled, f, &why) < 0) {
+		f->dial = NULL;
+		refuse(f, SSH_OPEN_RESOURCE_SHORTAGE, &why);
+	}
+}
+
+/* The peer took its open back before the dial was done. */
+static void on_closed_early(struct forward *f)
+{
+	dial_cancel(f->dial);
+	destroy(f);
+}
+
+void forward_on_event(struct forward *f, const struct ssh_event *ev)
+{
+	if (!f->pipe) {
+		if (ev->kind == SSH_EVENT_CHANNEL_CLOSED)
+			on_closed_early(f);
+		return;
+	}
+	if (ev->kind == SSH_EVENT_CHANNEL_DATA)
+		channel_pipe_on_data(f->pipe, ev->payload);
+	else if (ev->kind == SSH_EVENT_CHANNEL_WRITABLE)
+		channel_pipe_on_writable(f->pipe);
+	else if (ev->kind == SSH_EVENT_CHANNEL_EOF)
+		channel_pipe_on_eof(f->pipe);
+	else if (ev->kind == SSH_EVENT_CHANNEL_CLOSED)
+		channel_pipe_on_closed(f->pipe);
+}
+
+void forward_set_abort(struct forward_set *set)
+{
+	set->ssh = NULL;
+	for (struct forward *f = set->first, *next; f; f = next) {
+		next = f->next;
+		if (f->pipe)
+			channel_pipe_abort(f->pipe);
+		else
+			on_closed_early(f);
+	}
+}

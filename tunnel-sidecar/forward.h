@@ -1,0 +1,46 @@
+/*
+ * forward -- one channel of the session: dials the local service, then joins
+ * the two with a channel_pipe and counts.
+ *
+ * Default deny is decided before this file: forward_start() is only called for
+ * a target that is a forward of the session.
+ */
+#ifndef TUNNEL_SIDECAR_FORWARD_H
+#define TUNNEL_SIDECAR_FORWARD_H
+
+#include "lib/io/loop.h"
+#include "lib/proto/ssh/ssh.h"
+#include "tunnel-sidecar/publish.h"
+
+struct forward;
+
+/* All channels of a session, and of those before it that still leave. */
+struct forward_set {
+	struct loop *loop;
+	struct publish *publish;
+	struct ssh *ssh;              /* NULL between sessions */
+	struct forward *first;
+	size_t n;                     /* alive: dialling, open or leaving */
+	uint64_t last_byte_ns;        /* loop clock; any byte of any channel */
+	void (*kick)(void *user);     /* the SSH engine was driven, or one has left */
+	void *user;
+};
+
+struct forward_target {
+	unsigned index;   /* of the forward, for the bus */
+	const char *host; /* what to dial; not resolved before */
+	uint16_t port;
+};
+
+/* Dials; then accepts or refuses the channel.  Refuses at once when it can't
+ * even try. */
+void forward_start(struct forward_set *set, uint32_t channel, const struct forward_target *to);
+
+/* Events of the SSH engine for a channel that forward_start() was given. */
+void forward_on_event(struct forward *f, const struct ssh_event *ev);
+
+/* The session is lost: resets every local connection.  The set serves a new
+ * session at once; the old ones leave when the kernel lets go. */
+void forward_set_abort(struct forward_set *set);
+
+#endif

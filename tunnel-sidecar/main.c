@@ -1,0 +1,188 @@
+/*
+ * tunnel-sidecar -- wiring, in the order in which things start.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/app/config.h"
+#include "lib/app/log.h"
+#include "lib/app/program.h"
+#include "lib/io/signals.h"
+#include "lib/io/tls_context.h"
+#include "tunnel-sidecar/client.h"
+#include "tunnel-sidecar/desired.h"
+#include "tunnel-sidecar/probe.h"
+#include "tunnel-sidecar/session.h"
+
+#define NAME "tunnel-sidecar"
+#define RETRY_MAX_NS (15 * 1000000000ull)
+
+struct sidecar {
+	struct config config;
+	struct loop *loop;
+	struct signals *signals;
+	struct publish *publish;
+	struct session *session;
+	struct desired *desired;
+	SSL_CTX *tls;
+	bool ending;
+};
+
+static void on_drained(void *user)
+{
+	struct sidecar *t = user;
+
+	loop_stop(t->loop);
+}
+
+/* SIGTERM and SIGINT drain; a second one ends at once.  SIGHUP is nothing. */
+static void on_signal(void *user, int signo)
+{
+	struct sidecar *t = user;
+
+	log_info("signal", "signal received", L_STR("name", signo == SIGTERM ? "SIGTERM" :
+							    signo == SIGINT  ? "SIGINT"
+									     : "SIGHUP"));
+	if (signo == SIGHUP)
+		return;
+	if (t->ending) {
+		loop_stop(t->loop);
+		return;
+	}
+	t->ending = true;
+	session_drain(t->session, t->config.drain_ns, on_drained, t);
+}
+
+static void on_changed(void *user, enum bus_state state)
+{
+	struct sidecar *t = user;
+
+	(void)state;
+	if (t->desired)
+		desired_answer(t->desired);
+}
+
+static int prepare_directories(struct config *c, struct fault *why)
+{
+	const struct {
+		char *dir;
+		const char *dflt, *leaf;
+	} dirs[] = {
+		{ c->bus_dir, "/run/pipeops/bus", "bus" },
+		{ c->handoff_dir, "/run/pipeops/handoff", "handoff" },
+	};
+
+	for (size_t i = 0; i < array_len(dirs); i++) {
+		const int rc = program_directory(dirs[i].dir, dirs[i].dflt, dirs[i].leaf, why);
+		if (rc < 0)
+			return rc;
+		if (rc)
+			log_warn("directory_fallback", "the default directory can't be made here",
+				 L_STR("default", dirs[i].dflt), L_STR("used", dirs[i].dir));
+	}
+	return 0;
+}
+
+static int start(struct sidecar *t, struct fault *why)
+{
+	const struct config *c = &t->config;
+	const char *names[CONFIG_FORWARDS_MAX];
+
+	for (size_t i = 0; i < c->forwards_n; i++)
+		names[i] = c->forwards[i].name;
+
+	int rc = tls_context_new(&t->tls,
+				 &(struct tls_context_options){ .ca_file = *c->ca_file ? c->ca_file : NULL },
+				 why);
+	if (rc >= 0)
+		rc = loop_new(&t->loop, program_loop_choice(c), why);
+	if (rc >= 0)
+		rc = signals_new(&t->signals, t->loop, on_signal, t, why);
+	if (rc >= 0)
+		rc = publish_new(&t->publish, t->loop,
+				 &(struct publish_options){ c->bus_dir, names, c->forwards_n }, why);
+	if (rc >= 0)
+		rc = session_new(&t->session, &(struct session_options){ .loop = t->loop,
+									 .publish = t->publish,
+									 .tls_ctx = t->tls,
+									 .keepalive_ns = c->keepalive_ns,
+									 .retry_max_ns = RETRY_MAX_NS,
+									 .retry_count = -1,
+									 .changed = on_changed,
+									 .user = t }, why);
+	if (rc >= 0)
+		rc = desired_new(&t->desired, &(struct desired_options){ t->loop, t->publish, t->session, c },
+				 why);
+	if (rc >= 0)
+		log_info("started", "following the control agent on the status bus",
+			 L_STR("version", program_version), L_STR("bus", c->bus_dir),
+			 L_STR("io", loop_backend(t->loop)), L_STR("io_reason", loop_backend_reason(t->loop)));
+	return rc;
+}
+
+static void stop(struct sidecar *t, int exit_code)
+{
+	session_abort(t->session);
+	signals_free(t->signals);
+	loop_free(t->loop);
+	desired_free(t->desired);
+	session_free(t->session);
+	publish_free(t->publish, exit_code);
+	SSL_CTX_free(t->tls);
+}
+
+static int run(struct sidecar *t)
+{
+	struct fault why = { 0 };
+	const struct config *c = &t->config;
+
+	program_harden();
+	log_start(&(struct log_options){
+		.component = "tunnel",
+		.level = log_level_read(c->log_level),
+		.json = strcmp(c->log_format, "json") == 0,
+		.fd = strcmp(c->log_output, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO,
+	});
+	int rc = prepare_directories(&t->config, &why);
+	if (rc >= 0)
+		rc = start(t, &why);
+	if (rc >= 0)
+		rc = loop_run(t->loop, &why);
+	const int code = rc < 0 ? program_fail(NAME, &why) : EXIT_DONE;
+	log_info("stopped", "tunnel-sidecar ends", L_INT("exit_code", code));
+	stop(t, code);
+	return code;
+}
+
+int main(int argc, char *argv[])
+{
+	static struct sidecar t;
+	struct fault why = { 0 };
+	enum config_verb verb;
+
+	if (argc > 1 && strcmp(argv[1], "client") == 0)
+		return client_main(argc - 1, argv + 1);
+	if (config_load(&t.config, CONFIG_TUNNEL, argc, argv, &verb, &why) < 0)
+		return program_fail(NAME, &why);
+	switch (verb) {
+	case CONFIG_HELP:
+		config_print_help(CONFIG_TUNNEL, NAME,
+				  "Carries the agent's forwards: follows the control agent over the status "
+				  "bus.\nStand-alone: tunnel-sidecar client --help");
+		return EXIT_DONE;
+	case CONFIG_VERSION:
+		program_print_version(NAME);
+		return EXIT_DONE;
+	case CONFIG_CHECK:
+		config_print(&t.config, CONFIG_TUNNEL);
+		return EXIT_DONE;
+	case CONFIG_PROBE_LIVE:
+	case CONFIG_PROBE_READY:
+		return probe_main(&t.config, verb == CONFIG_PROBE_READY);
+	case CONFIG_RUN:
+		break;
+	}
+	return run(&t);
+}

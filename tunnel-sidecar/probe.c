@@ -1,0 +1,37 @@
+#include "tunnel-sidecar/probe.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/app/program.h"
+#include "shm/probe.h"
+
+int probe_main(const struct config *config, bool ready)
+{
+	struct bus_reader *r = NULL;
+	struct bus_session session;
+	struct fault why = { 0 };
+	char dir[CONFIG_TEXT_MAX], text[256];
+
+	snprintf(dir, sizeof(dir), "%s", config->bus_dir);
+	if (program_directory(dir, "/run/pipeops/bus", "bus", &why) < 0) {
+		printf("no: %s\n", why.why);
+		return EXIT_RUNTIME;
+	}
+	if (!bus_probe(&r, dir, BUS_TUNNEL, text) || !ready) {
+		puts(text);
+		bus_reader_free(r);
+		return text[0] == 'y' ? EXIT_DONE : EXIT_RUNTIME;
+	}
+	/* Down by policy is ready: nobody wants the tunnel, or it is idle. */
+	const int rc = bus_read_session(r, &session);
+	const bool good = rc == 1 &&
+			  (session.state == BUS_STATE_UP || session.state == BUS_STATE_IDLE);
+	bus_reader_free(r);
+	if (rc == 1)
+		printf("%s: %s%s%s\n", good ? "yes" : "no", bus_state_name(session.state),
+		       session.last_error[0] ? ": " : "", session.last_error);
+	else
+		printf("no: nothing published yet\n");
+	return good ? EXIT_DONE : EXIT_RUNTIME;
+}

@@ -1,0 +1,176 @@
+#include "tunnel-sidecar/publish.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "lib/app/log.h"
+#include "lib/app/program.h"
+#include "shm/writer.h"
+
+#define BEAT_NS 1000000000ull
+
+struct publish {
+	struct loop *loop;
+	struct bus_writer *writer;
+	struct bus_session session;
+	struct timer beat;
+	uint64_t channels[BUS_FORWARDS_MAX];
+};
+
+static uint64_t realtime_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
+static void on_log_line(void *user, enum log_level level, struct span line)
+{
+	struct publish *p = user;
+
+	bus_log(p->writer, level, (const char *)line.p, line.n);
+}
+
+/* From the main loop and nowhere else, so that a hung loop is seen. */
+static void on_beat(struct timer *t)
+{
+	struct publish *p = (struct publish *)((char *)t - offsetof(struct publish, beat));
+
+	if (bus_beat(p->writer) < 0) {
+		log_error("bus_replaced", "another tunnel-sidecar took the bus segment: ending");
+		bus_phase(p->writer, BUS_FAILED);
+		loop_stop(p->loop);
+		return;
+	}
+	timer_set(p->loop, &p->beat, loop_now(p->loop) + BEAT_NS);
+}
+
+int publish_new(struct publish **out, struct loop *l, const struct publish_options *o,
+		struct fault *why)
+{
+	struct publish *p = calloc(1, sizeof(*p));
+	if (!p)
+		return fault_set(why, ERR_NOMEM, "no memory for the bus publisher");
+
+	const struct bus_writer_options options = {
+		.dir = o->bus_dir,
+		.role = BUS_TUNNEL,
+		.build = program_version,
+		.forwards = o->forwards,
+		.forwards_n = o->forwards_n,
+	};
+	p->loop = l;
+	const int rc = bus_writer_new(&p->writer, &options, why);
+	if (rc < 0) {
+		free(p);
+		return rc;
+	}
+	const char *degraded = bus_writer_degraded(p->writer);
+	if (degraded && o->bus_dir)
+		log_warn("bus_degraded", "the status bus can't be written; the tunnel works on",
+			 L_STR("reason", degraded));
+	snprintf(p->session.io_backend, sizeof(p->session.io_backend), "%s", loop_backend(l));
+	snprintf(p->session.io_reason, sizeof(p->session.io_reason), "%s", loop_backend_reason(l));
+	p->session.since_realtime_ns = realtime_ns();
+	publish_session(p);
+	log_set_tap(on_log_line, p);
+	bus_phase(p->writer, BUS_RUNNING);
+	p->beat.fire = on_beat;
+	timer_set(l, &p->beat, loop_now(l) + BEAT_NS);
+	*out = p;
+	return 0;
+}
+
+void publish_free(struct publish *p, int exit_code)
+{
+	if (!p)
+		return;
+	log_set_tap(NULL, NULL);
+	bus_writer_free(p->writer, exit_code);
+	free(p);
+}
+
+struct bus_session *publish_record(struct publish *p)
+{
+	return &p->session;
+}
+
+void publish_session(struct publish *p)
+{
+	bus_publish_session(p->writer, &p->session);
+}
+
+void publish_observed(struct publish *p, const struct bus_observed *o)
+{
+	bus_publish_observed(p->writer, o);
+}
+
+void publish_attempt(struct publish *p)
+{
+	bus_add(p->writer, BUS_TUNNEL_CONNECT_ATTEMPTS, 0, 1);
+}
+
+void publish_failure(struct publish *p, const struct fault *why)
+{
+	bus_add(p->writer, BUS_TUNNEL_CONNECT_FAILURES, (unsigned)-why->code, 1);
+}
+
+void publish_up(struct publish *p, size_t forwards, uint64_t connect_ns)
+{
+	p->session.forwards_active = forwards;
+	bus_set(p->writer, BUS_TUNNEL_UP, 0, 1);
+	bus_set(p->writer, BUS_TUNNEL_FORWARDS_ACTIVE, 0, forwards);
+	bus_add(p->writer, BUS_TUNNEL_SESSIONS, 0, 1);
+	bus_observe(p->writer, BUS_TUNNEL_CONNECT_DURATION, 0, connect_ns);
+}
+
+void publish_down(struct publish *p)
+{
+	p->session.forwards_active = 0;
+	bus_set(p->writer, BUS_TUNNEL_UP, 0, 0);
+	bus_set(p->writer, BUS_TUNNEL_FORWARDS_ACTIVE, 0, 0);
+}
+
+void publish_ping(struct publish *p, uint64_t rtt_ns)
+{
+	bus_observe(p->writer, BUS_TUNNEL_PING_RTT, 0, rtt_ns);
+}
+
+void publish_rekey(struct publish *p)
+{
+	bus_add(p->writer, BUS_TUNNEL_REKEYS, 0, 1);
+}
+
+void publish_draining(struct publish *p)
+{
+	bus_phase(p->writer, BUS_DRAINING);
+}
+
+void publish_bytes(struct publish *p, unsigned forward, enum publish_direction d, uint64_t n)
+{
+	bus_add(p->writer, BUS_TUNNEL_BYTES, forward * 2 + (d == PUBLISH_DOWN), n);
+}
+
+void publish_channel_opened(struct publish *p, unsigned forward)
+{
+	bus_add(p->writer, BUS_TUNNEL_CHANNELS_OPENED, forward, 1);
+	bus_set(p->writer, BUS_TUNNEL_CHANNELS, forward, ++p->channels[forward]);
+}
+
+void publish_channel_closed(struct publish *p, unsigned forward)
+{
+	bus_add(p->writer, BUS_TUNNEL_CHANNELS_CLOSED, forward, 1);
+	bus_set(p->writer, BUS_TUNNEL_CHANNELS, forward, --p->channels[forward]);
+}
+
+void publish_channel_rejected(struct publish *p)
+{
+	bus_add(p->writer, BUS_TUNNEL_CHANNELS_REJECTED, 0, 1);
+}
+
+void publish_dial_failed(struct publish *p, unsigned forward)
+{
+	bus_add(p->writer, BUS_TUNNEL_DIAL_FAILURES, forward, 1);
+}

@@ -1,0 +1,45 @@
+/*
+ * publish -- all that this program tells the status bus, and nothing else
+ * writes there.
+ */
+#ifndef TUNNEL_SIDECAR_PUBLISH_H
+#define TUNNEL_SIDECAR_PUBLISH_H
+
+#include "lib/io/loop.h"
+#include "shm/bus.h"
+
+struct publish;
+
+struct publish_options {
+	const char *bus_dir;         /* NULL: nobody reads (the `client` verb) */
+	const char *const *forwards; /* names, in the order of the configuration */
+	size_t forwards_n;
+};
+
+/* ERR_NOMEM, ERR_FULL (another tunnel-sidecar owns the segment). */
+MUST_USE int publish_new(struct publish **out, struct loop *l, const struct publish_options *o,
+			 struct fault *why);
+/* After loop_free().  Accepts NULL. */
+void publish_free(struct publish *p, int exit_code);
+
+/* The record that readers see; change its fields, then call publish_session(). */
+struct bus_session *publish_record(struct publish *p);
+void publish_session(struct publish *p);
+void publish_observed(struct publish *p, const struct bus_observed *o);
+
+void publish_attempt(struct publish *p);
+void publish_failure(struct publish *p, const struct fault *why);
+void publish_up(struct publish *p, size_t forwards, uint64_t connect_ns);
+void publish_down(struct publish *p);
+void publish_ping(struct publish *p, uint64_t rtt_ns);
+void publish_rekey(struct publish *p);
+void publish_draining(struct publish *p);
+
+enum publish_direction { PUBLISH_UP, PUBLISH_DOWN };
+void publish_bytes(struct publish *p, unsigned forward, enum publish_direction d, uint64_t n);
+void publish_channel_opened(struct publish *p, unsigned forward);
+void publish_channel_closed(struct publish *p, unsigned forward);
+void publish_channel_rejected(struct publish *p);
+void publish_dial_failed(struct publish *p, unsigned forward);
+
+#endif

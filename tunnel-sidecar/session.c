@@ -1,0 +1,429 @@
+#include "tunnel-sidecar/session_private.h"
+
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define PING_DEADLINE S(5) /* nothing at all heard for this long after a ping: dead */
+#define RETRY_FIRST_NS MS(100)
+#define RETRY_LISTEN_FIRST_NS MS(250)
+#define RETRY_LISTEN_MAX_NS S(2)
+#define RETRY_REFUSED_FIRST_NS S(15) /* credentials or host key refused: loud and slow */
+#define RETRY_REFUSED_MAX_NS S(60)
+
+static const struct {
+	uint64_t timeout_ns;
+	enum log_level level;
+	const char *message;
+} states[] = {
+#define SESSION_STATE(id, timeout, level, message) [BUS_STATE_##id] = { timeout, level, message },
+#include "tunnel-sidecar/states.def"
+#undef SESSION_STATE
+};
+
+uint64_t session_realtime_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
+void session_entropy(void *ctx, void *p, size_t n)
+{
+	(void)ctx;
+	must(RAND_bytes(p, (int)n) == 1);
+}
+
+uint64_t session_now(const struct session *s)
+{
+	return loop_now(s->o.loop);
+}
+
+/* The one place where the state changes: timer, log line, bus. */
+void session_enter(struct session *s, enum bus_state state)
+{
+	struct bus_session *r = publish_record(s->o.publish);
+
+	if (s->state == BUS_STATE_UP && state != BUS_STATE_UP && state != BUS_STATE_DRAINING)
+		publish_down(s->o.publish);
+	s->state = state;
+	s->phase_deadline_ns =
+		states[state].timeout_ns ? session_now(s) + states[state].timeout_ns : UINT64_MAX;
+	r->state = state;
+	r->since_realtime_ns = session_realtime_ns();
+	r->attempts = (uint64_t)s->failures;
+	r->idle_closed = s->idle_closed;
+	if (state != BUS_STATE_BACKOFF)
+		r->next_retry_realtime_ns = 0;
+	publish_session(s->o.publish);
+	log_write(states[state].level, "tunnel_state", states[state].message,
+		  LOG_FIELDS(L_STR("state", bus_state_name(state))), 1);
+	if (s->o.changed)
+		s->o.changed(s->o.user, state);
+}
+
+static bool is_serving(const struct session *s)
+{
+	return s->state == BUS_STATE_UP || s->state == BUS_STATE_DRAINING;
+}
+
+/* When a connection on which a ping waits is given up: nothing at all was heard
+ * since.  Bytes of a bulk transfer prove the link as well as a pong does. */
+static uint64_t silence_deadline(const struct session *s)
+{
+	const uint64_t heard = carrier_heard_ns(s->carrier);
+
+	return (heard > s->ping_ns ? heard : s->ping_ns) + PING_DEADLINE;
+}
+
+/* When the tunnel has been idle long enough; never while a channel is open. */
+static uint64_t idle_deadline(const struct session *s)
+{
+	if (!s->target.inactivity_ns || s->state != BUS_STATE_UP || s->forwards.n)
+		return UINT64_MAX;
+	return s->forwards.last_byte_ns + s->target.inactivity_ns;
+}
+
+void session_arm(struct session *s)
+{
+	uint64_t at = s->phase_deadline_ns;
+
+	if (is_serving(s)) {
+		if (s->ping_ns)
+			at = min_u64(at, silence_deadline(s));
+		else if (s->o.keepalive_ns)
+			at = min_u64(at, s->next_ping_ns);
+		at = min_u64(at, idle_deadline(s));
+	}
+	if (s->draining)
+		at = min_u64(at, s->state == BUS_STATE_DRAINING && !s->forwards.n
+					 ? session_now(s) /* not from inside a forward */
+					 : s->drain_deadline_ns);
+	if (at == UINT64_MAX)
+		timer_clear(s->o.loop, &s->timer);
+	else
+		timer_set(s->o.loop, &s->timer, at);
+}
+
+/* ---- the end of a connection ---- */
+
+static void finish_drain(struct session *s)
+{
+	if (s->draining && !s->carriers && s->drained) {
+		void (*drained)(void *) = s->drained;
+
+		s->drained = NULL;
+		drained(s->drained_user);
+	}
+}
+
+void session_gone(struct session *s)
+{
+	s->carriers--;
+	finish_drain(s);
+}
+
+static enum retry_class classify(const struct fault *why)
+{
+	switch (why->code) {
+	case ERR_LISTEN:
+		return RETRY_LISTEN;
+	case ERR_AUTH:
+	case ERR_TRUST:
+		return RETRY_REFUSED;
+	case ERR_NOMEM:
+	case ERR_SYS:
+	case ERR_PROTO:
+	case ERR_LIMIT:
+	case ERR_CLOSED:
+	case ERR_TIMEOUT:
+	case ERR_REFUSED:
+	case ERR_ALGO:
+	case ERR_CRYPTO:
+	case ERR_CONFIG:
+	case ERR_USAGE:
+	case ERR_NAME:
+	case ERR_FULL:
+		break;
+	}
+	return RETRY_NORMAL;
+}
+
+static uint64_t next_wait(struct session *s, enum retry_class class)
+{
+	static const struct {
+		uint64_t first, max;
+	} bounds[] = {
+		[RETRY_NORMAL] = { RETRY_FIRST_NS, 0 },
+		[RETRY_LISTEN] = { RETRY_LISTEN_FIRST_NS, RETRY_LISTEN_MAX_NS },
+		[RETRY_REFUSED] = { RETRY_REFUSED_FIRST_NS, RETRY_REFUSED_MAX_NS },
+	};
+	const uint64_t max = bounds[class].max ? bounds[class].max : s->o.retry_max_ns;
+
+	if (class != s->retry_class || s->failures == 1) {
+		s->retry_class = class;
+		backoff_init(&s->backoff, min_u64(bounds[class].first, max), max);
+	}
+	uint64_t random;
+	session_entropy(NULL, &random, sizeof(random));
+	return backoff_next(&s->backoff, random);
+}
+
+static void give_up(struct session *s)
+{
+	log_error("tunnel_failed", "the tunnel is given up", L_STR("reason", err_name(s->fault.code)),
+		  L_STR("error", s->fault.why));
+	s->wanted = false;
+	session_enter(s, BUS_STATE_FAILED);
+	session_arm(s);
+	if (s->o.gave_up)
+		s->o.gave_up(s->o.user, &s->fault);
+}
+
+/* The attempt or the session ended for this reason: note it, come back. */
+void session_fail(struct session *s, const struct fault *why)
+{
+	const enum bus_state phase = s->state;
+	const enum retry_class class = classify(why);
+	struct bus_session *r = publish_record(s->o.publish);
+
+	s->fault = *why;
+	s->failures++;
+	publish_failure(s->o.publish, why);
+	snprintf(r->last_error, sizeof(r->last_error), "%s", why->why);
+	snprintf(r->last_error_phase, sizeof(r->last_error_phase), "%s", bus_state_name(phase));
+	snprintf(r->last_error_reason, sizeof(r->last_error_reason), "%s", err_name(why->code));
+	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, why->why);
+
+	if (s->draining) {
+		session_enter(s, BUS_STATE_IDLE);
+		s->drain_deadline_ns = UINT64_MAX;
+		session_arm(s);
+		finish_drain(s);
+		return;
+	}
+	if ((class == RETRY_REFUSED && s->o.give_up_on_refusal) ||
+	    (s->o.retry_count >= 0 && s->failures > s->o.retry_count)) {
+		give_up(s);
+		return;
+	}
+	const uint64_t wait = next_wait(s, class);
+	log_write(class == RETRY_REFUSED ? LOG_ERROR : LOG_WARN, "tunnel_retry",
+		  "tunnel lost or not reached: trying again",
+		  LOG_FIELDS(L_STR("phase", bus_state_name(phase)), L_STR("reason", err_name(why->code)),
+			     L_STR("error", why->why), L_INT("failures", s->failures),
+			     L_NS("wait_s", wait)), 5);
+	r->next_retry_realtime_ns = session_realtime_ns() + wait;
+	session_enter(s, BUS_STATE_BACKOFF);
+	s->phase_deadline_ns = session_now(s) + wait;
+	session_arm(s);
+}
+
+void session_fail_because(struct session *s, enum err code, const char *text)
+{
+	struct fault why = { 0 };
+
+	fault_set(&why, code, "%s", text);
+	session_fail(s, &why);
+}
+
+/* ---- deadlines ---- */
+
+static void close_idle(struct session *s)
+{
+	log_info("tunnel_idle_closed", "no byte for the inactivity timeout: tunnel closed until the "
+				       "control plane's answer changes",
+		 L_NS("timeout_s", s->target.inactivity_ns));
+	s->idle_closed = true;
+	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, "idle");
+	session_enter(s, BUS_STATE_IDLE);
+	session_arm(s);
+}
+
+static void ping(struct session *s)
+{
+	if (ssh_global_request(stack_ssh(carrier_stack(s->carrier)), CHISEL_REQUEST_PING, true,
+			       span_of(NULL, 0), TAG_PING) < 0)
+		return;
+	s->ping_ns = session_now(s);
+	carrier_kick(s->carrier);
+}
+
+static void end_drain(struct session *s)
+{
+	if (s->forwards.n)
+		log_warn("drain", "grace period is over: open connections are cut",
+			 L_INT("channels", s->forwards.n));
+	s->drain_deadline_ns = UINT64_MAX;
+	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, "draining done");
+	session_enter(s, BUS_STATE_IDLE);
+	session_arm(s);
+	finish_drain(s);
+}
+
+static void on_phase_timeout(struct session *s)
+{
+	struct fault why = { 0 };
+
+	fault_set(&why, ERR_TIMEOUT, "the server did not answer in time while %s (%s)",
+		  bus_state_name(s->state), s->target.url.host_header);
+	session_fail(s, &why);
+}
+
+static void on_timer(struct timer *t)
+{
+	struct session *s = (struct session *)((char *)t - offsetof(struct session, timer));
+	const uint64_t at = session_now(s);
+
+	if (s->draining && s->state == BUS_STATE_DRAINING &&
+	    (at >= s->drain_deadline_ns || !s->forwards.n)) {
+		end_drain(s);
+		return;
+	}
+	if (at >= s->phase_deadline_ns) {
+		if (s->state == BUS_STATE_BACKOFF)
+			session_attempt(s);
+		else
+			on_phase_timeout(s);
+		return;
+	}
+	if (is_serving(s)) {
+		if (s->ping_ns && at >= silence_deadline(s)) {
+			session_fail_because(s, ERR_TIMEOUT, "the link is dead: no answer to a ping");
+			return;
+		}
+		if (!s->ping_ns && s->o.keepalive_ns && at >= s->next_ping_ns)
+			ping(s);
+		if (at >= idle_deadline(s)) {
+			close_idle(s);
+			return;
+		}
+	}
+	session_arm(s);
+}
+
+/* ---- life ---- */
+
+static void on_kick(void *user)
+{
+	struct session *s = user;
+
+	if (!s->carrier)
+		return;
+	carrier_kick(s->carrier);
+	session_arm(s);
+}
+
+
+int session_new(struct session **out, const struct session_options *options, struct fault *why)
+{
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return fault_set(why, ERR_NOMEM, "no memory for the session");
+	s->o = *options;
+	s->phase_deadline_ns = UINT64_MAX;
+	s->drain_deadline_ns = UINT64_MAX;
+	s->timer.fire = on_timer;
+	s->forwards = (struct forward_set){
+		.loop = options->loop,
+		.publish = options->publish,
+		.kick = on_kick,
+		.user = s,
+	};
+	*out = s;
+	return 0;
+}
+
+void session_abort(struct session *s)
+{
+	if (!s)
+		return;
+	timer_clear(s->o.loop, &s->timer);
+	dial_cancel(s->dial);
+	s->dial = NULL;
+	forward_set_abort(&s->forwards);
+	if (s->carrier)
+		carrier_close(s->carrier);
+	s->carrier = NULL;
+	s->state = BUS_STATE_IDLE;
+}
+
+void session_free(struct session *s)
+{
+	if (!s)
+		return;
+	OPENSSL_cleanse(s->target.password, sizeof(s->target.password));
+	free(s);
+}
+
+bool session_target_eq(const struct session_target *a, const struct session_target *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+void session_up(struct session *s, const struct session_target *target)
+{
+	if (s->draining || (s->wanted && session_target_eq(&s->target, target)))
+		return;
+	if (s->wanted)
+		session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, "another target is wanted");
+	s->target = *target;
+	s->wanted = true;
+	s->idle_closed = false;
+	s->failures = 0;
+	for (size_t i = 0; i < target->n; i++)
+		chisel_target_write(&target->remotes[i], s->targets[i], sizeof(s->targets[i]));
+	session_attempt(s);
+}
+
+void session_down(struct session *s)
+{
+	if (!s->wanted || s->draining)
+		return;
+	s->wanted = false;
+	s->idle_closed = false;
+	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, "the tunnel is not wanted any more");
+	session_enter(s, BUS_STATE_IDLE);
+	session_arm(s);
+}
+
+void session_drain(struct session *s, uint64_t grace_ns, void (*done)(void *user), void *user)
+{
+	if (s->draining)
+		return;
+	s->draining = true;
+	s->drained = done;
+	s->drained_user = user;
+	publish_draining(s->o.publish);
+	if (s->state != BUS_STATE_UP) {
+		end_drain(s);
+		return;
+	}
+	s->drain_deadline_ns = session_now(s) + grace_ns;
+	session_enter(s, BUS_STATE_DRAINING);
+	timer_set(s->o.loop, &s->timer, session_now(s)); /* at once when nothing is open */
+}
+
+enum bus_state session_state(const struct session *s)
+{
+	return s->state;
+}
+
+bool session_is_idle_closed(const struct session *s)
+{
+	return s->idle_closed;
+}
+
+const struct session_target *session_target(const struct session *s)
+{
+	return s->wanted ? &s->target : NULL;
+}
+
+const struct fault *session_fault(const struct session *s)
+{
+	return &s->fault;
+}

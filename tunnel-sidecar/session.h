@@ -1,0 +1,75 @@
+/*
+ * session -- one tunnel: connect, agree on the forwards, serve, come back.
+ *
+ * A state machine over dial, stack and forward (states.def is its table; one
+ * function enters a state).  It knows a target, not who wanted it: the bus
+ * (desired.c) and the `client` verb (client.c) are its two users.
+ */
+#ifndef TUNNEL_SIDECAR_SESSION_H
+#define TUNNEL_SIDECAR_SESSION_H
+
+#include <openssl/ssl.h>
+
+#include "lib/io/loop.h"
+#include "lib/proto/chisel.h"
+#include "shm/bus.h"
+#include "tunnel-sidecar/publish.h"
+
+struct session;
+
+/* What is to be reached.  Plain data: compared as a whole (session_target_eq). */
+struct session_target {
+	struct chisel_url url;
+	char fingerprint[64];        /* "" = any host key is taken, and that is logged */
+	char user[128], password[256];
+	struct chisel_remote remotes[CHISEL_REMOTES_MAX];
+	uint8_t forward[CHISEL_REMOTES_MAX]; /* index of each remote for the bus */
+	size_t n;
+	uint64_t inactivity_ns;      /* 0: never closed for being idle */
+};
+
+struct session_options {
+	struct loop *loop;
+	struct publish *publish;
+	SSL_CTX *tls_ctx;            /* kept by the caller; used for https and wss */
+	bool skip_verify;
+	const char *sni;             /* NULL: the URL's host */
+	const char *host_header;     /* NULL: the URL's */
+	const char *const *headers;  /* NULL-ended, or NULL */
+	uint64_t keepalive_ns;       /* 0: no pings */
+	uint64_t retry_max_ns;       /* longest wait between attempts */
+	int64_t retry_count;         /* attempts after the first failure; < 0: without end */
+	bool give_up_on_refusal;     /* authentication or trust refused: end instead of slow retries */
+	/* The session gave up (retry_count, refusal): why.  May be NULL. */
+	void (*gave_up)(void *user, const struct fault *why);
+	/* Any change of state, after it was published.  May be NULL. */
+	void (*changed)(void *user, enum bus_state state);
+	void *user;
+};
+
+MUST_USE int session_new(struct session **out, const struct session_options *options,
+			 struct fault *why);
+/* Ends everything at once, without a goodbye; then loop_free(). Accepts NULL. */
+void session_abort(struct session *s);
+/* After loop_free(), which ends the connections. Accepts NULL. */
+void session_free(struct session *s);
+
+/* Wants the tunnel up at this target; the same target again changes nothing
+ * (also not a session that closed for being idle). */
+void session_up(struct session *s, const struct session_target *target);
+/* Wants it down: says goodbye to the server. */
+void session_down(struct session *s);
+/* Refuses new channels, lets open ones end for at most grace_ns, says goodbye,
+ * then calls done. */
+void session_drain(struct session *s, uint64_t grace_ns, void (*done)(void *user), void *user);
+
+enum bus_state session_state(const struct session *s);
+bool session_is_idle_closed(const struct session *s);
+const struct session_target *session_target(const struct session *s); /* NULL: none wanted */
+/* The last failure, kept until the tunnel is up again; code 0: none. */
+const struct fault *session_fault(const struct session *s);
+
+/* As a whole, byte for byte: start a target from zeroed memory. */
+bool session_target_eq(const struct session_target *a, const struct session_target *b);
+
+#endif

@@ -1,0 +1,69 @@
+/*
+ * session_private -- what session.c (states, retries, deadlines) and
+ * session_link.c (one connection) share.  For nobody else.
+ */
+#ifndef TUNNEL_SIDECAR_SESSION_PRIVATE_H
+#define TUNNEL_SIDECAR_SESSION_PRIVATE_H
+
+#include "lib/app/log.h"
+#include "lib/base/backoff.h"
+#include "lib/io/carrier.h"
+#include "lib/io/dial.h"
+#include "tunnel-sidecar/forward.h"
+#include "tunnel-sidecar/session.h"
+
+#define S(n) ((n) * 1000000000ull)
+#define MS(n) ((n) * 1000000ull)
+
+enum request_tag { TAG_CONFIG = 1, TAG_PING = 2 };
+
+/* How soon to come back, by what went wrong. */
+enum retry_class { RETRY_NORMAL, RETRY_LISTEN, RETRY_REFUSED };
+
+struct session {
+	struct session_options o;
+	struct session_target target;
+	bool wanted, idle_closed;
+	enum bus_state state;
+	struct fault fault;            /* of the last attempt */
+
+	struct dial *dial;
+	struct carrier *carrier;       /* the connection that counts; NULL: none */
+	size_t carriers;               /* alive, also those that only say goodbye */
+	struct forward_set forwards;
+	char targets[CHISEL_REMOTES_MAX][CHISEL_HOST_MAX + 16]; /* what a channel may name */
+
+	uint64_t attempt_ns;           /* when this attempt began */
+	uint64_t ping_ns;              /* sent and unanswered, else 0 */
+	uint64_t next_ping_ns, phase_deadline_ns;
+	int64_t failures;              /* in a row */
+	struct backoff backoff;
+	enum retry_class retry_class;  /* the one that backoff counts for */
+	struct timer timer;            /* earliest deadline of this session */
+
+	bool draining;
+	uint64_t drain_deadline_ns;
+	void (*drained)(void *user);
+	void *drained_user;
+};
+
+/* The one place where the state changes: timer, log line, bus. */
+void session_enter(struct session *s, enum bus_state state);
+/* Sets the timer to the earliest deadline. */
+void session_arm(struct session *s);
+/* The attempt or the session ended for this reason: notes it, comes back. */
+void session_fail(struct session *s, const struct fault *why);
+void session_fail_because(struct session *s, enum err code, const char *text);
+
+/* session_link.c: starts to connect; ends with state UP or session_fail(). */
+void session_attempt(struct session *s);
+/* Ends the connection, if any, with a goodbye. */
+void session_unlink(struct session *s, enum ssh_disconnect_reason reason, const char *text);
+/* A connection that was parting has gone. */
+void session_gone(struct session *s);
+
+uint64_t session_now(const struct session *s);
+uint64_t session_realtime_ns(void);
+void session_entropy(void *ctx, void *p, size_t n);
+
+#endif
