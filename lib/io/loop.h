@@ -96,7 +96,7 @@ void sock_recv(struct sock *s, size_t max);
 bool sock_is_receiving(const struct sock *s);
 /* Sends all of iov[0..n), n <= SOCK_IOV_MAX.  The vector is copied; the bytes
  * stay the caller's and must not change until on_sent, on_error or on_closed.
- * One send at a time. */
+ * One send at a time, and none before on_connected. */
 void sock_send(struct sock *s, const struct iovec *iov, int n);
 bool sock_is_sending(const struct sock *s);
 void sock_shutdown_write(struct sock *s); /* FIN, once the send under way is done */
