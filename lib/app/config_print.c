@@ -159,8 +159,8 @@ void config_print_docs(void)
 	char users[64];
 
 	puts("# Configuration\n\n"
-	     "One YAML file for the three programs, then environment variables, then flags; later wins. This page is\n"
-	     "made from `lib/app/config.def` (`make docs`).\n\n"
+	     "One YAML file for the three programs, then environment variables, then flags; later\n"
+	     "wins. This page is made from `lib/app/config.def` (`make docs`).\n\n"
 	     "| YAML key | default | variable | flag | used by | meaning |\n"
 	     "| --- | --- | --- | --- | --- | --- |");
 	for (size_t i = 0; i < config_rows_n; i++) {

@@ -147,6 +147,11 @@ static uint64_t read_seconds(struct span s)
 	return v;
 }
 
+static int too_large(const struct answer *a, struct fault *why)
+{
+	return fault_set(why, ERR_LIMIT, "HTTP: body above %zu bytes", a->body.max);
+}
+
 static int note_head(struct http_client *c, const struct http1_head *h, struct fault *why)
 {
 	struct answer *a = &c->answer;
@@ -159,7 +164,9 @@ static int note_head(struct http_client *c, const struct http1_head *h, struct f
 	a->retry_after_s = read_seconds(http1_field(h, "Retry-After"));
 	const int rc = http1_body_start(&a->reader, h, c->is_head, why);
 	a->keep_alive = http1_is_keep_alive(h) && a->reader.framing != HTTP1_UNTIL_CLOSE;
-	return rc;
+	return rc == 0 && a->reader.framing == HTTP1_LENGTH && a->reader.left > a->body.max
+		       ? too_large(a, why)
+		       : rc;
 }
 
 /* 1 when the head of the real answer is complete, 0 when not yet. */
@@ -194,7 +201,7 @@ static int read_body(struct http_client *c, struct span in, struct fault *why)
 		in = span_of(in.p + rc, in.n - (size_t)rc);
 		rc = payload.n ? buf_append(&a->body, payload.p, payload.n) : 0;
 		if (rc == ERR_LIMIT)
-			return fault_set(why, rc, "HTTP: body above %zu bytes", a->body.max);
+			return too_large(a, why);
 		if (rc < 0)
 			return fault_set(why, rc, "no memory for a body");
 	}

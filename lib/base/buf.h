@@ -38,7 +38,8 @@ static inline size_t buf_room(const struct buf *b)
 /* What waits, in order; good until the next call that changes b. */
 static inline struct mspan buf_bytes(const struct buf *b)
 {
-	return (struct mspan){ .p = b->p + b->start, .n = buf_len(b) };
+	/* NULL plus nothing is undefined in C17. */
+	return (struct mspan){ .p = b->p ? b->p + b->start : NULL, .n = buf_len(b) };
 }
 
 /* Makes room for n more bytes at the end and returns it in *room; add them

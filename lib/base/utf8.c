@@ -3,7 +3,12 @@
 size_t utf8_read(struct span s, uint32_t *c)
 {
 	const uint8_t first = s.p[0];
-	const size_t n = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+	const size_t n = first < 0x80   ? 1
+			 : first < 0xc2 ? 0
+			 : first < 0xe0 ? 2
+			 : first < 0xf0 ? 3
+			 : first < 0xf5 ? 4
+					: 0;
 	uint32_t v = n == 1 ? first : first & (0x7fu >> n);
 
 	if (!n || n > s.n)
