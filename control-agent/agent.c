@@ -200,10 +200,13 @@ static void registered(struct agent *a, const struct register_answer *answer)
 
 	snprintf(a->identity.cluster_id, sizeof(a->identity.cluster_id), "%s", answer->cluster_id);
 	save_state(a);
+	const struct log_field workspace = answer->workspace_is_number
+						   ? L_INT("workspace_id", strtoll(answer->workspace_id, NULL, 10))
+						   : L_STR("workspace_id", answer->workspace_id);
 	log_info("registered", "Agent registered successfully with control plane",
 		 L_STR("agent_id", a->identity.agent_id), L_STR("cluster_id", answer->cluster_id),
 		 L_STR("cluster_uuid", answer->cluster_id), L_STR("name", answer->name),
-		 L_STR("status", answer->status), L_STR("workspace_id", answer->workspace_id),
+		 L_STR("status", answer->status), workspace,
 		 L_BOOL("has_token", answer->has_token), L_BOOL("existed", answer->existed));
 	note_recovered(a);
 	r->registered = 1;

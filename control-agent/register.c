@@ -128,11 +128,21 @@ static int find_id(char id[64], const struct json_object *o, struct fault *why)
 	return 0;
 }
 
+static void read_workspace(struct register_answer *out, const struct json_object *from)
+{
+	int64_t number;
+
+	out->workspace_is_number = answer_number(from, "workspace_id", &number, NULL) > 0;
+	if (out->workspace_is_number)
+		snprintf(out->workspace_id, sizeof(out->workspace_id), "%lld", (long long)number);
+	else
+		(void)!answer_text(from, "workspace_id", out->workspace_id, sizeof(out->workspace_id), NULL);
+}
+
 static void read_extras(struct register_answer *out, const struct json_object *o)
 {
 	struct json_object *cluster = NULL;
 	char token[2];
-	int64_t number;
 
 	if (answer_object(o, "cluster", &cluster, NULL) <= 0)
 		cluster = NULL;
@@ -145,11 +155,8 @@ static void read_extras(struct register_answer *out, const struct json_object *o
 			(void)!answer_text(from, "name", out->name, sizeof(out->name), NULL);
 		if (!out->status[0])
 			(void)!answer_text(from, "status", out->status, sizeof(out->status), NULL);
-		if (!out->workspace_id[0] && answer_number(from, "workspace_id", &number, NULL) > 0)
-			snprintf(out->workspace_id, sizeof(out->workspace_id), "%lld", (long long)number);
-		else if (!out->workspace_id[0])
-			(void)!answer_text(from, "workspace_id", out->workspace_id,
-					   sizeof(out->workspace_id), NULL);
+		if (!out->workspace_id[0])
+			read_workspace(out, from);
 		/* Not kept: only whether one came, and none fits in two bytes. */
 		out->has_token |= answer_text(from, "token", token, sizeof(token), NULL) == ERR_LIMIT;
 	}

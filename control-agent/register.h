@@ -28,6 +28,7 @@ struct register_answer {
 	/* For the log line only, "" when not there or of another type: an identity
 	 * is not refused over them. */
 	char name[256], status[64], workspace_id[64];
+	bool workspace_is_number;
 	bool has_token;
 	bool existed; /* 409 with an id: the cluster was there before */
 };

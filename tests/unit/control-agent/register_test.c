@@ -75,13 +75,13 @@ static void test_extras(void)
 					    "\"workspace_id\":123,\"token\":\"secret\"}"),
 				   NULL) == 0);
 	check(strcmp(a.name, "prod") == 0 && strcmp(a.status, "active") == 0);
-	check(strcmp(a.workspace_id, "123") == 0 && a.has_token && !a.existed);
+	check(strcmp(a.workspace_id, "123") == 0 && a.workspace_is_number && a.has_token && !a.existed);
 	check(register_answer_read(&a, 409,
 				   span_str("{\"cluster\":{\"id\":\"u\",\"name\":\"n\",\"status\":\"s\","
 					    "\"workspace_id\":\"w-1\"}}"),
 				   NULL) == 0);
 	check(strcmp(a.name, "n") == 0 && strcmp(a.status, "s") == 0);
-	check(strcmp(a.workspace_id, "w-1") == 0 && !a.has_token && a.existed);
+	check(strcmp(a.workspace_id, "w-1") == 0 && !a.workspace_is_number && !a.has_token && a.existed);
 }
 
 /* Cut at every byte: never a success, never a crash. */
