@@ -165,6 +165,10 @@ static void many(struct loop *l)
 	check(loop_counts(l).socks == 2 * MANY);
 	for (int i = 0; i < MANY; i++)
 		for (int side = 0; side < 2; side++)
+			sock_close(pairs[i][side]->s, false);
+	until(l, loop_counts(l).socks == 0);
+	for (int i = 0; i < MANY; i++)
+		for (int side = 0; side < 2; side++)
 			end_free(l, pairs[i][side]);
 	free(pairs);
 }
