@@ -189,8 +189,10 @@ static int check_answer(struct ws *w, const struct http1_head *h)
 		return fail(w, ERR_PROTO, "the upgrade's answer has a wrong Sec-WebSocket-Accept");
 	if (http1_field(h, "Sec-WebSocket-Extensions").p)
 		return fail(w, ERR_PROTO, "the server agreed to an extension that was not offered");
-	if (w->o.protocol ? !span_is(protocol, w->o.protocol) : protocol.p != NULL)
-		return fail(w, ERR_PROTO, "the upgrade's answer does not agree to the subprotocol: is it a chisel server?");
+	/* Official chisel servers want the subprotocol but don't repeat it; another one
+	 * than was offered is refused (RFC 6455, 4.1). */
+	if (protocol.p && (!w->o.protocol || !span_is(protocol, w->o.protocol)))
+		return fail(w, ERR_PROTO, "the upgrade's answer agrees to another subprotocol: is it a chisel server?");
 	return 0;
 }
 

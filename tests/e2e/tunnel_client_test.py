@@ -335,7 +335,7 @@ def refused(argv, code, pattern, seconds=30):
 ONCE = ["--max-retry-count", "0"]
 
 
-@each(misbehave=["plain-http", "status", "redirect", "wrong-accept", "no-subprotocol", "not-ssh", "text-frames",
+@each(misbehave=["plain-http", "status", "redirect", "wrong-accept", "other-subprotocol", "not-ssh", "text-frames",
 		 "close-after-upgrade", "giant-message", "endless-banner"])
 def test_server_that_is_no_tunnel_server(t, misbehave):
 	said = {"plain-http": "200", "status": "503", "redirect": "302"}

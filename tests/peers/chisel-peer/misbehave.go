@@ -30,7 +30,7 @@ var modes = []struct{ name, text, what string }{
 	{"stall-after-upgrade", "", "says nothing after the upgrade"},
 	{"close-after-upgrade", "", "closes the WebSocket at once"},
 	{"wrong-accept", "", "answers the upgrade with a wrong key"},
-	{"no-subprotocol", "", "answers the upgrade without the subprotocol"},
+	{"other-subprotocol", "", "agrees to a subprotocol that was not offered"},
 	{"giant-message", "", "announces a WebSocket message of 2^40 bytes"},
 	{"endless-banner", "", "sends lines before the SSH identification without end"},
 	{"flood-pings", "", "sends WebSocket and SSH pings without pause"},
@@ -75,7 +75,7 @@ func (m mode) http(w http.ResponseWriter, r *http.Request) bool {
 		http.Error(w, "not today", code)
 	case "stall-before-upgrade":
 		<-r.Context().Done()
-	case "wrong-accept", "no-subprotocol":
+	case "wrong-accept", "other-subprotocol":
 		m.upgradeBadly(w, r)
 	default:
 		return false
@@ -93,7 +93,7 @@ func (m mode) upgradeBadly(w http.ResponseWriter, r *http.Request) {
 	if m.name == "wrong-accept" {
 		head += "Sec-WebSocket-Protocol: " + protocol + "\r\nSec-WebSocket-Accept: d3JvbmcgYW5zd2VyIGZvciB5b3U=\r\n\r\n"
 	} else {
-		head += "Sec-WebSocket-Accept: " + acceptKey(r.Header.Get("Sec-WebSocket-Key")) + "\r\n\r\n"
+		head += "Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Accept: " + acceptKey(r.Header.Get("Sec-WebSocket-Key")) + "\r\n\r\n"
 	}
 	io.WriteString(conn, head)
 	io.Copy(io.Discard, conn)

@@ -98,7 +98,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Not found", http.StatusNotFound)
 		return
 	}
-	up := websocket.Upgrader{Subprotocols: []string{protocol}, CheckOrigin: func(*http.Request) bool { return true },
+	// As official servers do: the subprotocol is wanted, and not repeated.
+	up := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true },
 		ReadBufferSize: 64 << 10, WriteBufferSize: 64 << 10}
 	ws, err := up.Upgrade(w, r, nil)
 	if err != nil {
