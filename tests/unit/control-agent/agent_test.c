@@ -183,7 +183,7 @@ static void answer(enum what what, int status, const char *body)
 static void on_replaced(void *user)
 {
 	(void)user;
-	check(!"replaced");
+	check(false);
 }
 
 static void write_file(const struct world *w, const char *name, const char *text)
