@@ -115,6 +115,22 @@ static struct fault answer_fault(const struct http_result *r)
 	return why;
 }
 
+/* What an operator can do about a failed registration. */
+static const char *advice(enum err code)
+{
+	if (code == ERR_AUTH)
+		return "Check PIPEOPS_TOKEN";
+	if (code == ERR_REFUSED)
+		return "Check PIPEOPS_TOKEN and PIPEOPS_CLUSTER_NAME";
+	if (code == ERR_PROTO || code == ERR_LIMIT)
+		return "Check that PIPEOPS_API_URL is the control plane's";
+	if (code == ERR_TRUST)
+		return "Check pipeops.tls.ca_file (PIPEOPS_CA_FILE)";
+	if (code == ERR_CONFIG)
+		return "Correct the configuration";
+	return "Check PIPEOPS_API_URL, DNS, firewall and proxy";
+}
+
 /* ---- registration ---- */
 
 static void save_state(struct agent *a)
@@ -137,14 +153,11 @@ static void registration_unreachable(struct agent *a, const struct http_result *
 		set_timer(a, loop_now(a->o.loop), retry_wait(a, r));
 		return;
 	}
-	fault_set(&whole, why.code,
-		  "the control plane can't be reached to register: %.120s. Check PIPEOPS_API_URL, DNS, "
-		  "firewall and proxy; the container tries again when it restarts",
-		  why.why);
+	fault_set(&whole, why.code, "can't reach the control plane to register: %.150s. %s", why.why,
+		  advice(why.code));
 	log_error("registration_failed", "failed to register agent: the control plane can't be reached",
 		  L_STR("reason", err_name(why.code)), L_STR("error", why.why),
-		  L_STR("api_url", a->o.config->api_url),
-		  L_STR("todo", "check PIPEOPS_API_URL, DNS, firewall and proxy (and the CA file, for TLS)"));
+		  L_STR("api_url", a->o.config->api_url), L_STR("todo", advice(why.code)));
 	end(a, EXIT_REGISTRATION_UNREACHABLE, &whole);
 }
 
@@ -164,10 +177,8 @@ static void registration_refused(struct agent *a, const struct http_result *r, c
 	control_plane_show(&a->plane, shown, r->body);
 	log_error("registration_failed", "failed to register agent: the control plane refused",
 		  L_INT("status", r->status), L_STR("reason", err_name(why->code)),
-		  L_STR("error", why->why), L_STR("body", shown),
-		  L_STR("todo", "check PIPEOPS_TOKEN and PIPEOPS_CLUSTER_NAME"));
-	fault_set(&whole, why->code,
-		  "registration refused: %.150s. Check PIPEOPS_TOKEN and PIPEOPS_CLUSTER_NAME", why->why);
+		  L_STR("error", why->why), L_STR("body", shown), L_STR("todo", advice(why->code)));
+	fault_set(&whole, why->code, "registration refused: %.150s. %s", why->why, advice(why->code));
 	end(a, EXIT_REGISTRATION_REFUSED, &whole);
 }
 

@@ -133,7 +133,7 @@ static int take_legacy(struct state_store *store, struct state *out, const char 
 	if (rc > 0) {
 		struct span text = span_of(buf_bytes(&b).p, buf_len(&b));
 
-		while (text.n && memchr(" \t\r\n", text.p[text.n - 1], 4))
+		while (text.p && text.n && memchr(" \t\r\n", text.p[text.n - 1], 4))
 			text.n--;
 		rc = text.n ? state_set(out, key, text, &why) : 0;
 	}
