@@ -25,7 +25,8 @@ enum ssh_channel_state {
 
 struct ssh_channel {
 	uint8_t state;
-	bool eof_sent, eof_got, close_sent, close_wanted;
+	bool eof_sent, eof_got, close_sent;
+	bool eof_wanted, close_wanted; /* called for before the channel was open */
 	bool blocked; /* a write was cut: WRITABLE is owed */
 	bool queued;
 	uint32_t remote;     /* the peer's number */
@@ -203,6 +204,13 @@ static int send_open_failure(struct ssh *s, uint32_t remote, uint32_t code, cons
 	return ssh_send(s, ssh_written(&w), (struct span){ 0 });
 }
 
+static int send_eof(struct ssh *s, struct ssh_channel *c)
+{
+	c->eof_sent = true;
+	c->blocked = false;
+	return send_plain(s, c, SSH_MSG_CHANNEL_EOF);
+}
+
 static int send_close(struct ssh *s, struct ssh_channel *c)
 {
 	if (c->close_sent)
@@ -286,7 +294,9 @@ static int on_confirmation(struct ssh *s, struct ssh_channel *c, uint32_t id, st
 	if (c->blocked)
 		want_write(s, c, id);
 	/* grown before there was anybody to tell */
-	return c->rx_total > c->rx_window ? send_adjust(s, c, c->rx_total - c->rx_window) : 0;
+	const uint32_t more = c->rx_total - c->rx_window;
+	const int rc = more ? send_adjust(s, c, more) : 0;
+	return rc == 0 && c->eof_wanted ? send_eof(s, c) : rc;
 }
 
 static int on_open_failure(struct ssh *s, struct ssh_channel *c, uint32_t id, struct ssh_reader *r,
@@ -567,7 +577,10 @@ void ssh_channel_accept(struct ssh *s, uint32_t id)
 	ssh_put_u32(&w, id);
 	ssh_put_u32(&w, c->rx_window);
 	ssh_put_u32(&w, SSH_DATA_MAX);
-	(void)ssh_sticky(s, ssh_send(s, ssh_written(&w), (struct span){ 0 }));
+	int rc = ssh_send(s, ssh_written(&w), (struct span){ 0 });
+	if (rc == 0 && c->eof_wanted)
+		rc = send_eof(s, c);
+	(void)ssh_sticky(s, rc);
 }
 
 void ssh_channel_reject(struct ssh *s, uint32_t id, enum ssh_open_failure code, const char *text)
@@ -734,11 +747,10 @@ void ssh_channel_eof(struct ssh *s, uint32_t id)
 	if (!ssh_is_live(s))
 		return;
 	struct ssh_channel *c = channel_at(s, id);
-	if (!is_writable(s, c))
-		return;
-	c->eof_sent = true;
-	c->blocked = false;
-	(void)ssh_sticky(s, send_plain(s, c, SSH_MSG_CHANNEL_EOF));
+	if (c->state == SSH_CHANNEL_OPENING || c->state == SSH_CHANNEL_OFFERED)
+		c->eof_wanted = true;
+	else if (is_writable(s, c))
+		(void)ssh_sticky(s, send_eof(s, c));
 }
 
 void ssh_channel_close(struct ssh *s, uint32_t id)

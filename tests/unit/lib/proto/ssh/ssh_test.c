@@ -592,6 +592,31 @@ static void test_close_before_the_answer(void)
 	pair_fini(&p);
 }
 
+/* Called for before the peer has answered: done as soon as it has. */
+static void test_eof_and_growth_before_the_answer(void)
+{
+	struct pair p = { 0 };
+	struct ssh_config c = pair_client_config(&p, &mem_heap);
+	struct ssh_config s = pair_server_config(&p, &mem_heap);
+	pair_start(&p, &c, &s);
+	check(ssh_channel_open(p.c.ssh, "chisel", span_str("")) == 0);
+	ssh_channel_grow(p.c.ssh, 0, 1000);
+	ssh_channel_eof(p.c.ssh, 0);
+	pair_run(&p);
+	check(p.c.events[SSH_EVENT_CHANNEL_OPENED] == 1 && p.c.rc == 0);
+	check(p.s.events[SSH_EVENT_CHANNEL_EOF] == 1);
+	check(ssh_channel_writable(p.c.ssh, 0) == 0);
+	static uint8_t data[(2 << 20) + 1000];
+	p.c.hold_credit = true;
+	for (size_t at = 0; at < sizeof(data); pair_run(&p)) {
+		const int took = ssh_channel_write(p.s.ssh, 0, data + at, sizeof(data) - at);
+		check(took > 0);
+		at += took > 0 ? (size_t)took : sizeof(data);
+	}
+	check(p.c.got == sizeof(data) && p.c.rc == 0);
+	pair_fini(&p);
+}
+
 /* Sealed data never passes tx_max; control messages have room of their own. */
 static void test_room_to_send(void)
 {
@@ -679,6 +704,7 @@ int main(void)
 		{ "window and half-close", test_window_and_half_close },
 		{ "numbers", test_numbers_are_used_again },
 		{ "close before the answer", test_close_before_the_answer },
+		{ "eof and growth before the answer", test_eof_and_growth_before_the_answer },
 		{ "room to send", test_room_to_send },
 		{ "global requests", test_global_requests },
 		{ "disconnect", test_disconnect_ends_everything },
