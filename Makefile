@@ -16,6 +16,7 @@
 MODE ?= release
 CC   := $(if $(filter default,$(origin CC)),gcc,$(CC))
 OUT  := build/$(MODE)
+REVISION ?= $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
 
 CFLAGS.release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 CFLAGS.asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
