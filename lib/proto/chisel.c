@@ -74,23 +74,26 @@ static int read_host(char to[CHISEL_HOST_MAX + 1], struct span s)
 		s = span_of(s.p + 1, s.n - 2);
 	if (!s.n || s.n > CHISEL_HOST_MAX)
 		return ERR_USAGE;
-	for (size_t i = 0; i < s.n; i++)
+	bool numeric = true;
+	for (size_t i = 0; i < s.n; i++) {
 		if (!is_host_byte(s.p[i], bracketed))
 			return ERR_USAGE;
+		numeric = numeric && s.p[i] >= '0' && s.p[i] <= '9';
+	}
+	/* A lone number is a port out of range; brackets are for IPv6. */
+	if (numeric || (bracketed && !memchr(s.p, ':', s.n)))
+		return ERR_USAGE;
 	memcpy(to, s.p, s.n);
 	to[s.n] = '\0';
 	return 0;
 }
 
-/* "/tcp" goes, "/udp" is refused. */
+/* "/tcp" goes. */
 static int strip_protocol(struct span *s, const char *text, struct fault *why)
 {
 	if (s->n < 4 || s->p[s->n - 4] != '/')
 		return 0;
-	const char *word = (const char *)s->p + s->n - 3;
-	if (strncasecmp(word, "udp", 3) == 0)
-		return refuse(why, text, "UDP forwards are not supported by this program; TCP ones are, " EXAMPLE);
-	if (strncasecmp(word, "tcp", 3) != 0)
+	if (strncasecmp((const char *)s->p + s->n - 3, "tcp", 3) != 0)
 		return refuse(why, text, "unknown protocol after the slash; " EXAMPLE);
 	s->n -= 4;
 	return 0;
@@ -121,6 +124,11 @@ static int assign(struct chisel_remote *r, const struct span *parts, int n, cons
 		at--;
 	}
 	if (at >= 0) {
+		/* chisel takes "R:name:port:port" for a target's name where everybody
+		 * reads it as an address to listen on. */
+		if (n < PARTS_MAX)
+			return refuse(why, text, "name the target's host too: R:address:port:host:port, "
+						 "like R:0.0.0.0:8000:localhost:6443");
 		if (read_port(parts[at]) || read_host(r->bind_host, parts[at]) < 0)
 			return refuse(why, text, "the server's address is not a name or address, "
 						 "like R:0.0.0.0:8000:localhost:6443");
@@ -139,6 +147,8 @@ int chisel_remote_read(struct chisel_remote *out, const char *text, struct fault
 						 ? "stdio is not supported by this program; reverse forwards are, " EXAMPLE
 						 : "only reverse forwards (R:…) are supported by this program, " EXAMPLE);
 	s = span_str(text + 2);
+	if (strcasestr(text, "/udp"))
+		return refuse(why, text, "UDP forwards are not supported by this program; TCP ones are, " EXAMPLE);
 	int rc = strip_protocol(&s, text, why);
 	if (rc < 0)
 		return rc;
@@ -186,28 +196,78 @@ size_t chisel_remote_write(const struct chisel_remote *r, char *to, size_t n)
 
 /* ---- config ---- */
 
-/* Hosts hold no byte that JSON escapes: read_host() saw to that, and brackets
- * are ours. */
+static int append_text(struct buf *to, const char *text)
+{
+	return buf_append(to, text, strlen(text));
+}
+
+/* As a JSON string; the caller's hosts need not come from chisel_remote_read(). */
+static int append_json(struct buf *to, const char *before, const char *text, const char *after)
+{
+	static const char hex[] = "0123456789abcdef";
+	int rc = append_text(to, "\"");
+
+	if (rc >= 0)
+		rc = append_text(to, before);
+	for (const char *c = text; rc >= 0 && *c; c++) {
+		const uint8_t byte = (uint8_t)*c;
+		const char escaped[] = { '\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 15] };
+
+		if (byte < 0x20 || byte == '"' || byte == '\\')
+			rc = buf_append(to, escaped, sizeof(escaped));
+		else
+			rc = buf_append(to, c, 1);
+	}
+	if (rc >= 0)
+		rc = append_text(to, after);
+	return rc < 0 ? rc : append_text(to, "\"");
+}
+
+static int append_host(struct buf *to, const char *key, const char *host)
+{
+	const int rc = append_text(to, key);
+
+	return rc < 0 ? rc : append_json(to, open_bracket(host), host, close_bracket(host));
+}
+
+static int append_port(struct buf *to, const char *key, uint16_t port)
+{
+	char text[48];
+
+	snprintf(text, sizeof(text), "%s\"%u\"", key, port);
+	return append_text(to, text);
+}
+
+static int append_remote(struct buf *to, const struct chisel_remote *r)
+{
+	int rc = append_host(to, "{\"LocalHost\":", r->bind_host);
+
+	if (rc >= 0)
+		rc = append_port(to, ",\"LocalPort\":", r->bind_port);
+	if (rc >= 0)
+		rc = append_host(to, ",\"LocalProto\":\"tcp\",\"RemoteHost\":", r->host);
+	if (rc >= 0)
+		rc = append_port(to, ",\"RemotePort\":", r->port);
+	return rc < 0 ? rc : append_text(to, ",\"RemoteProto\":\"tcp\",\"Socks\":false,\"Reverse\":true,"
+					     "\"Stdio\":false}");
+}
+
 int chisel_config_write(struct buf *to, const char *version, const struct chisel_remote *remotes,
 			size_t n)
 {
-	char text[2 * CHISEL_HOST_MAX + 256];
-	int len = snprintf(text, sizeof(text), "{\"Version\":\"%s\",\"Remotes\":[", version);
-	int rc = buf_append(to, text, (size_t)len);
+	int rc = append_text(to, "{\"Version\":");
 
+	if (rc >= 0)
+		rc = append_json(to, "", version, "");
+	if (rc >= 0)
+		rc = append_text(to, ",\"Remotes\":[");
 	for (size_t i = 0; rc >= 0 && i < n; i++) {
-		const struct chisel_remote *r = &remotes[i];
-
-		len = snprintf(text, sizeof(text),
-			       "%s{\"LocalHost\":\"%s%s%s\",\"LocalPort\":\"%u\",\"LocalProto\":\"tcp\","
-			       "\"RemoteHost\":\"%s%s%s\",\"RemotePort\":\"%u\",\"RemoteProto\":\"tcp\","
-			       "\"Socks\":false,\"Reverse\":true,\"Stdio\":false}",
-			       i ? "," : "", open_bracket(r->bind_host), r->bind_host,
-			       close_bracket(r->bind_host), r->bind_port, open_bracket(r->host), r->host,
-			       close_bracket(r->host), r->port);
-		rc = buf_append(to, text, (size_t)len);
+		if (i)
+			rc = append_text(to, ",");
+		if (rc >= 0)
+			rc = append_remote(to, &remotes[i]);
 	}
-	return rc < 0 ? rc : buf_append(to, "]}", 2);
+	return rc < 0 ? rc : append_text(to, "]}");
 }
 
 /* ---- URLs ---- */

@@ -220,7 +220,11 @@ static int read_length(uint64_t *to, struct span s)
 	return 0;
 }
 
-enum { CHUNK_SIZE, CHUNK_EXTENSION, CHUNK_LF, CHUNK_DATA, CHUNK_CR, CHUNK_END_LF, TRAILER, TRAILER_LINE, TRAILER_LF, LAST_LF };
+/* Up to CHUNK_LF they are of the line that HTTP1_CHUNK_LINE_MAX bounds. */
+enum {
+	CHUNK_SIZE, CHUNK_EXTENSION, CHUNK_LF, CHUNK_DATA, CHUNK_CR, CHUNK_END_LF,
+	TRAILER, TRAILER_LINE, TRAILER_LF, LAST_LF,
+};
 
 int http1_body_start(struct http1_body *b, const struct http1_head *h, bool answer_to_head,
 		     struct fault *why)
@@ -382,7 +386,7 @@ const char *http1_reason(int status)
 		{ 101, "Switching Protocols" }, { 200, "OK" }, { 201, "Created" }, { 204, "No Content" },
 		{ 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" }, { 404, "Not Found" },
 		{ 405, "Method Not Allowed" }, { 408, "Request Timeout" }, { 409, "Conflict" },
-		{ 413, "Content Too Large" }, { 426, "Upgrade Required" },
+		{ 413, "Content Too Large" }, { 414, "URI Too Long" }, { 426, "Upgrade Required" },
 		{ 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" },
 		{ 501, "Not Implemented" }, { 503, "Service Unavailable" },
 		{ 505, "HTTP Version Not Supported" },

@@ -1,11 +1,14 @@
 #include "lib/proto/stack.h"
 
 #include "lib/base/buf.h"
+#include "lib/base/escape.h"
+#include "lib/proto/chisel.h"
 
 enum {
 	BATCH = 256 * 1024,             /* ciphertext of one stack_pending(), about */
 	HEADROOM = WS_FRAME_HEAD_MAX + 2,
 	PLAIN_TX_MAX = BATCH + 512 * 1024,
+	HELD_MAX = 1024 * 1024,         /* received and not yet taken */
 };
 
 struct stack {
@@ -20,11 +23,12 @@ struct stack {
 	/* What was received, floor by floor; each is read to its end before the
 	 * floor below is asked for more. */
 	struct mspan in, plain, payload;
+	struct buf held;             /* … or those bytes, while an event awaits its answer */
+	size_t held_payload;         /* how many of held are payload; the rest is in, or plain */
 
 	struct mspan frame;          /* of a packet that is on its way down */
 	bool in_packet;              /* … whose ssh_sent() is due after it */
 	struct buf tx, flight;       /* without TLS: as in tls.c */
-	bool ws_done;                /* the peer closed the WebSocket, or we did */
 	bool closing, said_close;
 };
 
@@ -33,6 +37,7 @@ int stack_new(struct stack **out, const struct stack_options *options, const str
 {
 	struct stack *s = mem_take_zeroed(mem, sizeof(*s));
 	struct tls_options tls = options->tls;
+	struct ws_options ws = options->ws;
 	struct ssh_config ssh = options->ssh;
 	int rc = 0;
 
@@ -44,11 +49,13 @@ int stack_new(struct stack **out, const struct stack_options *options, const str
 	buf_init(&s->tx, mem, PLAIN_TX_MAX);
 	buf_init(&s->flight, mem, PLAIN_TX_MAX);
 	tls.tx_max = BATCH;
+	if (!ws.protocol)
+		ws.protocol = CHISEL_PROTOCOL;
 	ssh.tx_headroom = HEADROOM;
 	if (options->tls_ctx)
 		rc = tls_new(&s->tls, options->tls_ctx, &tls, mem, now_ns, why);
 	if (rc >= 0)
-		rc = ws_new(&s->ws, &options->ws, mem, now_ns, why);
+		rc = ws_new(&s->ws, &ws, mem, now_ns, why);
 	if (rc >= 0)
 		rc = ssh_new(&s->ssh, &ssh, now_ns, why);
 	if (rc < 0) {
@@ -68,17 +75,62 @@ void stack_free(struct stack *s)
 	tls_free(s->tls);
 	buf_fini(&s->tx);
 	buf_fini(&s->flight);
+	buf_fini(&s->held);
 	mem_give(s->mem, s);
 }
 
 /* ---- up: ciphertext to events ---- */
 
+/* The bytes of the caller's that wait, as they lie floor by floor. */
+static struct mspan *lowest(struct stack *s)
+{
+	return s->tls ? &s->in : &s->plain;
+}
+
+/* Keeps what the caller's buffer still holds before it is used again.  With TLS
+ * plain and payload lie in the engine below, which is not called meanwhile. */
+static int hold(struct stack *s, const struct mspan *more)
+{
+	struct mspan *low = lowest(s);
+	struct buf kept;
+	int rc = 0;
+
+	buf_init(&kept, s->mem, HELD_MAX);
+	s->held_payload = s->tls ? 0 : s->payload.n;
+	if (s->held_payload)
+		rc = buf_append(&kept, s->payload.p, s->payload.n);
+	if (rc >= 0 && low->n)
+		rc = buf_append(&kept, low->p, low->n);
+	if (rc >= 0 && more->n)
+		rc = buf_append(&kept, more->p, more->n);
+	if (rc < 0) {
+		buf_fini(&kept);
+		return fault_set(&s->fault, (enum err)rc, rc == ERR_NOMEM
+					? "no memory for what was received"
+					: "the peer goes on before it was answered");
+	}
+	buf_fini(&s->held);
+	s->held = kept;
+	const struct mspan all = buf_bytes(&s->held);
+	if (!s->tls)
+		s->payload = (struct mspan){ all.p, s->held_payload };
+	*low = (struct mspan){ all.p + s->held_payload, all.n - s->held_payload };
+	return 0;
+}
+
 int stack_feed(struct stack *s, uint8_t *in, size_t n, uint64_t now_ns)
 {
-	must(!s->in.n);
+	const int rc = stack_fault(s)->code;
+	const struct mspan fed = { in, n };
+
 	s->now_ns = now_ns;
-	s->in = (struct mspan){ in, n };
-	return stack_fault(s)->code;
+	if (rc < 0 || !n)
+		return rc;
+	if (lowest(s)->n || s->payload.n)
+		return hold(s, &fed);
+	buf_fini(&s->held);
+	*lowest(s) = fed;
+	return 0;
 }
 
 int stack_feed_end(struct stack *s)
@@ -106,13 +158,8 @@ static int step_tls(struct stack *s)
 {
 	struct tls_event ev;
 
-	if (!s->tls) {
-		const bool moved = s->in.n > 0;
-
-		s->plain = s->in;
-		s->in.n = 0;
-		return moved;
-	}
+	if (!s->tls)
+		return 0;
 	const int rc = tls_next(s->tls, &ev);
 	if (rc < 0)
 		return rc;
@@ -127,7 +174,17 @@ static int step_tls(struct stack *s)
 	const int taken = tls_feed(s->tls, s->in.p, s->in.n, s->now_ns);
 	if (taken > 0)
 		advance(&s->in, taken);
-	return taken < 0 ? taken : 1;
+	return taken < 0 ? taken : taken > 0;
+}
+
+/* What the peer said with its close, in words. */
+static int fail_closed(struct stack *s, const struct ws_event *ev)
+{
+	char text[100];
+
+	escape_text(text, sizeof(text), span_of(ev->payload.p, ev->payload.n));
+	return fault_set(&s->fault, ERR_CLOSED, "the peer closed the WebSocket (code %u%s%s)", ev->code,
+			 *text ? ": " : "", text);
 }
 
 static int step_ws(struct stack *s)
@@ -143,16 +200,28 @@ static int step_ws(struct stack *s)
 		return fault_set(&s->fault, ERR_PROTO, "the peer sent a text message over the WebSocket: is it a chisel server?");
 	else if (rc > 0 && ev.kind == WS_EVENT_DATA)
 		s->payload = ev.payload;
-	else if (rc > 0 && ev.kind == WS_EVENT_CLOSED) {
-		s->ws_done = true;
-		return fault_set(&s->fault, ERR_CLOSED, "the peer closed the WebSocket (code %u)", ev.code);
-	}
+	else if (rc > 0 && ev.kind == WS_EVENT_CLOSED)
+		return fail_closed(s, &ev);
 	if (rc || !s->plain.n)
 		return rc;
 	const int taken = ws_feed(s->ws, s->plain.p, s->plain.n, s->now_ns);
 	if (taken > 0)
 		advance(&s->plain, taken);
-	return taken < 0 ? taken : 1;
+	return taken < 0 ? taken : taken > 0;
+}
+
+/* The caller may now use its buffer again. */
+static int keep_rest(struct stack *s)
+{
+	const struct mspan none = { 0 };
+
+	const struct mspan *low = lowest(s);
+
+	if (!low->n && (s->tls || !s->payload.n))
+		return 0;
+	if (s->held.p && low->p + low->n == s->held.p + s->held.end)
+		return 0; /* it is in held already */
+	return hold(s, &none);
 }
 
 int stack_next(struct stack *s, struct ssh_event *ev)
@@ -170,14 +239,19 @@ int stack_next(struct stack *s, struct ssh_event *ev)
 			rc = ssh_feed(s->ssh, s->payload.p, s->payload.n, s->now_ns);
 			if (rc < 0)
 				return rc;
+			/* An event that was drawn awaits its answer. */
+			if (rc == 0)
+				return keep_rest(s);
 			advance(&s->payload, rc);
 			continue;
 		}
 		rc = step_ws(s);
 		if (!rc)
 			rc = step_tls(s);
-		if (rc <= 0)
+		if (rc < 0)
 			return rc;
+		if (rc == 0)
+			return keep_rest(s);
 	}
 }
 
@@ -224,7 +298,7 @@ static bool finish_control(struct stack *s)
 
 static bool can_frame(const struct stack *s)
 {
-	return s->phase >= STACK_SSH && !s->ws_done && !ws_fault(s->ws)->code;
+	return s->phase >= STACK_SSH && ws_is_open(s->ws);
 }
 
 static void fill(struct stack *s)
@@ -247,7 +321,6 @@ static void fill(struct stack *s)
 		s->said_close = true;
 		if (can_frame(s))
 			ws_close(s->ws, 1000, "");
-		s->ws_done = true;
 		finish_control(s);
 		if (s->tls)
 			tls_close(s->tls);
@@ -283,14 +356,19 @@ uint64_t stack_deadline(const struct stack *s)
 {
 	if (stack_fault(s)->code)
 		return UINT64_MAX;
-	return min_u64(s->phase < STACK_SSH ? ws_deadline(s->ws) : UINT64_MAX, ssh_deadline(s->ssh));
+	return min_u64(ws_deadline(s->ws), ssh_deadline(s->ssh));
 }
 
 int stack_tick(struct stack *s, uint64_t now_ns)
 {
-	const int rc = s->phase < STACK_SSH ? ws_tick(s->ws, now_ns) : 0;
+	const struct fault *f = stack_fault(s);
 
 	s->now_ns = now_ns;
+	if (f->code)
+		return f->code;
+	if (s->phase == STACK_TLS && now_ns >= ws_deadline(s->ws))
+		return fault_set(&s->fault, ERR_TIMEOUT, "the TLS handshake was not done in time");
+	const int rc = ws_tick(s->ws, now_ns);
 	return rc < 0 ? rc : ssh_tick(s->ssh, now_ns);
 }
 

@@ -19,7 +19,7 @@ enum stack_phase { STACK_TLS, STACK_UPGRADE, STACK_SSH, STACK_READY };
 struct stack_options {
 	SSL_CTX *tls_ctx; /* NULL: plain ws:// */
 	struct tls_options tls;
-	struct ws_options ws;
+	struct ws_options ws; /* protocol: NULL means chisel's */
 	struct ssh_config ssh; /* tx_headroom is set by the stack */
 };
 
@@ -28,7 +28,8 @@ MUST_USE int stack_new(struct stack **out, const struct stack_options *options,
 void stack_free(struct stack *s); /* accepts NULL */
 
 /* Takes in[0..n), which is read, and changed, by the calls of stack_next() that
- * follow: it must stay until one of them returns 0.  The sticky enum err, else 0. */
+ * follow: it must stay until one of them returns 0 (what an unanswered event
+ * holds up is then copied, up to 1 MiB).  The sticky enum err, else 0. */
 MUST_USE int stack_feed(struct stack *s, uint8_t *in, size_t n, uint64_t now_ns);
 /* The peer ended the TCP stream: returns the enum err that means here. */
 int stack_feed_end(struct stack *s);

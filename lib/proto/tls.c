@@ -186,18 +186,64 @@ void tls_free(struct tls *t)
 
 /* ---- failures in words ---- */
 
+/* Appends what of `name` fits, as printable text; false when nothing does. */
+static bool add_name(char *to, size_t n, const GENERAL_NAME *name)
+{
+	const size_t had = strlen(to);
+	char text[80] = "";
+
+	if (name->type == GEN_DNS)
+		escape_text(text, sizeof(text), span_of(ASN1_STRING_get0_data(name->d.dNSName),
+							(size_t)ASN1_STRING_length(name->d.dNSName)));
+	else if (name->type == GEN_IPADD && ASN1_STRING_length(name->d.iPAddress) == 4)
+		BIO_snprintf(text, sizeof(text), "%u.%u.%u.%u", name->d.iPAddress->data[0],
+			     name->d.iPAddress->data[1], name->d.iPAddress->data[2],
+			     name->d.iPAddress->data[3]);
+	else if (name->type == GEN_IPADD)
+		BIO_snprintf(text, sizeof(text), "an IPv6 address");
+	if (!*text)
+		return true;
+	if (had + strlen(text) + 3 > n)
+		return false;
+	BIO_snprintf(to + had, n - had, "%s%s", had ? ", " : "", text);
+	return true;
+}
+
+/* The names that the peer's certificate is for. */
+static void list_names(struct tls *t, char *to, size_t n)
+{
+	X509 *cert = SSL_get0_peer_certificate(t->ssl);
+	GENERAL_NAMES *names = cert ? X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL) : NULL;
+
+	*to = '\0';
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
+		if (!add_name(to, n, sk_GENERAL_NAME_value(names, i)))
+			break;
+	GENERAL_NAMES_free(names);
+	if (!*to)
+		BIO_snprintf(to, n, "no name at all");
+}
+
 static int fail_certificate(struct tls *t, long verdict)
 {
-	const char *text = X509_verify_cert_error_string(verdict);
+	const char *name = *t->name ? t->name : "the server";
 	const char *hint = "";
+	char names[120];
 
+	if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH) {
+		list_names(t, names, sizeof(names));
+		return fault_set(&t->fault, ERR_TRUST,
+				 "the certificate of %s is for other names: %s", name, names);
+	}
 	if (verdict == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
 	    verdict == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
 	    verdict == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT ||
 	    verdict == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE)
-		hint = "; name the CA that issued it in pipeops.tls.ca_file or --tls-ca";
-	return fault_set(&t->fault, ERR_TRUST, "the certificate of %s is refused: %s%s",
-			 *t->name ? t->name : "the server", text, hint);
+		hint = ": name the CA that issued it in the CA file";
+	else if (verdict == X509_V_ERR_CERT_HAS_EXPIRED || verdict == X509_V_ERR_CERT_NOT_YET_VALID)
+		hint = " (by the clock of this machine)";
+	return fault_set(&t->fault, ERR_TRUST, "the certificate of %s is refused: %s%s", name,
+			 X509_verify_cert_error_string(verdict), hint);
 }
 
 static int fail_ssl(struct tls *t)
@@ -227,8 +273,11 @@ static int judge(struct tls *t, int rc)
 {
 	switch (SSL_get_error(t->ssl, rc)) {
 	case SSL_ERROR_WANT_READ:
-	case SSL_ERROR_WANT_WRITE:
 		return t->fault.code;
+	case SSL_ERROR_WANT_WRITE:
+		/* Only answers of OpenSSL's own can find no room. */
+		return fault_set(&t->fault, ERR_LIMIT,
+				 "the peer asks TLS for answers and does not read them");
 	case SSL_ERROR_ZERO_RETURN:
 		t->closed = true;
 		return 0;
@@ -286,6 +335,24 @@ int tls_feed(struct tls *t, const uint8_t *in, size_t n, uint64_t now_ns)
 	return (int)taken;
 }
 
+/* As many records as fit: what is above sees fewer, longer pieces.  Bytes that
+ * came before a failure are handed out, the failure is the next call's. */
+static int read_plain(struct tls *t)
+{
+	size_t n = 0;
+
+	while (PLAIN - n >= RECORD) {
+		ERR_clear_error();
+		const int rc = SSL_read(t->ssl, t->plain + n, (int)(PLAIN - n));
+		if (rc <= 0) {
+			const int verdict = judge(t, rc);
+			return verdict < 0 && !n ? verdict : (int)n;
+		}
+		n += (size_t)rc;
+	}
+	return (int)n;
+}
+
 int tls_next(struct tls *t, struct tls_event *ev)
 {
 	*ev = (struct tls_event){ .kind = TLS_EVENT_NONE };
@@ -297,16 +364,14 @@ int tls_next(struct tls *t, struct tls_event *ev)
 	if (t->fault.code)
 		return t->fault.code;
 	if (t->open && !t->closed) {
-		ERR_clear_error();
-		const int rc = SSL_read(t->ssl, t->plain, PLAIN);
-		if (rc > 0) {
+		const int n = read_plain(t);
+		if (n < 0)
+			return n;
+		if (n > 0) {
 			ev->kind = TLS_EVENT_DATA;
-			ev->data = (struct mspan){ t->plain, (size_t)rc };
+			ev->data = (struct mspan){ t->plain, (size_t)n };
 			return 1;
 		}
-		const int verdict = judge(t, rc);
-		if (verdict < 0)
-			return verdict;
 	}
 	if (t->closed && !t->closed_told) {
 		t->closed_told = true;

@@ -30,7 +30,7 @@ enum tls_event_kind { TLS_EVENT_NONE, TLS_EVENT_OPEN, TLS_EVENT_DATA, TLS_EVENT_
 
 struct tls_event {
 	enum tls_event_kind kind;
-	struct mspan data; /* DATA: plaintext, changeable, good until the next call */
+	struct mspan data; /* DATA: plaintext, changeable, good until the next tls_next() */
 };
 
 MUST_USE int tls_new(struct tls **out, SSL_CTX *ctx, const struct tls_options *options,

@@ -1,21 +1,19 @@
 #include "lib/proto/ws.h"
 
-#include <openssl/evp.h>
-#include <stdio.h>
-#include <strings.h>
-
 #include "lib/base/buf.h"
-#include "lib/base/escape.h"
-#include "lib/proto/http1.h"
+#include "lib/base/utf8.h"
+#include "lib/proto/ws_upgrade.h"
 
-#define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* RFC 6455, 1.3 */
 #define HANDSHAKE_NS 10000000000ull
+#define CLOSE_NS 5000000000ull      /* for the answer to our close */
+#define GLITCH_REFILL_NS 100000000ull /* one more empty frame is forgiven */
 
 enum {
 	FRAME_MAX = 1024 * 1024,
 	CONTROL_MAX = 125,
-	KEYS = 64,            /* mask keys drawn at once */
-	GLITCHES_MAX = 10000, /* control frames and empty frames without data between them */
+	KEYS = 64,         /* mask keys drawn at once */
+	GLITCHES_MAX = 256,/* frames that carry nothing, at once */
+	INTERIM_MAX = 8,   /* 1xx answers before the one to the upgrade */
 	TX_MAX = 64 * 1024,
 };
 
@@ -30,25 +28,27 @@ enum ws_state {
 
 struct ws {
 	const struct mem *mem;
-	struct ws_options o;
+	struct ws_options o;      /* path and protocol are copies, behind this struct */
 	struct fault fault;
 	enum ws_state state;
 	struct buf head;          /* of the handshake, until it is whole */
 	struct buf tx;
-	char accept[32];          /* the answer that proves the upgrade */
-	uint64_t deadline_ns;
+	char accept[WS_ACCEPT_TEXT]; /* what proves the upgrade's answer */
+	unsigned interims;
+	uint64_t now_ns, deadline_ns;
 
 	uint8_t partial[WS_FRAME_HEAD_MAX]; /* frame head that came in pieces */
 	size_t partial_n;
 	struct ws_frame frame;    /* being read */
 	uint64_t frame_at;        /* payload bytes of it seen */
-	bool in_frame, in_message;
+	bool in_frame, in_message, is_empty; /* is_empty: the message, so far */
 	enum ws_op message_op;
 	uint8_t control[CONTROL_MAX];
 	uint8_t pong[CONTROL_MAX];/* the newest ping to answer */
 	size_t pong_n;
 	bool pong_due;
-	unsigned glitches;
+	unsigned glitches;        /* how many more are forgiven */
+	uint64_t glitch_ns;       /* … counted up to here */
 
 	struct ws_event event;    /* waits to be drawn */
 	bool has_event, open_told;
@@ -63,85 +63,52 @@ static int fail(struct ws *w, enum err code, const char *text)
 	return fault_set(&w->fault, code, "%s", text);
 }
 
-/* ---- set-up and the client's request ---- */
+/* ---- set-up ---- */
 
-static int compute_accept(char to[32], struct span key)
+static const char *keep_text(char **at, const char *text)
 {
-	uint8_t in[64 + sizeof(GUID)], digest[EVP_MAX_MD_SIZE];
-
-	if (key.n > 64)
-		return ERR_PROTO;
-	memcpy(in, key.p, key.n);
-	memcpy(in + key.n, GUID, sizeof(GUID) - 1);
-	if (!EVP_Digest(in, key.n + sizeof(GUID) - 1, digest, NULL, EVP_sha1(), NULL))
-		return ERR_CRYPTO;
-	EVP_EncodeBlock((unsigned char *)to, digest, 20);
-	return 0;
-}
-
-static int write_line_field(struct buf *to, const char *line)
-{
-	char name[128];
-	const char *colon = strchr(line, ':');
-
-	if (!colon || (size_t)(colon - line) >= sizeof(name))
-		return ERR_USAGE;
-	snprintf(name, sizeof(name), "%.*s", (int)(colon - line), line);
-	return http1_write_field(to, name, colon + 1 + strspn(colon + 1, " "));
-}
-
-static int write_request(struct ws *w)
-{
-	uint8_t nonce[16];
-	char key[32];
-	const struct ws_options *o = &w->o;
-
-	o->random(o->random_ctx, nonce, sizeof(nonce));
-	EVP_EncodeBlock((unsigned char *)key, nonce, sizeof(nonce));
-	int rc = compute_accept(w->accept, span_str(key));
-	if (rc >= 0)
-		rc = http1_write_request(&w->tx, "GET", o->path ? o->path : "/");
-	if (rc >= 0)
-		rc = http1_write_field(&w->tx, "Host", o->host);
-	if (rc >= 0)
-		rc = http1_write_field(&w->tx, "Upgrade", "websocket");
-	if (rc >= 0)
-		rc = http1_write_field(&w->tx, "Connection", "Upgrade");
-	if (rc >= 0)
-		rc = http1_write_field(&w->tx, "Sec-WebSocket-Key", key);
-	if (rc >= 0)
-		rc = http1_write_field(&w->tx, "Sec-WebSocket-Version", "13");
-	if (rc >= 0 && o->protocol)
-		rc = http1_write_field(&w->tx, "Sec-WebSocket-Protocol", o->protocol);
-	for (size_t i = 0; rc >= 0 && o->headers && o->headers[i]; i++)
-		rc = write_line_field(&w->tx, o->headers[i]);
-	return rc < 0 ? rc : http1_write_end(&w->tx);
+	if (!text)
+		return NULL;
+	const size_t n = strlen(text) + 1;
+	char *to = memcpy(*at, text, n);
+	*at += n;
+	return to;
 }
 
 int ws_new(struct ws **out, const struct ws_options *options, const struct mem *mem, uint64_t now_ns,
 	   struct fault *why)
 {
-	struct ws *w = mem_take_zeroed(mem, sizeof(*w));
+	const size_t texts = (options->path ? strlen(options->path) + 1 : 0) +
+			     (options->protocol ? strlen(options->protocol) + 1 : 0);
+	struct ws *w = mem_take_zeroed(mem, sizeof(*w) + texts);
 	int rc = 0;
 
 	if (!w)
 		return fault_set(why, ERR_NOMEM, "no memory for the WebSocket");
+	char *at = (char *)(w + 1);
 	w->mem = mem;
 	w->o = *options;
+	w->o.path = keep_text(&at, options->path);
+	w->o.protocol = keep_text(&at, options->protocol);
 	if (!w->o.frame_max)
 		w->o.frame_max = FRAME_MAX;
 	w->state = options->server ? WS_LISTENING : WS_REQUESTED;
+	w->now_ns = w->glitch_ns = now_ns;
 	w->deadline_ns = now_ns + (options->handshake_ns ? options->handshake_ns : HANDSHAKE_NS);
 	w->keys_used = KEYS;
-	buf_init(&w->head, mem, HTTP1_ANSWER_HEAD_MAX + 1);
+	w->glitches = GLITCHES_MAX;
+	buf_init(&w->head, mem, (options->server ? HTTP1_REQUEST_HEAD_MAX : HTTP1_ANSWER_HEAD_MAX) + 1);
 	buf_init(&w->tx, mem, TX_MAX);
 	if (!options->server)
-		rc = write_request(w);
+		rc = ws_upgrade_write_request(&w->tx, &w->o, w->accept);
+	w->o.host = NULL;
+	w->o.headers = NULL;
 	if (rc < 0) {
 		ws_free(w);
 		return fault_set(why, (enum err)rc, rc == ERR_NOMEM
 							     ? "no memory for the WebSocket"
-							     : "the upgrade request can't be written: a header or path is not valid");
+							     : "the upgrade request can't be written: host, "
+							       "path or a header holds what none may");
 	}
 	*out = w;
 	return 0;
@@ -158,44 +125,13 @@ void ws_free(struct ws *w)
 
 /* ---- the handshake ---- */
 
-static int refuse_answer(struct ws *w, const struct http1_head *h, struct span body)
+static void open_up(struct ws *w)
 {
-	char words[100], more[100];
-
-	w->refused_status = h->status;
-	if (h->status >= 300 && h->status < 400) {
-		const struct span location = http1_field(h, "Location");
-
-		escape_text(words, sizeof(words), location);
-		return fault_set(&w->fault, ERR_REFUSED,
-				 "the server answered the upgrade with %d and points to %s: name that URL, "
-				 "redirects are not followed", h->status, words);
-	}
-	escape_text(words, sizeof(words), h->reason);
-	escape_text(more, sizeof(more), span_of(body.p, min_size(body.n, 60)));
-	return fault_set(&w->fault, ERR_REFUSED,
-			 "the server answered the upgrade with %d %s%s%s: is it a chisel server, and does "
-			 "everything on the way let WebSockets through?",
-			 h->status, words, *more ? ": " : "", more);
+	w->state = WS_OPEN;
+	w->deadline_ns = UINT64_MAX;
 }
 
-static int check_answer(struct ws *w, const struct http1_head *h)
-{
-	const struct span protocol = http1_field(h, "Sec-WebSocket-Protocol");
-
-	if (!http1_field_has(h, "Upgrade", "websocket") || !http1_field_has(h, "Connection", "upgrade"))
-		return fail(w, ERR_PROTO, "the upgrade's answer is no upgrade to a WebSocket");
-	if (!span_is(http1_field(h, "Sec-WebSocket-Accept"), w->accept))
-		return fail(w, ERR_PROTO, "the upgrade's answer has a wrong Sec-WebSocket-Accept");
-	if (http1_field(h, "Sec-WebSocket-Extensions").p)
-		return fail(w, ERR_PROTO, "the server agreed to an extension that was not offered");
-	/* Official chisel servers want the subprotocol but don't repeat it; another one
-	 * than was offered is refused (RFC 6455, 4.1). */
-	if (protocol.p && (!w->o.protocol || !span_is(protocol, w->o.protocol)))
-		return fail(w, ERR_PROTO, "the upgrade's answer agrees to another subprotocol: is it a chisel server?");
-	return 0;
-}
-
+/* Each returns the length of the head at the front, 0 for not yet. */
 static int read_answer(struct ws *w)
 {
 	const struct mspan in = buf_bytes(&w->head);
@@ -204,13 +140,19 @@ static int read_answer(struct ws *w)
 
 	if (n <= 0)
 		return n;
-	if (h.status != 101)
-		return refuse_answer(w, &h, span_of(in.p + n, in.n - (size_t)n));
-	const int rc = check_answer(w, &h);
+	if (h.status < 200 && h.status != 101) {
+		if (++w->interims > INTERIM_MAX)
+			return fail(w, ERR_LIMIT, "the server sends 1xx answers without end");
+		return n;
+	}
+	if (h.status != 101) {
+		w->refused_status = h.status;
+		return ws_upgrade_explain_refusal(&h, span_of(in.p + n, in.n - (size_t)n), &w->fault);
+	}
+	const int rc = ws_upgrade_check_answer(&h, w->accept, w->o.protocol, &w->fault);
 	if (rc < 0)
 		return rc;
-	w->state = WS_OPEN;
-	w->deadline_ns = UINT64_MAX;
+	open_up(w);
 	return n;
 }
 
@@ -222,15 +164,9 @@ static int read_request(struct ws *w)
 
 	if (n <= 0)
 		return n;
-	const struct span key = http1_field(&h, "Sec-WebSocket-Key");
-	const bool good = span_is(h.method, "GET") && h.minor == 1 &&
-			  http1_field_has(&h, "Upgrade", "websocket") &&
-			  http1_field_has(&h, "Connection", "upgrade") &&
-			  span_is(http1_field(&h, "Sec-WebSocket-Version"), "13") && key.n == 24 &&
-			  (!w->o.path || span_is(h.target, w->o.path)) &&
-			  (!w->o.protocol || http1_field_has(&h, "Sec-WebSocket-Protocol", w->o.protocol));
-	if (!good || compute_accept(w->accept, key) < 0) {
-		ws_refuse(w, 400, "a WebSocket upgrade with the right subprotocol is expected\n");
+	const int status = ws_upgrade_check_request(&h, w->o.path, w->o.protocol, w->accept);
+	if (status) {
+		ws_refuse(w, status, "a WebSocket upgrade is expected here\n");
 		return n;
 	}
 	w->state = WS_DECIDING;
@@ -239,7 +175,7 @@ static int read_request(struct ws *w)
 	return n;
 }
 
-/* Takes handshake bytes one head at most: what follows it is frames. */
+/* Takes bytes of one head at most: what follows it is another's. */
 static int feed_head(struct ws *w, const uint8_t *in, size_t n)
 {
 	const size_t had = buf_len(&w->head);
@@ -248,55 +184,39 @@ static int feed_head(struct ws *w, const uint8_t *in, size_t n)
 
 	if (rc < 0)
 		return fail(w, (enum err)rc, "no memory for the upgrade");
-	rc = w->o.server ? read_request(w) : read_answer(w);
-	if (rc < 0)
-		return w->fault.code ? w->fault.code : rc;
-	if (rc == 0)
+	/* Only the end of a line can change the verdict: a head that drips in is
+	 * not read again for each of its bytes. */
+	if (!memchr(in, '\n', fits) && buf_room(&w->head))
 		return (int)fits;
-	must((size_t)rc > had);
-	return (int)((size_t)rc - had);
+	rc = w->o.server ? read_request(w) : read_answer(w);
+	if (rc <= 0)
+		return rc < 0 ? rc : (int)fits;
+	if (w->state == WS_REQUESTED)
+		buf_consume(&w->head, buf_len(&w->head));
+	return rc - (int)had;
 }
 
 void ws_accept(struct ws *w)
 {
 	must(w->state == WS_DECIDING);
-	int rc = http1_write_answer(&w->tx, 101);
-	if (rc >= 0)
-		rc = http1_write_field(&w->tx, "Upgrade", "websocket");
-	if (rc >= 0)
-		rc = http1_write_field(&w->tx, "Connection", "Upgrade");
-	if (rc >= 0)
-		rc = http1_write_field(&w->tx, "Sec-WebSocket-Accept", w->accept);
-	if (rc >= 0 && w->o.protocol)
-		rc = http1_write_field(&w->tx, "Sec-WebSocket-Protocol", w->o.protocol);
-	if (rc >= 0)
-		rc = http1_write_end(&w->tx);
-	if (rc < 0) {
-		fail(w, ERR_NOMEM, "no memory for the upgrade");
-		return;
-	}
-	w->state = WS_OPEN;
-	w->deadline_ns = UINT64_MAX;
+	const int rc = ws_upgrade_write_answer(&w->tx, w->accept, w->o.protocol);
+	if (rc < 0)
+		fail(w, (enum err)rc, "no memory for the upgrade's answer");
+	else
+		open_up(w);
 }
 
 void ws_refuse(struct ws *w, int status, const char *text)
 {
-	char length[24];
+	const int rc = ws_upgrade_write_refusal(&w->tx, status, text);
 
-	snprintf(length, sizeof(length), "%zu", strlen(text));
-	int rc = http1_write_answer(&w->tx, status);
-	if (rc >= 0)
-		rc = http1_write_field(&w->tx, "Content-Type", "text/plain; charset=utf-8");
-	if (rc >= 0)
-		rc = http1_write_field(&w->tx, "Content-Length", length);
-	if (rc >= 0)
-		rc = http1_write_field(&w->tx, "Connection", "close");
-	if (rc >= 0)
-		rc = http1_write_end(&w->tx);
-	if (rc >= 0)
-		rc = buf_append(&w->tx, text, strlen(text));
-	fail(w, rc < 0 ? ERR_NOMEM : ERR_CLOSED, rc < 0 ? "no memory" : "the upgrade was refused");
+	w->refused_status = status;
 	w->state = WS_CLOSED;
+	w->deadline_ns = UINT64_MAX;
+	if (rc < 0)
+		fail(w, (enum err)rc, "no memory for the upgrade's answer");
+	else
+		fault_set(&w->fault, ERR_CLOSED, "the upgrade was refused with %d", status);
 }
 
 /* ---- frames that we send ---- */
@@ -348,22 +268,33 @@ size_t ws_frame(struct ws *w, enum ws_op op, struct mspan payload)
 
 void ws_ping(struct ws *w, struct span payload)
 {
-	if (w->state == WS_OPEN && send_control(w, WS_OP_PING, payload) < 0)
+	/* Without room pings of ours wait already: one more tells nothing. */
+	if (w->state != WS_OPEN || w->fault.code ||
+	    buf_room(&w->tx) < 2 * (WS_FRAME_HEAD_MAX + CONTROL_MAX))
+		return;
+	if (send_control(w, WS_OP_PING, payload) < 0)
 		fail(w, ERR_NOMEM, "no memory for a WebSocket ping");
 }
 
-void ws_close(struct ws *w, uint16_t code, const char *text)
+static int send_close(struct ws *w, uint16_t code, const char *text)
 {
 	uint8_t payload[CONTROL_MAX];
 	const size_t n = min_size(strlen(text), CONTROL_MAX - 2);
 
-	if (w->state != WS_OPEN)
-		return;
 	put_be(payload, 2, code);
 	memcpy(payload + 2, text, n);
+	return send_control(w, WS_OP_CLOSE, span_of(payload, n + 2));
+}
+
+void ws_close(struct ws *w, uint16_t code, const char *text)
+{
+	if (w->state != WS_OPEN || w->fault.code)
+		return;
 	w->state = WS_CLOSING;
-	if (send_control(w, WS_OP_CLOSE, span_of(payload, n + 2)) < 0)
-		fail(w, ERR_NOMEM, "no memory for the WebSocket's close");
+	w->deadline_ns = w->now_ns + CLOSE_NS;
+	const int rc = send_close(w, code, text);
+	if (rc < 0)
+		fail(w, (enum err)rc, "no memory for the WebSocket's close");
 }
 
 struct span ws_pending(struct ws *w)
@@ -385,11 +316,34 @@ void ws_sent(struct ws *w, size_t n)
 
 /* ---- frames that come ---- */
 
+/* A frame that carries nothing: a few are fine, and more as time passes. */
 static int glitch(struct ws *w)
 {
-	if (++w->glitches <= GLITCHES_MAX)
-		return 0;
-	return fail(w, ERR_LIMIT, "the peer floods the WebSocket with frames that carry nothing");
+	const uint64_t forgiven = (w->now_ns - w->glitch_ns) / GLITCH_REFILL_NS;
+
+	w->glitch_ns += forgiven * GLITCH_REFILL_NS;
+	w->glitches = (unsigned)min_u64(w->glitches + min_u64(forgiven, GLITCHES_MAX), GLITCHES_MAX);
+	if (!w->glitches)
+		return fail(w, ERR_LIMIT, "the peer floods the WebSocket with frames that carry nothing");
+	w->glitches--;
+	return 0;
+}
+
+static int begin_message_frame(struct ws *w, const struct ws_frame *f)
+{
+	if ((f->op == WS_OP_CONT) != w->in_message)
+		return fail(w, ERR_PROTO, w->in_message ? "WebSocket: a new message inside another"
+							: "WebSocket: continuation of no message");
+	if (f->op != WS_OP_CONT) {
+		w->message_op = f->op;
+		w->is_empty = true;
+	}
+	w->in_message = !f->fin;
+	/* A writer may end a message with an empty frame when it learns late
+	 * that nothing more comes. */
+	const bool is_glitch = !f->payload && (w->is_empty || !f->fin);
+	w->is_empty = w->is_empty && !f->payload;
+	return is_glitch ? glitch(w) : 0;
 }
 
 static int begin_frame(struct ws *w)
@@ -398,38 +352,53 @@ static int begin_frame(struct ws *w)
 
 	if (f->masked != w->o.server)
 		return fail(w, ERR_PROTO, w->o.server ? "WebSocket: a client's frame is not masked"
-						       : "WebSocket: a server's frame is masked");
+						      : "WebSocket: a server's frame is masked");
 	if (f->payload > w->o.frame_max)
 		return fault_set(&w->fault, ERR_LIMIT, "WebSocket: a frame of %llu bytes is above %llu",
 				 (unsigned long long)f->payload, (unsigned long long)w->o.frame_max);
-	if (f->op < WS_OP_CLOSE) {
-		if ((f->op == WS_OP_CONT) != w->in_message)
-			return fail(w, ERR_PROTO, w->in_message ? "WebSocket: a new message inside another"
-								: "WebSocket: continuation of no message");
-		if (f->op != WS_OP_CONT)
-			w->message_op = f->op;
-		w->in_message = !f->fin;
-		if (f->payload)
-			w->glitches = 0;
-	}
 	w->in_frame = true;
 	w->frame_at = 0;
-	return f->op >= WS_OP_CLOSE || !f->payload ? glitch(w) : 0;
+	return f->op < WS_OP_CLOSE ? begin_message_frame(w, f) : glitch(w);
+}
+
+/* RFC 6455, 7.4: what may stand in a close frame. */
+static bool is_close_code(unsigned code)
+{
+	return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
+	       (code >= 3000 && code <= 4999);
+}
+
+static bool is_utf8(struct span s)
+{
+	uint32_t c;
+
+	while (s.n) {
+		const size_t n = utf8_read(s, &c);
+		if (!n)
+			return false;
+		s = span_of(s.p + n, s.n - n);
+	}
+	return true;
 }
 
 static int take_close(struct ws *w, size_t n)
 {
-	if (n == 1)
-		return fail(w, ERR_PROTO, "WebSocket: close frame with half a code");
-	w->close_code = n ? (uint16_t)get_be(w->control, 2) : 1005;
-	if (w->state == WS_OPEN && send_control(w, WS_OP_CLOSE, span_of(w->control, min_size(n, 2))) < 0)
+	const size_t code = min_size(n, 2);
+
+	w->close_code = n < 2 ? 1005 : (uint16_t)get_be(w->control, 2);
+	if (n == 1 || (n && !is_close_code(w->close_code)))
+		return fail(w, ERR_PROTO, "WebSocket: close frame with a code that none may send");
+	if (!is_utf8(span_of(w->control + code, n - code)))
+		return fail(w, ERR_PROTO, "WebSocket: close frame with a text that is no UTF-8");
+	if (w->state == WS_OPEN && send_control(w, WS_OP_CLOSE, span_of(w->control, code)) < 0)
 		return fail(w, ERR_NOMEM, "no memory for the WebSocket's close");
 	w->state = WS_CLOSED;
+	w->deadline_ns = UINT64_MAX;
 	w->event = (struct ws_event){
 		.kind = WS_EVENT_CLOSED,
 		.op = WS_OP_CLOSE,
 		.code = w->close_code,
-		.payload = { w->control + min_size(n, 2), n - min_size(n, 2) },
+		.payload = { w->control + code, n - code },
 	};
 	w->has_event = true;
 	return 0;
@@ -520,40 +489,66 @@ static int feed_frames(struct ws *w, uint8_t *in, size_t n)
 	return (int)at;
 }
 
+/* A peer that broke the rules is told so (RFC 6455, 7.1.7), best effort. */
+static int part(struct ws *w, int rc)
+{
+	if (w->state == WS_OPEN && (rc == ERR_PROTO || rc == ERR_LIMIT)) {
+		const int sent = send_close(w, rc == ERR_PROTO ? 1002 : 1009, "");
+		(void)sent;
+	}
+	if (w->state >= WS_OPEN)
+		w->state = WS_CLOSED;
+	return rc;
+}
+
 int ws_feed(struct ws *w, uint8_t *in, size_t n, uint64_t now_ns)
 {
-	(void)now_ns;
+	int rc;
+
+	if (now_ns > w->now_ns)
+		w->now_ns = now_ns;
+	n = min_size(n, INT32_MAX);
 	if (w->fault.code)
 		return w->fault.code;
-	if (w->has_event || w->state == WS_DECIDING)
+	if (w->has_event || !n)
 		return 0;
-	if (w->state == WS_REQUESTED || w->state == WS_LISTENING) {
-		const int rc = feed_head(w, in, n);
-		return rc < 0 && w->fault.code ? w->fault.code : rc;
+	switch (w->state) {
+	case WS_REQUESTED:
+	case WS_LISTENING:
+		return feed_head(w, in, n);
+	case WS_DECIDING:
+		return 0;
+	case WS_OPEN:
+	case WS_CLOSING:
+		rc = feed_frames(w, in, n);
+		return rc < 0 ? part(w, rc) : rc;
+	case WS_CLOSED:
+		break; /* nothing counts after the close */
 	}
-	if (w->state == WS_CLOSED)
-		return (int)min_size(n, INT32_MAX); /* nothing counts after the close */
-	return feed_frames(w, in, min_size(n, INT32_MAX));
+	return (int)n;
 }
 
 int ws_next(struct ws *w, struct ws_event *ev)
 {
 	*ev = (struct ws_event){ .kind = WS_EVENT_NONE };
-	if (w->fault.code)
-		return w->fault.code;
-	if (w->has_event) {
-		w->has_event = false;
-		*ev = w->event;
-		return 1;
-	}
-	if (w->state == WS_OPEN && !w->open_told) {
+	if (w->state >= WS_OPEN && !w->open_told && !w->refused_status) {
 		w->open_told = true;
 		buf_fini(&w->head);
 		buf_init(&w->head, w->mem, 0);
 		ev->kind = WS_EVENT_OPEN;
 		return 1;
 	}
-	return 0;
+	if (w->has_event) {
+		w->has_event = false;
+		*ev = w->event;
+		return 1;
+	}
+	return w->fault.code;
+}
+
+bool ws_is_open(const struct ws *w)
+{
+	return w->state == WS_OPEN && !w->fault.code;
 }
 
 /* ---- time ---- */
@@ -565,8 +560,12 @@ uint64_t ws_deadline(const struct ws *w)
 
 int ws_tick(struct ws *w, uint64_t now_ns)
 {
+	if (now_ns > w->now_ns)
+		w->now_ns = now_ns;
 	if (!w->fault.code && now_ns >= w->deadline_ns)
-		fail(w, ERR_TIMEOUT, "the WebSocket upgrade was not answered in time");
+		fail(w, ERR_TIMEOUT, w->state == WS_CLOSING
+					     ? "the peer did not answer the WebSocket's close in time"
+					     : "the WebSocket upgrade was not done in time");
 	return w->fault.code;
 }
 

@@ -15,6 +15,7 @@
 
 struct ws;
 
+/* Texts are copied by ws_new(). */
 struct ws_options {
 	bool server;
 	const char *host;           /* client: Host header, with port unless default */
@@ -54,7 +55,8 @@ void ws_free(struct ws *w); /* accepts NULL */
 MUST_USE int ws_feed(struct ws *w, uint8_t *in, size_t n, uint64_t now_ns);
 MUST_USE int ws_next(struct ws *w, struct ws_event *ev); /* 1, 0 or enum err */
 
-/* Handshake and control frames that wait; to be sent before data frames. */
+/* Handshake and control frames that wait; to be sent before data frames.  After
+ * a fault too: the peer is told why (good until the next call on w). */
 struct span ws_pending(struct ws *w);
 void ws_sent(struct ws *w, size_t n);
 
@@ -64,6 +66,9 @@ void ws_sent(struct ws *w, size_t n);
  * that, and is the caller's to send after ws_pending().  Only when open. */
 size_t ws_frame(struct ws *w, enum ws_op op, struct mspan payload);
 
+/* Upgraded, no close in either direction, no fault: ws_frame() may be called. */
+bool ws_is_open(const struct ws *w);
+
 void ws_accept(struct ws *w);             /* server */
 void ws_refuse(struct ws *w, int status, const char *text); /* server: plain answer, then ERR_CLOSED */
 void ws_ping(struct ws *w, struct span payload);
@@ -72,7 +77,7 @@ void ws_close(struct ws *w, uint16_t code, const char *text);
 uint64_t ws_deadline(const struct ws *w);
 MUST_USE int ws_tick(struct ws *w, uint64_t now_ns);
 const struct fault *ws_fault(const struct ws *w);
-/* The HTTP status of a refused upgrade; 0 when there was none. */
+/* The HTTP status of an upgrade that was refused, by either side; 0 for none. */
 int ws_refused_status(const struct ws *w);
 
 #endif

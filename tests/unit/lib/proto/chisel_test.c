@@ -1,0 +1,343 @@
+#include "lib/proto/chisel.h"
+
+#include <stdio.h>
+
+#include "tests/support/cases.h"
+#include "tests/support/famine.h"
+
+/* The good rows mean what chisel 1.11 makes of them (share/settings/remote.go). */
+static const struct remote_row {
+	const char *text;
+	const char *bind_host;
+	uint16_t bind_port;
+	const char *host;
+	uint16_t port;
+	const char *canonical, *target;
+} remotes[] = {
+	{ "R:3000", "0.0.0.0", 3000, "127.0.0.1", 3000, "R:3000=>3000", "127.0.0.1:3000" },
+	{ "R:foobar.com:3000", "0.0.0.0", 3000, "foobar.com", 3000, "R:3000=>foobar.com:3000",
+	  "foobar.com:3000" },
+	{ "R:8000:localhost:6443", "0.0.0.0", 8000, "localhost", 6443, "R:8000=>localhost:6443",
+	  "localhost:6443" },
+	{ "R:8000:6443", "0.0.0.0", 8000, "127.0.0.1", 6443, "R:8000=>6443", "127.0.0.1:6443" },
+	{ "R:192.168.0.1:3000:google.com:80", "192.168.0.1", 3000, "google.com", 80,
+	  "R:192.168.0.1:3000=>google.com:80", "google.com:80" },
+	{ "R:[::1]:3000:[fe80::1%eth0]:80", "::1", 3000, "fe80::1%eth0", 80,
+	  "R:[::1]:3000=>[fe80::1%eth0]:80", "[fe80::1%eth0]:80" },
+	{ "R:[::]:3000", "0.0.0.0", 3000, "::", 3000, "R:3000=>[::]:3000", "[::]:3000" },
+	{ "R:8000:my_svc.ns:80/tcp", "0.0.0.0", 8000, "my_svc.ns", 80, "R:8000=>my_svc.ns:80",
+	  "my_svc.ns:80" },
+	{ "R:65535:a:1", "0.0.0.0", 65535, "a", 1, "R:65535=>a:1", "a:1" },
+};
+
+static void test_good_remotes(void)
+{
+	for (size_t i = 0; i < array_len(remotes); i++) {
+		const struct remote_row *want = &remotes[i];
+		struct chisel_remote r;
+		struct fault why = { 0 };
+		char text[600];
+
+		check_row(want->text, chisel_remote_read(&r, want->text, &why) == 0);
+		check_row(want->text, strcmp(r.bind_host, want->bind_host) == 0);
+		check_row(want->text, strcmp(r.host, want->host) == 0);
+		check_row(want->text, r.bind_port == want->bind_port && r.port == want->port);
+		check_row(want->text, chisel_remote_write(&r, text, sizeof(text)) == strlen(want->canonical));
+		check_row(want->text, strcmp(text, want->canonical) == 0);
+		check_row(want->text, chisel_target_write(&r, text, sizeof(text)) == strlen(want->target));
+		check_row(want->text, strcmp(text, want->target) == 0);
+	}
+}
+
+static const struct {
+	const char *text, *says;
+} bad_remotes[] = {
+	{ "", "only reverse" },
+	{ "3000", "only reverse" },
+	{ "8000:localhost:80", "only reverse" },
+	{ "r:8000:localhost:80", "only reverse" },
+	{ "stdio:example.com:22", "stdio is not supported" },
+	{ "R:stdio:example.com:22", "stdio" },
+	{ "R:socks", "SOCKS is not supported" },
+	{ "R:5000:socks", "SOCKS is not supported" },
+	{ "R:127.0.0.1:5000:socks", "SOCKS is not supported" },
+	{ "R:53:1.1.1.1:53/udp", "UDP forwards are not supported" },
+	{ "R:53:1.1.1.1:53/UDP", "UDP forwards are not supported" },
+	{ "R:53/udp:1.1.1.1:53", "UDP forwards are not supported" },
+	{ "R:53:1.1.1.1:53/sctp", "" },
+	{ "R:", "R:8000:localhost:6443" },
+	{ "R:localhost", "last part must be a port" },
+	{ "R:8000:localhost", "last part must be a port" },
+	{ "R:0", "from 1 to 65535" },
+	{ "R:65536", "from 1 to 65535" },
+	{ "R:8000:localhost:0", "from 1 to 65535" },
+	{ "R:70000:localhost:80", "from 1 to 65535" },
+	{ "R:8000:99999:80", "host" },
+	{ "R:-1:localhost:80", "from 1 to 65535" },
+	{ "R: 8000:localhost:80", "" },
+	{ "R:8000::80", "R:8000:localhost:6443" },
+	{ "R:8000:localhost:80:", "" },
+	{ "R:a:b:c:d:e", "" },
+	{ "R:1:2:3:4:5", "" },
+	{ "R:0.0.0.0:8000:80", "R:address:port:host:port" },
+	{ "R:8000:::1:80", "" },
+	{ "R:8000:[::1:80", "" },
+	{ "R:8000:::1]:80", "" },
+	{ "R:8000:[::1]x:80", "" },
+	{ "R:8000:[localhost]:80", "brackets" },
+	{ "R:8000:[]:80", "" },
+	{ "R:8000:local host:80", "" },
+	{ "R:8000:\"x\":80", "" },
+	{ "R:8000:host\x1b[2J:80", "" },
+	{ "R:8000:h\xc3\xb6st:80", "" },
+};
+
+static bool is_plain_text(const char *s)
+{
+	for (; *s; s++)
+		if (*s == '\x1b' || *s == '\n')
+			return false;
+	return true;
+}
+
+static void test_bad_remotes_say_why(void)
+{
+	for (size_t i = 0; i < array_len(bad_remotes); i++) {
+		struct chisel_remote r = { .port = 7 };
+		struct fault why = { 0 };
+
+		check_row(bad_remotes[i].text, chisel_remote_read(&r, bad_remotes[i].text, &why) == ERR_USAGE);
+		check_row(bad_remotes[i].text, r.port == 7);
+		check_row(bad_remotes[i].text, strstr(why.why, bad_remotes[i].says) != NULL);
+		check_row(bad_remotes[i].text, strstr(why.why, "like R:") != NULL);
+		check_row(bad_remotes[i].text, is_plain_text(why.why));
+	}
+}
+
+static void test_host_lengths(void)
+{
+	char text[CHISEL_HOST_MAX + 32], host[CHISEL_HOST_MAX + 2];
+	struct chisel_remote r;
+
+	memset(host, 'a', sizeof(host));
+	host[CHISEL_HOST_MAX] = '\0';
+	snprintf(text, sizeof(text), "R:1:%s:2", host);
+	check(chisel_remote_read(&r, text, NULL) == 0 && strcmp(r.host, host) == 0);
+	host[CHISEL_HOST_MAX] = 'a';
+	host[CHISEL_HOST_MAX + 1] = '\0';
+	snprintf(text, sizeof(text), "R:1:%s:2", host);
+	check(chisel_remote_read(&r, text, NULL) == ERR_USAGE);
+}
+
+static void test_config_is_what_the_server_reads(void)
+{
+	static const char want[] =
+		"{\"Version\":\"1.0.0\",\"Remotes\":["
+		"{\"LocalHost\":\"0.0.0.0\",\"LocalPort\":\"8000\",\"LocalProto\":\"tcp\","
+		"\"RemoteHost\":\"localhost\",\"RemotePort\":\"6443\",\"RemoteProto\":\"tcp\","
+		"\"Socks\":false,\"Reverse\":true,\"Stdio\":false},"
+		"{\"LocalHost\":\"[::1]\",\"LocalPort\":\"1\",\"LocalProto\":\"tcp\","
+		"\"RemoteHost\":\"[::2]\",\"RemotePort\":\"2\",\"RemoteProto\":\"tcp\","
+		"\"Socks\":false,\"Reverse\":true,\"Stdio\":false}]}";
+	struct chisel_remote r[2];
+	struct buf b;
+
+	check(chisel_remote_read(&r[0], "R:8000:localhost:6443", NULL) == 0);
+	check(chisel_remote_read(&r[1], "R:[::1]:1:[::2]:2", NULL) == 0);
+	buf_init(&b, &mem_heap, 65536);
+	check(chisel_config_write(&b, "1.0.0", r, 2) == 0);
+	check(span_is(span_of(buf_bytes(&b).p, buf_len(&b)), want));
+	buf_consume(&b, buf_len(&b));
+	check(chisel_config_write(&b, "1", NULL, 0) == 0);
+	check(span_is(span_of(buf_bytes(&b).p, buf_len(&b)), "{\"Version\":\"1\",\"Remotes\":[]}"));
+	buf_fini(&b);
+}
+
+static void test_config_escapes(void)
+{
+	const struct chisel_remote r = { .bind_host = "a\"b", .host = "c\\d\n", .port = 1, .bind_port = 2 };
+	struct buf b;
+
+	buf_init(&b, &mem_heap, 65536);
+	check(chisel_config_write(&b, "1\"", &r, 1) == 0);
+	const struct mspan out = buf_bytes(&b);
+	check(memmem(out.p, out.n, "\"1\\u0022\"", 9) != NULL);
+	check(memmem(out.p, out.n, "\"a\\u0022b\"", 10) != NULL);
+	check(memmem(out.p, out.n, "\"c\\u005cd\\u000a\"", 16) != NULL);
+	buf_fini(&b);
+}
+
+static void test_config_famine(void)
+{
+	struct chisel_remote r[CHISEL_REMOTES_MAX];
+	int rc = -1;
+
+	for (size_t i = 0; i < array_len(r); i++)
+		check(chisel_remote_read(&r[i], "R:8000:localhost:6443", NULL) == 0);
+	for (size_t refuse = 1; rc < 0 && refuse < 20; refuse++) {
+		struct famine f;
+		struct buf b;
+		famine_init(&f, refuse);
+		buf_init(&b, &f.mem, 65536);
+		rc = chisel_config_write(&b, "1", r, array_len(r));
+		check(rc == 0 || rc == ERR_NOMEM);
+		buf_fini(&b);
+		check(f.live == 0);
+	}
+	check(rc == 0);
+}
+
+/* ---- URLs ---- */
+
+static const struct url_row {
+	const char *text;
+	bool tls_default;
+	struct chisel_url want;
+} urls[] = {
+	{ "https://a.example", false,
+	  { .tls = true, .host = "a.example", .port = 443, .path = "/",
+	    .host_header = "a.example" } },
+	{ "wss://a.example:8443/x?y=1", false,
+	  { .tls = true, .host = "a.example", .port = 8443, .path = "/x?y=1",
+	    .host_header = "a.example:8443" } },
+	{ "HTTP://a.example:80", true,
+	  { .host = "a.example", .port = 80, .path = "/",
+	    .host_header = "a.example" } },
+	{ "ws://127.0.0.1:9999", true,
+	  { .host = "127.0.0.1", .port = 9999, .path = "/",
+	    .host_header = "127.0.0.1:9999", .is_loopback = true } },
+	{ "http://a:443", false,
+	  { .host = "a", .port = 443, .path = "/",
+	    .host_header = "a:443" } },
+	{ "a.example", true,
+	  { .tls = true, .host = "a.example", .port = 443, .path = "/",
+	    .host_header = "a.example" } },
+	{ "localhost:8080", false,
+	  { .host = "localhost", .port = 8080, .path = "/",
+	    .host_header = "localhost:8080", .is_loopback = true } },
+	{ "https://[::1]:8443/", false,
+	  { .tls = true, .host = "::1", .port = 8443, .path = "/",
+	    .host_header = "[::1]:8443", .is_loopback = true } },
+	{ "https://[fe80::1]", false,
+	  { .tls = true, .host = "fe80::1", .port = 443, .path = "/",
+	    .host_header = "[fe80::1]" } },
+	{ "https://u:p@a.example?q", false,
+	  { .tls = true, .host = "a.example", .port = 443, .path = "/?q",
+	    .host_header = "a.example", .user = "u", .password = "p" } },
+	{ "https://u:p:w@@a.example", false,
+	  { .tls = true, .host = "a.example", .port = 443, .path = "/",
+	    .host_header = "a.example", .user = "u", .password = "p:w@" } },
+	{ "https://u@a.example", false,
+	  { .tls = true, .host = "a.example", .port = 443, .path = "/",
+	    .host_header = "a.example", .user = "u" } },
+	{ "http://127.example.com", false,
+	  { .host = "127.example.com", .port = 80, .path = "/",
+	    .host_header = "127.example.com" } },
+};
+
+static void test_good_urls(void)
+{
+	for (size_t i = 0; i < array_len(urls); i++) {
+		const struct chisel_url *want = &urls[i].want;
+		struct chisel_url u;
+
+		check_row(urls[i].text, chisel_url_read(&u, urls[i].text, urls[i].tls_default, NULL) == 0);
+		check_row(urls[i].text, u.tls == want->tls && u.port == want->port);
+		check_row(urls[i].text, strcmp(u.host, want->host) == 0);
+		check_row(urls[i].text, strcmp(u.path, want->path) == 0);
+		check_row(urls[i].text, strcmp(u.host_header, want->host_header) == 0);
+		check_row(urls[i].text, u.is_loopback == want->is_loopback);
+		check_row(urls[i].text, strcmp(u.user, want->user) == 0);
+		check_row(urls[i].text, strcmp(u.password, want->password) == 0);
+	}
+}
+
+static void test_bad_urls(void)
+{
+	static const char *const rows[] = {
+		"", "https://", "ftp://a", "https:///x", "https://a:0", "https://a:65536", "https://a:",
+		"https://a:x", "https://[::1", "https://[::1]x", "https://a b", "https://a/\r\nX: y",
+		"https://a/\x7f", "https://a#x", "https://a/#x", "https://a\r\n", "https://\"a\"",
+		"https://secret:word@", "https://secret:word@a:x", "https://12345",
+	};
+
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct chisel_url u = { .port = 7 };
+		struct fault why = { 0 };
+
+		check_row(rows[i], chisel_url_read(&u, rows[i], true, &why) == ERR_USAGE);
+		check_row(rows[i], u.port == 7);
+		check_row(rows[i], why.why[0] && is_plain_text(why.why));
+		check_row(rows[i], !strstr(why.why, "secret") && !strstr(why.why, "word"));
+	}
+}
+
+static void test_url_bounds(void)
+{
+	char text[2000];
+	struct chisel_url u;
+
+	for (size_t n = 500; n < 520; n++) { /* path of n bytes and '/' */
+		snprintf(text, sizeof(text), "https://a/%*d", (int)n, 0);
+		for (char *c = text + 10; *c; c++)
+			*c = 'p';
+		check(chisel_url_read(&u, text, true, NULL) == (n + 3 > sizeof(u.path) ? ERR_USAGE : 0));
+	}
+	memset(text, 'u', 1000);
+	memcpy(text, "https://", 8);
+	memcpy(text + 1000, "@a", 3);
+	check(chisel_url_read(&u, text, true, NULL) == ERR_USAGE);
+}
+
+/* ---- fingerprints ---- */
+
+static void test_fingerprints(void)
+{
+	/* SHA-256 of nothing */
+	static const char text[] = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+	static const uint8_t digest[32] = {
+		0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
+		0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+	};
+	static const char *const same[] = { text, "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
+					    "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
+					    "sha256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" };
+	static const char *const bad[] = { "", "SHA256:", "47DEQpj8HBSa", "ab:cd:ef:01",
+					   "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU==",
+					   "47DEQpj8HBSa+_TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" };
+	char to[45];
+
+	chisel_fingerprint_write(digest, to);
+	check(strcmp(to, text) == 0);
+	for (size_t i = 0; i < array_len(same); i++) {
+		check_row(same[i], chisel_fingerprint_is(same[i], digest));
+		check_row(same[i], chisel_fingerprint_check(same[i], NULL) == 0);
+	}
+	for (size_t i = 0; i < array_len(bad); i++) {
+		check_row(bad[i], !chisel_fingerprint_is(bad[i], digest));
+		check_row(bad[i], chisel_fingerprint_check(bad[i], NULL) == ERR_USAGE);
+	}
+	for (size_t i = 0; i < 32; i++) {
+		uint8_t other[32];
+		memcpy(other, digest, sizeof(other));
+		other[i] ^= 1;
+		check(!chisel_fingerprint_is(text, other));
+	}
+}
+
+int main(void)
+{
+	static const struct test_case cases[] = {
+		{ "good remotes", test_good_remotes },
+		{ "bad remotes", test_bad_remotes_say_why },
+		{ "host lengths", test_host_lengths },
+		{ "config", test_config_is_what_the_server_reads },
+		{ "config escapes", test_config_escapes },
+		{ "config famine", test_config_famine },
+		{ "good URLs", test_good_urls },
+		{ "bad URLs", test_bad_urls },
+		{ "URL bounds", test_url_bounds },
+		{ "fingerprints", test_fingerprints },
+	};
+	return run_cases("chisel", cases, array_len(cases));
+}
