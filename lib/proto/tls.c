@@ -23,6 +23,7 @@ struct tls {
 	struct buf flight; /* handed out by tls_pending(): stays where it is until sent */
 	uint8_t *plain;
 	char name[256];    /* verified name, for the words of a failure */
+	char other_names[120];
 	bool open, open_told, closed, closed_told, bare; /* bare: nothing came yet */
 };
 
@@ -80,6 +81,52 @@ static BIO_METHOD *bio_method(void)
 		}
 	}
 	return method;
+}
+
+/* ---- names of certificates ---- */
+
+/* Appends what of `name` fits, as printable text; false when nothing does. */
+static bool add_name(char *to, size_t n, const GENERAL_NAME *name)
+{
+	const size_t had = strlen(to);
+	char text[80] = "";
+
+	if (name->type == GEN_DNS)
+		escape_text(text, sizeof(text), span_of(ASN1_STRING_get0_data(name->d.dNSName),
+							(size_t)ASN1_STRING_length(name->d.dNSName)));
+	else if (name->type == GEN_IPADD && ASN1_STRING_length(name->d.iPAddress) == 4)
+		BIO_snprintf(text, sizeof(text), "%u.%u.%u.%u", name->d.iPAddress->data[0],
+			     name->d.iPAddress->data[1], name->d.iPAddress->data[2],
+			     name->d.iPAddress->data[3]);
+	else if (name->type == GEN_IPADD)
+		BIO_snprintf(text, sizeof(text), "an IPv6 address");
+	if (!*text)
+		return true;
+	if (had + strlen(text) + 3 > n)
+		return false;
+	BIO_snprintf(to + had, n - had, "%s%s", had ? ", " : "", text);
+	return true;
+}
+
+/* Notes the names of a certificate that is for others: OpenSSL keeps none that
+ * it refused.  Verdicts stay OpenSSL's. */
+static int note_verdict(int good, X509_STORE_CTX *store)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls *t = ssl ? SSL_get_app_data(ssl) : NULL;
+	const int verdict = X509_STORE_CTX_get_error(store);
+
+	if (good || !t ||
+	    (verdict != X509_V_ERR_HOSTNAME_MISMATCH && verdict != X509_V_ERR_IP_ADDRESS_MISMATCH))
+		return good;
+	GENERAL_NAMES *names =
+		X509_get_ext_d2i(X509_STORE_CTX_get0_cert(store), NID_subject_alt_name, NULL, NULL);
+	t->other_names[0] = '\0';
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
+		if (!add_name(t->other_names, sizeof(t->other_names), sk_GENERAL_NAME_value(names, i)))
+			break;
+	GENERAL_NAMES_free(names);
+	return good;
 }
 
 /* ---- set-up ---- */
@@ -162,6 +209,8 @@ int tls_new(struct tls **out, SSL_CTX *ctx, const struct tls_options *options, c
 	BIO_set_data(bio, t);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(t->ssl, bio, bio);
+	SSL_set_app_data(t->ssl, t);
+	SSL_set_verify(t->ssl, SSL_get_verify_mode(t->ssl), note_verdict);
 	SSL_set_mode(t->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_set_read_ahead(t->ssl, 1);
 	SSL_set_default_read_buffer_len(t->ssl, READ_AHEAD);
@@ -186,55 +235,14 @@ void tls_free(struct tls *t)
 
 /* ---- failures in words ---- */
 
-/* Appends what of `name` fits, as printable text; false when nothing does. */
-static bool add_name(char *to, size_t n, const GENERAL_NAME *name)
-{
-	const size_t had = strlen(to);
-	char text[80] = "";
-
-	if (name->type == GEN_DNS)
-		escape_text(text, sizeof(text), span_of(ASN1_STRING_get0_data(name->d.dNSName),
-							(size_t)ASN1_STRING_length(name->d.dNSName)));
-	else if (name->type == GEN_IPADD && ASN1_STRING_length(name->d.iPAddress) == 4)
-		BIO_snprintf(text, sizeof(text), "%u.%u.%u.%u", name->d.iPAddress->data[0],
-			     name->d.iPAddress->data[1], name->d.iPAddress->data[2],
-			     name->d.iPAddress->data[3]);
-	else if (name->type == GEN_IPADD)
-		BIO_snprintf(text, sizeof(text), "an IPv6 address");
-	if (!*text)
-		return true;
-	if (had + strlen(text) + 3 > n)
-		return false;
-	BIO_snprintf(to + had, n - had, "%s%s", had ? ", " : "", text);
-	return true;
-}
-
-/* The names that the peer's certificate is for. */
-static void list_names(struct tls *t, char *to, size_t n)
-{
-	X509 *cert = SSL_get0_peer_certificate(t->ssl);
-	GENERAL_NAMES *names = cert ? X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL) : NULL;
-
-	*to = '\0';
-	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
-		if (!add_name(to, n, sk_GENERAL_NAME_value(names, i)))
-			break;
-	GENERAL_NAMES_free(names);
-	if (!*to)
-		BIO_snprintf(to, n, "no name at all");
-}
-
 static int fail_certificate(struct tls *t, long verdict)
 {
 	const char *name = *t->name ? t->name : "the server";
 	const char *hint = "";
-	char names[120];
 
-	if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH) {
-		list_names(t, names, sizeof(names));
-		return fault_set(&t->fault, ERR_TRUST,
-				 "the certificate of %s is for other names: %s", name, names);
-	}
+	if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH)
+		return fault_set(&t->fault, ERR_TRUST, "the certificate of %s is for other names: %s",
+				 name, *t->other_names ? t->other_names : "no name at all");
 	if (verdict == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
 	    verdict == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
 	    verdict == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT ||
