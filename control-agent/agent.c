@@ -238,7 +238,11 @@ static void on_registration(void *user, const struct http_result *r)
 	struct register_answer answer;
 	struct fault why = { 0 };
 
-	if (!r->status)
+	const bool unreadable = r->answered && (r->why.code == ERR_PROTO || r->why.code == ERR_LIMIT);
+
+	if (unreadable)
+		registration_refused(a, r, &r->why);
+	else if (!r->status)
 		registration_unreachable(a, r);
 	else if (register_answer_read(&answer, r->status, r->body, &why) < 0)
 		registration_refused(a, r, &why);

@@ -80,6 +80,7 @@ static void finish(struct http_client *c, const struct fault *why)
 	struct buf body = c->answer.body;
 	const struct http_result r = {
 		.status = why ? 0 : c->answer.status,
+		.answered = c->answer.any,
 		.body = why ? span_of(NULL, 0) : span_of(buf_bytes(&body).p, buf_len(&body)),
 		.why = why ? *why : (struct fault){ 0 },
 		.retry_after_s = c->answer.retry_after_s,

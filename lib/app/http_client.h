@@ -31,7 +31,8 @@ struct http_request_out {
 };
 
 struct http_result {
-	int status;            /* 0: no answer, see why */
+	int status;            /* 0: no whole answer, see why */
+	bool answered;         /* the peer began to answer; with status 0 it could not be read */
 	struct span body;      /* good until the callback returns */
 	struct fault why;      /* names the phase: resolve, connect, tls, request, answer */
 	uint64_t retry_after_s;/* of Retry-After in seconds; 0 when absent */
