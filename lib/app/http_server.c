@@ -23,17 +23,14 @@ enum {
 	GOODBYE_BYTES_MAX = 256 << 10, /* read and dropped after the last answer */
 };
 
-/* What a connection waits for; the order of giving way is that of the rows. */
+/* What a connection waits for. */
 enum conn_state { CONN_IDLE, CONN_HEAD, CONN_ANSWER, CONN_GOODBYE, CONN_STATES };
 
-static const struct {
-	const char *name;
-	uint64_t timeout_ns;
-} states[CONN_STATES] = {
-	[CONN_IDLE] = { "idle", 30 * SECOND },	    /* the first byte of a request */
-	[CONN_HEAD] = { "head", 5 * SECOND },	    /* the rest of its head */
-	[CONN_ANSWER] = { "answer", 30 * SECOND },  /* the client to take the answer */
-	[CONN_GOODBYE] = { "goodbye", 2 * SECOND }, /* the client to close, after the last answer */
+static const uint64_t usual_timeout_ns[CONN_STATES] = {
+	[CONN_IDLE] = 30 * SECOND,   /* the first byte of a request */
+	[CONN_HEAD] = 5 * SECOND,    /* the rest of its head */
+	[CONN_ANSWER] = 30 * SECOND, /* the client to take the answer */
+	[CONN_GOODBYE] = 2 * SECOND, /* the client to close, after the last answer */
 };
 
 struct conn {
@@ -53,6 +50,7 @@ struct http_server {
 	http_server_fn *serve;
 	void *user;
 	uint16_t port;
+	uint64_t timeout_ns[CONN_STATES];
 	struct conn *first, *newest;
 	size_t count;
 	void (*drained)(void *user); /* set while draining */
@@ -87,7 +85,7 @@ static void enter(struct conn *c, enum conn_state state)
 	c->state = state;
 	unlink_conn(c);
 	link_newest(s, c);
-	timer_set(s->loop, &c->timer, loop_now(s->loop) + states[state].timeout_ns);
+	timer_set(s->loop, &c->timer, loop_now(s->loop) + s->timeout_ns[state]);
 }
 
 static void end_conn(struct conn *c, bool reset)
@@ -301,7 +299,7 @@ static void look(struct conn *c)
 		serve(c, &head); /* the spans of head stand in c->in until here */
 		buf_consume(&c->in, (size_t)n);
 	} else if (n == 0) {
-		if (in.n && c->state == CONN_IDLE)
+		if (in.n && c->state == CONN_IDLE) /* a part of the next one came early */
 			enter(c, CONN_HEAD);
 		sock_recv(c->sock, HTTP1_REQUEST_HEAD_MAX - in.n);
 	} else {
@@ -332,18 +330,17 @@ static void on_data(struct sock *sock, void *user, struct mspan data)
 			sock_recv(sock, HTTP1_REQUEST_HEAD_MAX);
 		return;
 	}
+	if (c->state == CONN_IDLE)
+		enter(c, CONN_HEAD); /* empty lines as well: they are no reason to wait longer */
 	if (buf_append(&c->in, data.p, data.n) < 0) {
 		end_conn(c, true);
 		return;
 	}
 	/* Only a line's end can complete or break a head, or too much of it. */
-	if (memchr(data.p, '\n', data.n) || buf_room(&c->in) == 0) {
+	if (memchr(data.p, '\n', data.n) || buf_room(&c->in) == 0)
 		look(c);
-		return;
-	}
-	if (c->state == CONN_IDLE)
-		enter(c, CONN_HEAD);
-	sock_recv(sock, buf_room(&c->in));
+	else
+		sock_recv(sock, buf_room(&c->in));
 }
 
 /* The write side is closed first and what the client still sends is read: a
@@ -384,7 +381,7 @@ static void on_timeout(struct timer *t)
 
 	switch (c->state) {
 	case CONN_HEAD:
-		refuse(c, 408, NULL, "the request did not come within 5 seconds", false);
+		refuse(c, 408, NULL, "the request did not come in time", false);
 		return;
 	case CONN_ANSWER:
 		end_conn(c, true);
@@ -517,6 +514,16 @@ static void on_drained(struct timer *t)
 	s->drained(s->drained_user);
 }
 
+static void set_timeouts(struct http_server *s, const struct http_server_options *o)
+{
+	const uint64_t wanted[CONN_STATES] = {
+		[CONN_IDLE] = o->idle_ns, [CONN_HEAD] = o->head_ns, [CONN_ANSWER] = o->answer_ns
+	};
+
+	for (size_t i = 0; i < CONN_STATES; i++)
+		s->timeout_ns[i] = wanted[i] ? wanted[i] : usual_timeout_ns[i];
+}
+
 int http_server_new(struct http_server **out, struct loop *l,
 		    const struct http_server_options *options, struct fault *why)
 {
@@ -530,6 +537,7 @@ int http_server_new(struct http_server **out, struct loop *l,
 		.user = options->user,
 		.drained_soon.fire = on_drained,
 	};
+	set_timeouts(s, options);
 	int rc = listen_at(options, &s->port, why);
 	if (rc >= 0)
 		rc = listener_new(&s->listener, l, rc, on_accept, s, why);

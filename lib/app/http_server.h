@@ -38,6 +38,7 @@ struct http_server_options {
 	uint16_t port;    /* 0: any; see http_server_port() */
 	http_server_fn *serve;
 	void *user;
+	uint64_t idle_ns, head_ns, answer_ns; /* 0: the bounds above */
 };
 
 /* ERR_SYS names address, port and what to do when it is in use. */
