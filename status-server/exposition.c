@@ -78,10 +78,20 @@ static void put_help(struct exposition *e, const char *s)
 	}
 }
 
+/* Whole, and small enough to be written out. */
+static bool is_whole(double v)
+{
+	return v > -1e15 && v < 1e15 && v == (double)(int64_t)v;
+}
+
 void exposition_number(char to[32], double v)
 {
 	if (isnan(v) || isinf(v)) {
 		snprintf(to, 32, "%s", isnan(v) ? "NaN" : v > 0 ? "+Inf" : "-Inf");
+		return;
+	}
+	if (is_whole(v)) { /* %g would write 10 as 1e+01 */
+		snprintf(to, 32, "%.1f", v);
 		return;
 	}
 	for (int digits = 1; digits <= 17; digits++) {
@@ -89,8 +99,6 @@ void exposition_number(char to[32], double v)
 		if (strtod(to, NULL) == v)
 			break;
 	}
-	if (!strpbrk(to, ".e"))
-		snprintf(to + strlen(to), 32 - strlen(to), ".0");
 }
 
 /* v * scale; by division where the scale is a negative power of ten, since
