@@ -41,7 +41,7 @@ static bool flag_read(const char *text, bool *to)
 	return false;
 }
 
-static bool count_read(const char *text, const char *bounds, int64_t *to)
+bool config_count(const char *text, const char *bounds, int64_t *to)
 {
 	char *end;
 	long long low, high;
@@ -51,7 +51,8 @@ static bool count_read(const char *text, const char *bounds, int64_t *to)
 	high = strtoll(end + 2, NULL, 10);
 	errno = 0;
 	const long long v = strtoll(text, &end, 10);
-	if (errno || end == text || *end || v < low || v > high)
+	/* strtoll() would take a space or a plus sign as well. */
+	if (errno || !*text || *end || strspn(text, "0123456789-") != strlen(text) || v < low || v > high)
 		return false;
 	*to = v;
 	return true;
@@ -59,14 +60,12 @@ static bool count_read(const char *text, const char *bounds, int64_t *to)
 
 static bool choice_has(const char *words, const char *text)
 {
-	const size_t n = strlen(text);
+	for (const char *w = words; w; w = strchr(w, '|')) {
+		w += *w == '|';
+		const size_t n = strcspn(w, "|");
 
-	for (const char *w = words; n; w++) {
-		if (strncmp(w, text, n) == 0 && (w[n] == '|' || !w[n]))
+		if (strlen(text) == n && strncmp(w, text, n) == 0)
 			return true;
-		w = strchr(w, '|');
-		if (!w)
-			return false;
 	}
 	return false;
 }
@@ -99,7 +98,7 @@ int config_set(struct config *c, const struct config_row *row, const char *text,
 		return flag_read(text, (bool *)at) ? 0 : wrong(why, code, what, text, "true or false");
 	case CONFIG_COUNT:
 		snprintf(expected, sizeof(expected), "a whole number in %s", row->extra);
-		return count_read(text, row->extra, (int64_t *)at) ? 0
+		return config_count(text, row->extra, (int64_t *)at) ? 0
 								    : wrong(why, code, what, text, expected);
 	case CONFIG_DURATION:
 		if (config_duration(text, &ns, NULL) < 0)
@@ -169,7 +168,7 @@ int config_address(const char *text, char host[256], uint16_t *port, struct faul
 	} else if (colon && memchr(text, ':', n)) {
 		n = 0; /* IPv6 without brackets */
 	}
-	if (!n || n > 255 || !count_read(colon + 1, "1..65535", &number) ||
+	if (!n || n > 255 || !config_count(colon + 1, "1..65535", &number) ||
 	    strspn(start, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%") < n) {
 		escape_text(shown, sizeof(shown), span_str(text));
 		return fault_set(why, ERR_CONFIG,
@@ -243,11 +242,15 @@ int config_forward_find(const struct config *c, const char *name)
 
 /* ---- the command line ---- */
 
+static bool is_name(const char *name, size_t n, const char *flag)
+{
+	return flag && strlen(flag) == n && strncmp(name, flag, n) == 0;
+}
+
 static const struct config_row *find_flag(const char *name, size_t n)
 {
 	for (size_t i = 0; i < config_rows_n; i++)
-		if (config_rows[i].flag && strlen(config_rows[i].flag) == n &&
-		    strncmp(config_rows[i].flag, name, n) == 0)
+		if (is_name(name, n, config_rows[i].flag))
 			return &config_rows[i];
 	return NULL;
 }
@@ -260,6 +263,12 @@ static int unknown_flag(const char *name, size_t n, unsigned program, struct fau
 	char shown[48];
 
 	snprintf(shown, sizeof(shown), "%.*s", (int)min_size(n, 40), name);
+	for (size_t i = 0; i < config_rows_n; i++)
+		if (config_rows[i].type == CONFIG_SECRET && (config_rows[i].users & program) &&
+		    strcmp(strrchr(config_rows[i].path, '.') + 1, shown) == 0)
+			return fault_set(why, ERR_USAGE,
+					 "--%s is no flag, as everybody sees a command line: use the variable %s "
+					 "or %s in the file", shown, config_rows[i].variable, config_rows[i].path);
 	for (size_t i = 0; i < config_rows_n + array_len(standard); i++) {
 		const char *flag = i < config_rows_n ? config_rows[i].users & program ? config_rows[i].flag : NULL
 						     : standard[i - config_rows_n];
@@ -278,63 +287,89 @@ static int unknown_flag(const char *name, size_t n, unsigned program, struct fau
 struct arguments {
 	const char *file;
 	enum config_verb verb;
+	int argc;
+	char *const *argv;
+	int at; /* the next one */
 };
+
+/* --help and the like: 1 when it was one of them. */
+static int read_verb(struct arguments *a, const char *name, size_t n, struct fault *why)
+{
+	static const struct {
+		const char *flag;
+		enum config_verb verb;
+	} verbs[] = {
+		{ "help", CONFIG_HELP },
+		{ "version", CONFIG_VERSION },
+		{ "check-config", CONFIG_CHECK },
+	};
+
+	for (size_t i = 0; i < array_len(verbs); i++) {
+		if (!is_name(name, n, verbs[i].flag))
+			continue;
+		if (name[n])
+			return fault_set(why, ERR_USAGE, "--%s takes no value", verbs[i].flag);
+		a->verb = verbs[i].verb;
+		return 1;
+	}
+	return 0;
+}
+
+/* One flag with its value.  c is NULL in the first pass. */
+static int read_flag(struct arguments *a, struct config *c, unsigned program, const char *name,
+		     struct fault *why)
+{
+	const size_t n = strcspn(name, "=");
+	const bool config = is_name(name, n, "config"), probe = is_name(name, n, "probe");
+	const struct config_row *row = config || probe ? NULL : find_flag(name, n);
+	const char *value = name[n] ? name + n + 1 : NULL;
+	char what[64], users[64];
+
+	if (!config && !probe && !row)
+		return unknown_flag(name, n, program, why);
+	if (row && !(row->users & program))
+		return fault_set(why, ERR_USAGE, "--%s is not for this program, but for %s", row->flag,
+				 config_user_names(row->users, users));
+	if (!value && row && row->type == CONFIG_FLAG)
+		value = "true";
+	if (!value && a->at == a->argc)
+		return fault_set(why, ERR_USAGE, "--%.*s needs a value", (int)n, name);
+	if (!value)
+		value = a->argv[a->at++];
+	if (config) {
+		a->file = value;
+	} else if (probe) {
+		const bool live = strcmp(value, "live") == 0;
+		if (!live && strcmp(value, "ready") != 0)
+			return fault_set(why, ERR_USAGE, "--probe takes live or ready");
+		a->verb = live ? CONFIG_PROBE_LIVE : CONFIG_PROBE_READY;
+	} else if (c) {
+		snprintf(what, sizeof(what), "--%s", row->flag);
+		return config_set(c, row, value, what, ERR_USAGE, why);
+	}
+	return 0;
+}
 
 /* Both passes walk the same way: the first finds --config and the verb, the
  * second (c not NULL) sets values over file and environment. */
-static int read_arguments(struct arguments *a, struct config *c, unsigned program, int argc,
-			  char *const argv[], struct fault *why)
+static int read_arguments(struct arguments *a, struct config *c, unsigned program, struct fault *why)
 {
-	char what[64], users[64];
-
-	for (int i = 1; i < argc; i++) {
-		const char *arg = argv[i];
+	for (a->at = 1; a->at < a->argc;) {
+		const char *arg = a->argv[a->at++];
+		char shown[48];
 
 		if (strcmp(arg, "-h") == 0)
 			arg = "--help";
-		if (strncmp(arg, "--", 2) != 0)
-			return fault_set(why, ERR_USAGE, "unexpected argument \"%.40s\"; --help shows the usage",
-					 arg);
-		const char *name = arg + 2, *equals = strchr(name, '=');
-		const size_t n = equals ? (size_t)(equals - name) : strlen(name);
-		const char *const verbs[] = { "help", "version", "check-config" };
-		const enum config_verb verb_of[] = { CONFIG_HELP, CONFIG_VERSION, CONFIG_CHECK };
-		bool is_verb = false;
-		for (size_t v = 0; v < array_len(verbs); v++)
-			if (strcmp(name, verbs[v]) == 0) {
-				a->verb = verb_of[v];
-				is_verb = true;
-			}
-		if (is_verb)
-			continue;
-		const bool config = n == 6 && strncmp(name, "config", n) == 0;
-		const bool probe = n == 5 && strncmp(name, "probe", n) == 0;
-		const struct config_row *row = config || probe ? NULL : find_flag(name, n);
-		if (!config && !probe && !row)
-			return unknown_flag(name, n, program, why);
-		if (row && !(row->users & program))
-			return fault_set(why, ERR_USAGE, "--%s is not for this program, but for %s", row->flag,
-					 config_user_names(row->users, users));
-		const char *value = equals ? equals + 1 : NULL;
-		if (!value && row && row->type == CONFIG_FLAG)
-			value = "true";
-		if (!value && i + 1 >= argc)
-			return fault_set(why, ERR_USAGE, "--%.*s needs a value", (int)n, name);
-		if (!value)
-			value = argv[++i];
-		if (config) {
-			a->file = value;
-		} else if (probe) {
-			const bool live = strcmp(value, "live") == 0;
-			if (!live && strcmp(value, "ready") != 0)
-				return fault_set(why, ERR_USAGE, "--probe takes live or ready");
-			a->verb = live ? CONFIG_PROBE_LIVE : CONFIG_PROBE_READY;
-		} else if (c) {
-			snprintf(what, sizeof(what), "--%s", row->flag);
-			const int rc = config_set(c, row, value, what, ERR_USAGE, why);
-			if (rc < 0)
-				return rc;
+		if (strncmp(arg, "--", 2) != 0) {
+			escape_text(shown, sizeof(shown), span_str(arg));
+			return fault_set(why, ERR_USAGE, "unexpected argument \"%s\"; --help shows the usage",
+					 shown);
 		}
+		int rc = read_verb(a, arg + 2, strcspn(arg + 2, "="), why);
+		if (rc == 0)
+			rc = read_flag(a, c, program, arg + 2, why);
+		if (rc < 0)
+			return rc;
 	}
 	return 0;
 }
@@ -371,7 +406,8 @@ static void set_default_forwards(struct config *c)
 	c->forwards_n = array_len(rows);
 }
 
-/* The file to read: named ones must be there, the usual places may be empty. */
+/* The file to read: named ones must be there, the usual places may be empty.
+ * Returns as config_file_read(). */
 static int read_file(struct config *c, const char *named, struct fault *why)
 {
 	char home[CONFIG_TEXT_MAX] = "";
@@ -394,13 +430,15 @@ static int read_file(struct config *c, const char *named, struct fault *why)
 	return 0;
 }
 
-static int read_environment(struct config *c, struct fault *why)
+/* Only the program's own: Kubernetes sets variables for each Service of the
+ * namespace, and PIPEOPS_PORT is one of them where a Service is called pipeops. */
+static int read_environment(struct config *c, unsigned program, struct fault *why)
 {
 	for (size_t i = 0; i < config_rows_n; i++) {
 		const struct config_row *row = &config_rows[i];
 		const char *text = row->variable ? getenv(row->variable) : NULL;
 
-		if (!text || !*text)
+		if (!text || !*text || !(row->users & program))
 			continue;
 		const int rc = config_set(c, row, text, row->variable, ERR_CONFIG, why);
 		if (rc < 0)
@@ -412,20 +450,21 @@ static int read_environment(struct config *c, struct fault *why)
 int config_load(struct config *out, enum config_user program, int argc, char *const argv[],
 		enum config_verb *verb, struct fault *why)
 {
-	struct arguments a = { .verb = CONFIG_RUN };
+	struct arguments a = { .verb = CONFIG_RUN, .argc = argc, .argv = argv };
 
-	int rc = read_arguments(&a, NULL, program, argc, argv, why);
+	int rc = read_arguments(&a, NULL, program, why);
 	*verb = a.verb;
 	if (rc < 0 || a.verb == CONFIG_HELP || a.verb == CONFIG_VERSION)
 		return rc;
 	rc = set_defaults(out, why);
 	if (rc >= 0)
 		rc = read_file(out, a.file, why);
+	const bool has_forwards = rc > 0;
 	if (rc >= 0)
-		rc = read_environment(out, why);
+		rc = read_environment(out, program, why);
 	if (rc >= 0)
-		rc = read_arguments(&a, out, program, argc, argv, why);
-	if (rc >= 0 && !out->forwards_n)
+		rc = read_arguments(&a, out, program, why);
+	if (rc >= 0 && !has_forwards)
 		set_default_forwards(out);
 	return rc;
 }

@@ -15,7 +15,6 @@
 enum {
 	FILE_MAX = 256 * 1024,
 	DEPTH_MAX = 16,
-	PATH_MAX_ = 256,
 	SEEN_MAX = 512,
 };
 
@@ -25,7 +24,7 @@ struct reader {
 	struct fault *why;
 	yaml_parser_t parser;
 	yaml_event_t ev;
-	bool has_event;
+	bool has_event, has_forwards;
 	unsigned depth;
 	uint64_t seen[SEEN_MAX]; /* hashes of the paths of keys: duplicates */
 	size_t seen_n;
@@ -77,17 +76,24 @@ static const char *scalar(const struct reader *r)
 	return (const char *)r->ev.data.scalar.value;
 }
 
+static const char *escape(char to[80], const char *text)
+{
+	escape_text(to, 80, span_str(text));
+	return to;
+}
+
 /* FNV-1a; two keys of one file that collide by chance are 1 in 2^64. */
 static int note_key(struct reader *r, const char *path)
 {
+	char shown[80];
 	uint64_t h = 14695981039346656037ull;
 
 	for (const char *c = path; *c; c++)
 		h = (h ^ (unsigned char)*c) * 1099511628211ull;
 	for (size_t i = 0; i < r->seen_n; i++)
 		if (r->seen[i] == h)
-			return fault_set(r->why, ERR_CONFIG, "%s:%lu: key %s stands there twice", r->file,
-					 line_of(r), path);
+			return fault_set(r->why, ERR_CONFIG, "%s:%lu: key '%s' stands there twice", r->file,
+					 line_of(r), escape(shown, path));
 	if (r->seen_n == SEEN_MAX)
 		return complain(r, "too many keys");
 	r->seen[r->seen_n++] = h;
@@ -96,20 +102,20 @@ static int note_key(struct reader *r, const char *path)
 
 static int unknown_key(struct reader *r, const char *path)
 {
-	char shown[100];
-	const char *near = config_nearest_path(path);
+	char shown[80], near[CONFIG_PATH_MAX];
 
 	escape_text(shown, sizeof(shown), span_str(path));
-	return near ? fault_set(r->why, ERR_CONFIG, "%s:%lu: unknown key %s; did you mean %s?", r->file,
-				line_of(r), shown, near)
-		    : fault_set(r->why, ERR_CONFIG, "%s:%lu: unknown key %s", r->file, line_of(r), shown);
+	return config_nearest_path(near, path)
+		       ? fault_set(r->why, ERR_CONFIG, "%s:%lu: unknown key '%s'; did you mean '%s'?", r->file,
+				   line_of(r), shown, near)
+		       : fault_set(r->why, ERR_CONFIG, "%s:%lu: unknown key '%s'", r->file, line_of(r), shown);
 }
 
-static int extend(struct reader *r, char to[PATH_MAX_], const char *prefix)
+static int extend(struct reader *r, char to[CONFIG_PATH_MAX], const char *prefix)
 {
-	const int n = snprintf(to, PATH_MAX_, "%s%s%s", prefix, *prefix ? "." : "", scalar(r));
+	const int n = snprintf(to, CONFIG_PATH_MAX, "%s%s%s", prefix, *prefix ? "." : "", scalar(r));
 
-	return n >= PATH_MAX_ ? complain(r, "key is too long") : note_key(r, to);
+	return n >= CONFIG_PATH_MAX ? complain(r, "key is too long") : note_key(r, to);
 }
 
 /* ---- tunnel.forwards ---- */
@@ -134,16 +140,15 @@ static int set_forward_field(struct reader *r, struct config_forward *f, const c
 		return 0;
 	}
 	if (strcmp(key, "remote_port") == 0) {
-		char *end;
-		const long v = strtol(scalar(r), &end, 10);
-		if (end == scalar(r) || *end || v < 0 || v > UINT16_MAX)
+		int64_t v;
+		if (!config_count(scalar(r), "0..65535", &v))
 			return complain(r, "remote_port is 0 (assigned by the control plane) to 65535");
 		f->remote_port = (uint16_t)v;
 		return 0;
 	}
 	escape_text(what, sizeof(what) - 64, span_str(key));
 	return fault_set(r->why, ERR_CONFIG,
-			 "%s:%lu: unknown key %s in a forward; known are name, local_addr, remote_port",
+			 "%s:%lu: unknown key '%s' in a forward; known are name, local_addr, remote_port",
 			 r->file, line_of(r), what);
 }
 
@@ -157,7 +162,7 @@ static int read_forward(struct reader *r)
 	if (r->ev.type != YAML_MAPPING_START_EVENT)
 		return complain(r, "a forward is a map of name, local_addr and remote_port");
 	for (;;) {
-		char key[PATH_MAX_];
+		char key[CONFIG_PATH_MAX];
 		int rc = next(r);
 
 		if (rc < 0)
@@ -197,6 +202,7 @@ static int read_forwards(struct reader *r)
 {
 	if (r->ev.type != YAML_SEQUENCE_START_EVENT)
 		return complain(r, "tunnel.forwards is a list; each entry starts with '- name:'");
+	r->has_forwards = true;
 	for (;;) {
 		int rc = next(r);
 
@@ -213,7 +219,7 @@ static int read_forwards(struct reader *r)
 static int read_labels(struct reader *r)
 {
 	struct config *c = r->c;
-	char path[PATH_MAX_];
+	char path[CONFIG_PATH_MAX];
 
 	if (r->ev.type != YAML_MAPPING_START_EVENT)
 		return complain(r, "agent.labels is a map of plain values");
@@ -259,7 +265,7 @@ static int read_map(struct reader *r, const char *prefix);
 static int read_value(struct reader *r, const char *path)
 {
 	const struct config_row *row = config_row_at(path);
-	char what[PATH_MAX_ + 64];
+	char what[CONFIG_PATH_MAX + 64];
 
 	if (strcmp(path, "tunnel.forwards") == 0)
 		return read_forwards(r);
@@ -289,7 +295,7 @@ static int read_map(struct reader *r, const char *prefix)
 	if (++r->depth > DEPTH_MAX)
 		return complain(r, "nested too deeply");
 	for (;;) {
-		char path[PATH_MAX_];
+		char path[CONFIG_PATH_MAX];
 		int rc = next(r);
 
 		if (rc < 0)
@@ -380,24 +386,28 @@ static ssize_t load(const char *path, char *to, struct fault *why)
 	return got < 0 || n > FILE_MAX ? -1 : (ssize_t)n;
 }
 
+int config_text_read(struct config *c, const char *file, const char *text, size_t n, struct fault *why)
+{
+	struct reader r = { .c = c, .file = file, .why = why };
+
+	if (!yaml_parser_initialize(&r.parser))
+		return fault_set(why, ERR_NOMEM, "no memory to read %s", file);
+	yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, n);
+	const int rc = read_document(&r);
+	if (r.has_event)
+		yaml_event_delete(&r.ev);
+	yaml_parser_delete(&r.parser);
+	return rc < 0 ? rc : r.has_forwards;
+}
+
 int config_file_read(struct config *c, const char *path, struct fault *why)
 {
-	struct reader r = { .c = c, .file = path, .why = why };
 	char *text = malloc(FILE_MAX + 1);
-	int rc = ERR_CONFIG;
 
 	if (!text)
 		return fault_set(why, ERR_NOMEM, "no memory to read %s", path);
 	const ssize_t n = load(path, text, why);
-	if (n >= 0 && !yaml_parser_initialize(&r.parser)) {
-		rc = fault_set(why, ERR_NOMEM, "no memory to read %s", path);
-	} else if (n >= 0) {
-		yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, (size_t)n);
-		rc = read_document(&r);
-		if (r.has_event)
-			yaml_event_delete(&r.ev);
-		yaml_parser_delete(&r.parser);
-	}
+	const int rc = n < 0 ? ERR_CONFIG : config_text_read(c, path, text, (size_t)n, why);
 	explicit_bzero(text, FILE_MAX + 1); /* the token may stand in it */
 	free(text);
 	return rc;
@@ -411,33 +421,41 @@ const struct config_row *config_row_at(const char *path)
 	return NULL;
 }
 
-const char *config_nearest_path(const char *path)
+static size_t count_parts(const char *path)
+{
+	size_t n = 1;
+
+	for (; *path; path++)
+		n += *path == '.';
+	return n;
+}
+
+/* A path is compared with as many parts of the known ones as it has itself, so
+ * a wrong section is told as such; the right key in the wrong section is near,
+ * too. */
+bool config_nearest_path(char to[CONFIG_PATH_MAX], const char *path)
 {
 	static const char *const lists[] = { "tunnel.forwards", "agent.labels" };
-	const char *leaf = strrchr(path, '.'), *best = NULL;
-	unsigned least = 4;
+	const char *dot = strrchr(path, '.'), *leaf = dot ? dot + 1 : path;
+	const size_t parts = count_parts(path);
+	unsigned least = (unsigned)min_size(3, 1 + strlen(leaf) / 3) + 1;
+	const unsigned too_far = least;
 
 	for (size_t i = 0; i < config_rows_n + array_len(lists); i++) {
 		const char *known = i < config_rows_n ? config_rows[i].path : lists[i - config_rows_n];
-		const char *known_leaf = strrchr(known, '.');
-		unsigned d = config_distance(path, known, least);
+		char head[CONFIG_PATH_MAX];
+		size_t n = 0;
 
-		/* The right key in the wrong section. */
-		if (d >= least && leaf && known_leaf && strcmp(leaf, known_leaf) == 0)
-			d = least - 1;
-		/* A wrong section alone. */
-		const size_t section = strcspn(known, ".");
-		char name[64];
-		snprintf(name, sizeof(name), "%.*s", (int)section, known);
-		if (d >= least && !leaf && config_distance(path, name, least) < least) {
-			least = config_distance(path, name, least);
-			best = known;
-			continue;
-		}
-		if (d < least) {
-			least = d;
-			best = known;
+		for (size_t left = parts; known[n] && (known[n] != '.' || --left); n++)
+			head[n] = known[n];
+		head[n] = '\0';
+		const bool same_leaf = strcmp(strrchr(known, '.') + 1, leaf) == 0;
+		const unsigned d = config_distance(path, head, least);
+
+		if (d < least || (same_leaf && least == too_far)) {
+			snprintf(to, CONFIG_PATH_MAX, "%s", d < least ? head : known);
+			least = d < least ? d : too_far - 1;
 		}
 	}
-	return best;
+	return least < too_far;
 }

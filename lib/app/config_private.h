@@ -7,6 +7,8 @@
 #include "lib/app/config.h"
 #include "lib/base/bytes.h"
 
+#define CONFIG_PATH_MAX 256 /* of a YAML path, with its NUL */
+
 enum config_type {
 	CONFIG_TEXT,
 	CONFIG_SECRET,
@@ -31,13 +33,20 @@ extern const size_t config_rows_n;
 MUST_USE int config_set(struct config *c, const struct config_row *row, const char *text,
 			const char *what, enum err code, struct fault *why);
 
-/* Reads one YAML file over what is in *c.  ERR_CONFIG with file and line. */
+/* Decimal digits within "min..max". */
+bool config_count(const char *text, const char *bounds, int64_t *to);
+
+/* Reads one YAML file over what is in *c.  1 when tunnel.forwards stands in it
+ * (an empty list is a wish, too), else 0.  ERR_CONFIG with file and line. */
 MUST_USE int config_file_read(struct config *c, const char *path, struct fault *why);
+/* The same for text[0..n) that came from a file of that name. */
+MUST_USE int config_text_read(struct config *c, const char *file, const char *text, size_t n,
+			      struct fault *why);
 
 /* The row of a YAML path, NULL for none. */
 const struct config_row *config_row_at(const char *path);
-/* The known YAML path nearest to a wrong one; NULL when nothing is near. */
-const char *config_nearest_path(const char *path);
+/* The known path or section nearest to a wrong one; false when nothing is near. */
+bool config_nearest_path(char to[CONFIG_PATH_MAX], const char *path);
 /* Edit distance of two short texts, above `max`: max + 1. */
 unsigned config_distance(const char *a, const char *b, unsigned max);
 

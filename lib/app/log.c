@@ -13,6 +13,7 @@
 enum {
 	LINE_MAX = 4000,  /* with its newline: below PIPE_BUF, so that a line is written whole */
 	VALUE_MAX = 2048,
+	CLOSING = 8, /* an ellipsis, a quote, a brace, the newline */
 	LEVELS = LOG_ERROR + 1,
 };
 
@@ -23,6 +24,7 @@ static const char *const known_events[] = {
 };
 
 static const char *const level_names[LEVELS] = { "debug", "info", "warn", "error" };
+static const char *const level_marks[LEVELS] = { "DEBUG", "INFO", "WARN", "ERROR" };
 
 static struct {
 	struct log_options o;
@@ -31,8 +33,8 @@ static struct {
 	uint64_t lines[LEVELS], dropped, dropped_said;
 } sink = { .o = { .component = "", .level = LOG_INFO, .fd = STDERR_FILENO } };
 
-/* A line under construction; what does not fit is left out, never half of an
- * escape: `end` keeps room for what closes the line. */
+/* A line under construction.  What does not fit is left out, never half of an
+ * escape; CLOSING bytes are kept for what ends a value and the line. */
 struct line {
 	char text[LINE_MAX];
 	size_t n;
@@ -41,11 +43,21 @@ struct line {
 
 static void put(struct line *l, const char *p, size_t n)
 {
-	if (l->full || n > sizeof(l->text) - 8 - l->n) {
+	if (l->full || l->n + n > sizeof(l->text) - CLOSING) {
 		l->full = true;
 		return;
 	}
 	memcpy(l->text + l->n, p, n);
+	l->n += n;
+}
+
+/* Into the kept room. */
+static void put_closing(struct line *l, const char *s)
+{
+	const size_t n = strlen(s);
+
+	must(n < sizeof(l->text) - l->n);
+	memcpy(l->text + l->n, s, n);
 	l->n += n;
 }
 
@@ -79,18 +91,24 @@ static size_t put_char(struct line *l, struct span s)
 	return n;
 }
 
+/* What was cut, by the bound of a value or of the line, ends in an ellipsis. */
+static void put_text(struct line *l, struct span s)
+{
+	size_t at = 0;
+
+	while (at < s.n && at < VALUE_MAX && !l->full)
+		at += put_char(l, span_of(s.p + at, s.n - at));
+	if (at < s.n || l->full)
+		put_closing(l, "…");
+}
+
 static void put_value(struct line *l, struct span s)
 {
-	const bool cut = s.n > VALUE_MAX;
-
-	if (cut)
-		s.n = VALUE_MAX;
 	put_str(l, "\"");
-	for (size_t at = 0; at < s.n && !l->full;)
-		at += put_char(l, span_of(s.p + at, s.n - at));
-	if (cut)
-		put_str(l, "…");
-	put_str(l, "\"");
+	if (l->full)
+		return;
+	put_text(l, s);
+	put_closing(l, "\"");
 }
 
 static void put_field(struct line *l, const struct log_field *f)
@@ -115,6 +133,22 @@ static void put_field(struct line *l, const struct log_field *f)
 		break;
 	}
 	put_str(l, text);
+}
+
+/* A whole pair or, where the line is full, none: a line stays JSON. */
+static void put_pair(struct line *l, const char *before, const struct log_field *f, const char *between)
+{
+	const size_t n = l->n;
+
+	if (l->full)
+		return;
+	put_str(l, before);
+	put_str(l, f->key);
+	put_str(l, between);
+	if (!l->full)
+		put_field(l, f);
+	if (l->full)
+		l->n = n;
 }
 
 static void put_time(struct line *l)
@@ -143,20 +177,9 @@ static void build_json(struct line *l, enum log_level level, const char *event, 
 	put_str(l, event);
 	put_str(l, "\",\"msg\":");
 	put_value(l, span_str(message));
-	for (size_t i = 0; i < n; i++) {
-		const struct line before = { .n = l->n };
-
-		put_str(l, ",\"");
-		put_str(l, fields[i].key);
-		put_str(l, "\":");
-		put_field(l, &fields[i]);
-		if (l->full) { /* a whole field or none: the line stays JSON */
-			l->n = before.n;
-			break;
-		}
-	}
-	l->full = false;
-	put_str(l, "}");
+	for (size_t i = 0; i < n; i++)
+		put_pair(l, ",\"", &fields[i], "\":");
+	put_closing(l, "}");
 }
 
 static void build_text(struct line *l, enum log_level level, const char *event, const char *message,
@@ -164,18 +187,13 @@ static void build_text(struct line *l, enum log_level level, const char *event, 
 {
 	put_time(l);
 	put_str(l, " ");
-	put_str(l, level_names[level]);
+	put_str(l, level_marks[level]);
 	put_str(l, " ");
 	put_str(l, event);
-	put_str(l, ": ");
-	put_str(l, message);
-	for (size_t i = 0; i < n; i++) {
-		put_str(l, " ");
-		put_str(l, fields[i].key);
-		put_str(l, "=");
-		put_field(l, &fields[i]);
-	}
-	l->full = false;
+	put_str(l, " ");
+	put_text(l, span_str(message));
+	for (size_t i = 0; i < n; i++)
+		put_pair(l, " ", &fields[i], "=");
 }
 
 /* The descriptor may be shared with others, so it is not made non-blocking;
@@ -202,7 +220,8 @@ static bool is_known(const char *event)
 	return false;
 }
 
-static void emit(enum log_level level, const char *event, const char *message,
+/* false: the line was dropped. */
+static bool emit(enum log_level level, const char *event, const char *message,
 		 const struct log_field *fields, size_t n)
 {
 	struct line l;
@@ -213,12 +232,13 @@ static void emit(enum log_level level, const char *event, const char *message,
 		build_json(&l, level, event, message, fields, n);
 	else
 		build_text(&l, level, event, message, fields, n);
-	sink.lines[level]++;
 	if (sink.tap)
 		sink.tap(sink.tap_user, level, span_of(l.text, l.n));
 	l.text[l.n] = '\n';
-	if (!write_line(l.text, l.n + 1))
-		sink.dropped++;
+	const bool written = write_line(l.text, l.n + 1);
+	if (written)
+		sink.lines[level]++;
+	return written;
 }
 
 void log_write(enum log_level level, const char *event, const char *message,
@@ -227,17 +247,16 @@ void log_write(enum log_level level, const char *event, const char *message,
 	must(is_known(event));
 	if (!log_is_on(level))
 		return;
-	emit(level, event, message, fields, n);
-	if (sink.dropped != sink.dropped_said) {
-		const uint64_t before = sink.dropped;
-
-		emit(LOG_WARN, "log_dropped", "log lines were dropped: their reader is slow",
-		     LOG_FIELDS(L_INT("lines", before - sink.dropped_said)), 1);
-		if (sink.dropped == before)
-			sink.dropped_said = before;
-		else
-			sink.dropped = before; /* the report itself is no loss */
+	if (!emit(level, event, message, fields, n)) {
+		sink.dropped++;
+		return;
 	}
+	if (sink.dropped == sink.dropped_said)
+		return;
+	/* Where this report is dropped itself, the next one says more. */
+	const struct log_field lines = L_INT("lines", sink.dropped - sink.dropped_said);
+	if (emit(LOG_WARN, "log_dropped", "log lines were dropped: their reader is slow", &lines, 1))
+		sink.dropped_said = sink.dropped;
 }
 
 void log_start(const struct log_options *options)
