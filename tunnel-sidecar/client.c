@@ -107,8 +107,6 @@ static int read_target(struct session_target *t, const struct client_options *o,
 			return rc;
 		snprintf(t->fingerprint, sizeof(t->fingerprint), "%s", o->fingerprint);
 	}
-	if (o->proxy)
-		return fault_set(why, ERR_USAGE, "--proxy: this version connects directly only");
 	rc = read_credentials(t, o, why);
 	return rc < 0 ? rc : read_remotes(t, o, why);
 }
@@ -131,6 +129,7 @@ static int loop_choice(const char *io, enum loop_choice *to, struct fault *why)
 static int run(struct client *c, const struct client_options *o, struct fault *why)
 {
 	struct session_target target;
+	struct proxy_url proxy;
 	struct signals *signals = NULL;
 	struct publish *publish = NULL;
 	SSL_CTX *tls = NULL;
@@ -140,6 +139,8 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 
 	memset(&target, 0, sizeof(target)); /* compared as bytes: padding too */
 	int rc = read_target(&target, o, why);
+	if (rc >= 0 && o->proxy)
+		rc = proxy_url_read(&proxy, o->proxy, why);
 	if (rc >= 0)
 		rc = loop_choice(o->io, &choice, why);
 	if (rc >= 0 && target.url.tls)
@@ -167,6 +168,7 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 						      .sni = o->sni,
 						      .host_header = o->hostname,
 						      .headers = o->header,
+						      .proxy = o->proxy ? &proxy : NULL,
 						      .keepalive_ns = o->keepalive,
 						      .retry_max_ns = o->max_retry_interval,
 						      .retry_count = o->max_retry_count,

@@ -12,6 +12,7 @@
 
 #include "lib/io/loop.h"
 #include "lib/proto/chisel.h"
+#include "lib/proto/proxy.h"
 #include "shm/bus.h"
 #include "tunnel-sidecar/publish.h"
 
@@ -36,6 +37,7 @@ struct session_options {
 	const char *sni;             /* NULL: the URL's host */
 	const char *host_header;     /* NULL: the URL's */
 	const char *const *headers;  /* NULL-ended, or NULL */
+	const struct proxy_url *proxy; /* NULL: connects directly; kept by the caller */
 	uint64_t keepalive_ns;       /* 0: no pings */
 	uint64_t retry_max_ns;       /* longest wait between attempts */
 	int64_t retry_count;         /* attempts after the first failure; < 0: without end */

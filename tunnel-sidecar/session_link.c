@@ -186,7 +186,9 @@ static void on_phase(void *user, enum stack_phase phase)
 {
 	struct session *s = user;
 
-	if (phase == STACK_UPGRADE)
+	if (phase == STACK_TLS)
+		session_enter(s, BUS_STATE_TLS);
+	else if (phase == STACK_UPGRADE)
 		session_enter(s, BUS_STATE_UPGRADING);
 	else if (phase == STACK_SSH)
 		session_enter(s, BUS_STATE_SSH);
@@ -217,7 +219,9 @@ static void on_dialled(void *user, struct dial_result *result)
 {
 	struct session *s = user;
 	const struct chisel_url *url = &s->target.url;
+	const struct proxy_options proxy = { s->o.proxy, url->host, url->port };
 	const struct stack_options options = {
+		.proxy = s->o.proxy ? &proxy : NULL,
 		.tls_ctx = url->tls ? s->o.tls_ctx : NULL,
 		.tls = { .verify_name = s->o.skip_verify ? NULL : s->o.sni ? s->o.sni : url->host,
 			 .sni = s->o.sni ? s->o.sni : s->o.skip_verify ? url->host : NULL },
@@ -244,7 +248,7 @@ static void on_dialled(void *user, struct dial_result *result)
 		return;
 	}
 	set_user_timeout(result->fd);
-	session_enter(s, url->tls ? BUS_STATE_TLS : BUS_STATE_UPGRADING);
+	session_enter(s, s->o.proxy ? BUS_STATE_CONNECTING : url->tls ? BUS_STATE_TLS : BUS_STATE_UPGRADING);
 	const int rc = carrier_new(&s->carrier, s->o.loop, result->fd, &options, &carrier_handler, s,
 				   &result->why);
 	if (rc < 0) {
@@ -261,8 +265,8 @@ void session_attempt(struct session *s)
 {
 	struct fault why = { 0 };
 	const struct dial_options options = {
-		.host = s->target.url.host,
-		.port = s->target.url.port,
+		.host = s->o.proxy ? s->o.proxy->host : s->target.url.host,
+		.port = s->o.proxy ? s->o.proxy->port : s->target.url.port,
 		.timeout_ns = DIAL_NS,
 	};
 	struct bus_session *r = publish_record(s->o.publish);

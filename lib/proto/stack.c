@@ -13,7 +13,8 @@ enum {
 
 struct stack {
 	const struct mem *mem;
-	struct tls *tls; /* NULL: plain */
+	struct proxy *proxy; /* NULL: none, or it is behind us */
+	struct tls *tls;     /* NULL: plain */
 	struct ws *ws;
 	struct ssh *ssh;
 	struct fault fault; /* of none of the three */
@@ -45,14 +46,16 @@ int stack_new(struct stack **out, const struct stack_options *options, const str
 		return fault_set(why, ERR_NOMEM, "no memory for a connection");
 	s->mem = mem;
 	s->now_ns = now_ns;
-	s->phase = options->tls_ctx ? STACK_TLS : STACK_UPGRADE;
+	s->phase = options->proxy ? STACK_PROXY : options->tls_ctx ? STACK_TLS : STACK_UPGRADE;
 	buf_init(&s->tx, mem, PLAIN_TX_MAX);
 	buf_init(&s->flight, mem, PLAIN_TX_MAX);
 	tls.tx_max = BATCH;
 	if (!ws.protocol)
 		ws.protocol = CHISEL_PROTOCOL;
 	ssh.tx_headroom = HEADROOM;
-	if (options->tls_ctx)
+	if (options->proxy)
+		rc = proxy_new(&s->proxy, options->proxy, mem, why);
+	if (rc >= 0 && options->tls_ctx)
 		rc = tls_new(&s->tls, options->tls_ctx, &tls, mem, now_ns, why);
 	if (rc >= 0)
 		rc = ws_new(&s->ws, &ws, mem, now_ns, why);
@@ -70,6 +73,7 @@ void stack_free(struct stack *s)
 {
 	if (!s)
 		return;
+	proxy_free(s->proxy);
 	ssh_free(s->ssh);
 	ws_free(s->ws);
 	tls_free(s->tls);
@@ -136,6 +140,7 @@ int stack_feed(struct stack *s, uint8_t *in, size_t n, uint64_t now_ns)
 int stack_feed_end(struct stack *s)
 {
 	static const char *const during[] = {
+		[STACK_PROXY] = " while it should open the way (it is a proxy)",
 		[STACK_TLS] = " during the TLS handshake",
 		[STACK_UPGRADE] = " during the WebSocket upgrade",
 		[STACK_SSH] = " during the SSH handshake",
@@ -154,6 +159,19 @@ static void advance(struct mspan *m, int n)
 }
 
 /* Each floor's step: 1 when something moved, 0 when there is nothing, < 0. */
+static int step_proxy(struct stack *s)
+{
+	struct mspan *low = lowest(s);
+	const int taken = low->n ? proxy_feed(s->proxy, low->p, low->n) : 0;
+
+	if (taken < 0)
+		return taken;
+	advance(low, taken);
+	if (proxy_is_open(s->proxy))
+		s->phase = s->tls ? STACK_TLS : STACK_UPGRADE;
+	return taken > 0;
+}
+
 static int step_tls(struct stack *s)
 {
 	struct tls_event ev;
@@ -245,9 +263,13 @@ int stack_next(struct stack *s, struct ssh_event *ev)
 			advance(&s->payload, rc);
 			continue;
 		}
-		rc = step_ws(s);
-		if (!rc)
-			rc = step_tls(s);
+		if (s->phase == STACK_PROXY) {
+			rc = step_proxy(s);
+		} else {
+			rc = step_ws(s);
+			if (!rc)
+				rc = step_tls(s);
+		}
 		if (rc < 0)
 			return rc;
 		if (rc == 0)
@@ -329,6 +351,8 @@ static void fill(struct stack *s)
 
 struct span stack_pending(struct stack *s)
 {
+	if (s->phase == STACK_PROXY || (s->proxy && proxy_is_sending(s->proxy)))
+		return proxy_pending(s->proxy);
 	fill(s);
 	if (s->tls)
 		return tls_pending(s->tls);
@@ -344,7 +368,9 @@ struct span stack_pending(struct stack *s)
 
 void stack_sent(struct stack *s, size_t n)
 {
-	if (s->tls)
+	if (s->proxy && proxy_is_sending(s->proxy))
+		proxy_sent(s->proxy, n);
+	else if (s->tls)
 		tls_sent(s->tls, n);
 	else
 		buf_consume(&s->flight, n);
@@ -366,8 +392,10 @@ int stack_tick(struct stack *s, uint64_t now_ns)
 	s->now_ns = now_ns;
 	if (f->code)
 		return f->code;
-	if (s->phase == STACK_TLS && now_ns >= ws_deadline(s->ws))
-		return fault_set(&s->fault, ERR_TIMEOUT, "the TLS handshake was not done in time");
+	if (s->phase <= STACK_TLS && now_ns >= ws_deadline(s->ws))
+		return fault_set(&s->fault, ERR_TIMEOUT, "the %s in time",
+				 s->phase == STACK_TLS ? "TLS handshake was not done"
+						       : "proxy did not open the way");
 	const int rc = ws_tick(s->ws, now_ns);
 	return rc < 0 ? rc : ssh_tick(s->ssh, now_ns);
 }
@@ -384,6 +412,8 @@ enum stack_phase stack_phase(const struct stack *s)
 
 const struct fault *stack_fault(const struct stack *s)
 {
+	if (s->proxy && proxy_fault(s->proxy)->code)
+		return proxy_fault(s->proxy);
 	if (s->tls && tls_fault(s->tls)->code)
 		return tls_fault(s->tls);
 	if (ws_fault(s->ws)->code)

@@ -1,5 +1,5 @@
 /*
- * stack -- tls | ws | ssh joined: ciphertext of a TCP connection in, SSH
+ * stack -- (proxy |) tls | ws | ssh joined: bytes of a TCP connection in, SSH
  * events out, and back.  One SSH packet is one WebSocket message.
  *
  * The SSH engine itself is driven through stack_ssh(): its channel, request
@@ -8,15 +8,17 @@
 #ifndef LIB_PROTO_STACK_H
 #define LIB_PROTO_STACK_H
 
+#include "lib/proto/proxy.h"
 #include "lib/proto/ssh/ssh.h"
 #include "lib/proto/tls.h"
 #include "lib/proto/ws.h"
 
 struct stack;
 
-enum stack_phase { STACK_TLS, STACK_UPGRADE, STACK_SSH, STACK_READY };
+enum stack_phase { STACK_PROXY, STACK_TLS, STACK_UPGRADE, STACK_SSH, STACK_READY };
 
 struct stack_options {
+	const struct proxy_options *proxy; /* NULL: directly */
 	SSL_CTX *tls_ctx; /* NULL: plain ws:// */
 	struct tls_options tls;
 	struct ws_options ws; /* protocol: NULL means chisel's */
