@@ -127,7 +127,8 @@ void ssh_free(struct ssh *s); /* accepts NULL; wipes keys */
 
 /* Takes bytes of the peer from in[0..n), which it may change (decryption in
  * place).  Returns how many were taken: fewer than n when events wait to be
- * drawn with ssh_next(); those bytes must be fed again.  < 0: enum err. */
+ * drawn with ssh_next(), or HOST_KEY or AUTH has not been answered; those
+ * bytes must be fed again.  < 0: enum err. */
 MUST_USE int ssh_feed(struct ssh *s, uint8_t *in, size_t n, uint64_t now_ns);
 
 /* Draws one event: 1 with *ev filled, 0 when there is none, < 0: enum err. */
@@ -184,7 +185,8 @@ void ssh_channel_grow(struct ssh *s, uint32_t channel, uint32_t more);
 void ssh_channel_eof(struct ssh *s, uint32_t channel);   /* after all writes; idempotent */
 void ssh_channel_close(struct ssh *s, uint32_t channel); /* idempotent; CLOSED follows */
 
-/* The caller's own pointer for a live channel. */
+/* The caller's own pointer for a live channel; still there when it hears that
+ * the channel is gone. */
 void ssh_channel_set_user(struct ssh *s, uint32_t channel, void *user);
 void *ssh_channel_user(const struct ssh *s, uint32_t channel);
 uint32_t ssh_channels_open(const struct ssh *s);

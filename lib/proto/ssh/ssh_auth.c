@@ -5,7 +5,7 @@
 
 #include "lib/proto/ssh/ssh_engine.h"
 
-#define SERVICE_AUTH "ssh-userauth"
+#define SERVICE_AUTH	   "ssh-userauth"
 #define SERVICE_CONNECTION "ssh-connection"
 
 enum { TRIES_MAX = 10, BANNERS_MAX = 16, CREDENTIAL_MAX = 1024 };
@@ -79,8 +79,8 @@ static int send_request(struct ssh *s, const char *password)
 		ssh_put_u8(&w, 0);
 		ssh_put_str(&w, password);
 	}
-	const int rc = w.full ? fault_set(&s->fault, ERR_CONFIG, "user or password too long") :
-				ssh_send(s, ssh_written(&w), (struct span){ 0 });
+	const int rc = w.full ? fault_set(&s->fault, ERR_CONFIG, "user or password too long")
+			      : ssh_send(s, ssh_written(&w), (struct span){ 0 });
 	OPENSSL_cleanse(bytes, sizeof(bytes));
 	return rc;
 }
@@ -114,9 +114,9 @@ static int client_message(struct ssh *s, uint8_t type, struct ssh_reader *r)
 
 	if (type == SSH_MSG_USERAUTH_BANNER) {
 		s->stats.ignored++;
-		return ++a->banners > BANNERS_MAX ?
-			       fault_set(&s->fault, ERR_LIMIT, "the server sends endless banners") :
-			       0;
+		return ++a->banners > BANNERS_MAX
+			       ? fault_set(&s->fault, ERR_LIMIT, "the server sends endless banners")
+			       : 0;
 	}
 	if (s->phase != SSH_PHASE_AUTH)
 		return fault_set(&s->fault, ERR_PROTO, "message %u after authentication", type);
@@ -167,10 +167,9 @@ static int on_request(struct ssh *s, struct ssh_reader *r)
 		return fault_set(&s->fault, ERR_PROTO, "the client wants an unknown service");
 	if (change || (!password && !span_is(method, "none")))
 		return refuse(s);
-	s->slot = (struct ssh_event){ .kind = SSH_EVENT_AUTH,
-				      .user = user,
-				      .name = method,
-				      .password = secret };
+	s->slot = (struct ssh_event){
+		.kind = SSH_EVENT_AUTH, .user = user, .name = method, .password = secret
+	};
 	s->auth.waiting = true;
 	return 0;
 }
@@ -191,7 +190,8 @@ static int server_message(struct ssh *s, uint8_t type, struct ssh_reader *r)
 {
 	if (type == SSH_MSG_SERVICE_REQUEST && s->phase == SSH_PHASE_AUTH) {
 		if (!span_is(ssh_get_string(r), SERVICE_AUTH))
-			return fault_set(&s->fault, ERR_PROTO, "the client wants an unknown service");
+			return fault_set(&s->fault, ERR_PROTO,
+					 "the client wants an unknown service");
 		s->auth.service_ok = true;
 		return send_service(s, SSH_MSG_SERVICE_ACCEPT);
 	}
@@ -208,6 +208,6 @@ int ssh_auth_message(struct ssh *s, uint8_t type, struct mspan packet)
 {
 	struct ssh_reader r = ssh_reader_of(span_of(packet.p + 1, packet.n - 1));
 
-	return s->config.role == SSH_CLIENT ? client_message(s, type, &r) :
-					      server_message(s, type, &r);
+	return s->config.role == SSH_CLIENT ? client_message(s, type, &r)
+					    : server_message(s, type, &r);
 }

@@ -7,10 +7,10 @@
 #include <sys/auxv.h>
 #endif
 
-#define GIB (1ull << 30)
+#define GIB	(1ull << 30)
 #define AES_128 "aes128-gcm@openssh.com"
 #define AES_256 "aes256-gcm@openssh.com"
-#define CHACHA "chacha20-poly1305@openssh.com"
+#define CHACHA	"chacha20-poly1305@openssh.com"
 
 enum { CHACHA_KEY = 32, CHACHA_IV = 16, CHACHA_BLOCKS_AT = 0, CHACHA_NONCE_AT = 8 };
 
@@ -83,8 +83,7 @@ static bool gcm_init(struct ssh_cipher *c, const uint8_t *key, const uint8_t *iv
 
 	memcpy(copy, iv, sizeof(copy));
 	c->body = keyed(c->kind->evp, key, seal);
-	return c->body &&
-	       EVP_CIPHER_CTX_ctrl(c->body, EVP_CTRL_GCM_SET_IV_FIXED, -1, copy) == 1;
+	return c->body && EVP_CIPHER_CTX_ctrl(c->body, EVP_CTRL_GCM_SET_IV_FIXED, -1, copy) == 1;
 }
 
 int ssh_cipher_init(struct ssh_cipher *c, const struct ssh_cipher_kind *kind, const uint8_t *key,
@@ -180,8 +179,8 @@ int ssh_cipher_seal(struct ssh_cipher *c, uint32_t seq, uint8_t *to, const struc
 				memcpy(at, parts[i].p, parts[i].n);
 		return 0;
 	}
-	const bool ok = c->kind->needs_strict ? chacha_seal(c, seq, to, parts, parts_n) :
-						gcm_seal(c, to, parts, parts_n);
+	const bool ok = c->kind->needs_strict ? chacha_seal(c, seq, to, parts, parts_n)
+					      : gcm_seal(c, to, parts, parts_n);
 	return ok ? 0 : ERR_CRYPTO;
 }
 
@@ -190,8 +189,8 @@ int ssh_cipher_length(struct ssh_cipher *c, uint32_t seq, const uint8_t *head, u
 	uint8_t plain[SSH_CIPHER_LENGTH_LEN];
 
 	memcpy(plain, head, sizeof(plain));
-	if (c->length && (!chacha_seek(c->length, seq, 0) ||
-			  !update(c->length, plain, plain, sizeof(plain))))
+	if (c->length &&
+	    (!chacha_seek(c->length, seq, 0) || !update(c->length, plain, plain, sizeof(plain))))
 		return ERR_CRYPTO;
 	*len = (uint32_t)get_be(plain, sizeof(plain));
 	return 0;
@@ -217,8 +216,8 @@ static int gcm_open(struct ssh_cipher *c, uint8_t *packet, uint32_t len)
 	int out;
 
 	if (!gcm_start(c, packet) || !update(c->body, body, body, len) ||
-	    EVP_CIPHER_CTX_ctrl(c->body, EVP_CTRL_AEAD_SET_TAG, SSH_CIPHER_TAG_LEN,
-				body + len) != 1)
+	    EVP_CIPHER_CTX_ctrl(c->body, EVP_CTRL_AEAD_SET_TAG, SSH_CIPHER_TAG_LEN, body + len) !=
+		    1)
 		return ERR_CRYPTO;
 	return EVP_CipherFinal_ex(c->body, body + len, &out) == 1 ? 0 : ERR_PROTO;
 }

@@ -37,7 +37,7 @@ struct ssh_cipher {
 	const struct ssh_cipher_kind *kind; /* NULL: none, packets in the clear */
 	EVP_CIPHER_CTX *body;
 	EVP_CIPHER_CTX *length; /* chacha20: the second key */
-	EVP_MAC_CTX *mac;       /* chacha20: poly1305 */
+	EVP_MAC_CTX *mac;	/* chacha20: poly1305 */
 };
 
 /* ERR_CRYPTO; then *c is as after fini. */

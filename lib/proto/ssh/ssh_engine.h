@@ -3,9 +3,10 @@
  * part sends a message, how it fails.  For lib/proto/ssh only.
  *
  *	ssh.c            the public life: feed, next, pending, tick
+ *	ssh_engine.c     sending, waiting for a key exchange, failing
  *	ssh_transport.c  identification, key exchange, transport messages
  *	ssh_auth.c       service and user authentication
- *	ssh_mux.c        channels and global requests
+ *	ssh_mux.c        channels and global requests; see ssh_channel.h
  *
  * Inside, a function that fails has written s->fault; ssh_sticky() at the
  * public edge then says goodbye to the peer, once.
@@ -18,17 +19,17 @@
 #include "lib/proto/ssh/ssh_packet.h"
 
 enum {
-	SSH_IDENT_MAX = 255,           /* with CR LF; RFC 4253, 4.2 */
+	SSH_IDENT_MAX = 255,	       /* with CR LF; RFC 4253, 4.2 */
 	SSH_CONTROL_ROOM = 256 * 1024, /* for what is not channel data, beyond tx_max */
-	SSH_REPLIES_MAX = 64,          /* global requests of ours without an answer */
-	SSH_ANSWERS_MAX = 1024,        /* the peer's that the caller has not answered */
-	SSH_HEAD_MAX = 512,            /* a message but for its body */
+	SSH_REPLIES_MAX = 64,	       /* global requests of ours without an answer */
+	SSH_ANSWERS_MAX = 1024,	       /* the peer's that the caller has not answered */
+	SSH_HEAD_MAX = 512,	       /* a message but for its body */
 	SSH_GLITCHES_MAX = 1000,
 };
 
 enum ssh_phase {
 	SSH_PHASE_IDENT, /* the peer's identification line has not come */
-	SSH_PHASE_KEX,   /* the first key exchange */
+	SSH_PHASE_KEX,	 /* the first key exchange */
 	SSH_PHASE_AUTH,
 	SSH_PHASE_OPEN,
 	SSH_PHASE_GONE, /* one of the two has said goodbye */
@@ -36,21 +37,21 @@ enum ssh_phase {
 
 enum ssh_kex_stage {
 	SSH_KEX_NONE,
-	SSH_KEX_SENT,    /* our KEXINIT is out, the peer's has not come */
-	SSH_KEX_METHOD,  /* both are; an ECDH message comes next */
-	SSH_KEX_TRUST,   /* client: the caller looks at the host key */
+	SSH_KEX_SENT,	 /* our KEXINIT is out, the peer's has not come */
+	SSH_KEX_METHOD,	 /* both are; an ECDH message comes next */
+	SSH_KEX_TRUST,	 /* client: the caller looks at the host key */
 	SSH_KEX_NEWKEYS, /* our NEWKEYS is out, the peer's comes next */
 };
 
 struct ssh_exchange {
 	enum ssh_kex_stage stage;
-	bool keyed;  /* a first exchange has ended */
-	bool strict; /* agreed in the first one, for good */
+	bool keyed;	/* a first exchange has ended */
+	bool strict;	/* agreed in the first one, for good */
 	bool peer_idle; /* nothing but key exchange came since the last one */
 	struct ssh_agreed agreed;
 	struct ssh_ecdh ecdh;
 	struct ssh_hash hash; /* of the exchange, as far as it is known */
-	uint8_t *init;        /* our KEXINIT, until the peer's has come */
+	uint8_t *init;	      /* our KEXINIT, until the peer's has come */
 	size_t init_n;
 	struct ssh_cipher rx, tx; /* from NEWKEYS on */
 	uint8_t session_id[SSH_HASH_LEN], host_key_print[SSH_FINGERPRINT_LEN];
@@ -70,7 +71,7 @@ struct ssh_channel;
 struct ssh_mux {
 	struct ssh_channel *table;
 	uint32_t table_n, open_n, free_head;
-	uint32_t queue_head, queue_tail; /* channels with an event of their own */
+	uint32_t queue_head, queue_tail;   /* channels with an event of their own */
 	uint64_t replies[SSH_REPLIES_MAX]; /* tags, a ring */
 	uint32_t replies_at, replies_n, answers_due;
 };
@@ -95,7 +96,7 @@ struct ssh {
 	struct ssh_auth auth;
 	struct ssh_mux mux;
 	struct buf held; /* {length, message} that wait for the end of a key exchange */
-	int glitches;    /* what the peer has left; refilled by time */
+	int glitches;	 /* what the peer has left; refilled by time */
 	uint64_t glitches_ns;
 	uint64_t trim_ns; /* when to look whether memory is in use; 0 = never */
 	uint64_t trim_mark;
@@ -103,7 +104,7 @@ struct ssh {
 	struct ssh_names names;
 };
 
-/* --- sending and failing (ssh.c) --- */
+/* --- sending and failing --- */
 
 /* Sends head and body as one message: now, or after the key exchange. */
 MUST_USE int ssh_send(struct ssh *s, struct span head, struct span body);
@@ -113,6 +114,8 @@ MUST_USE int ssh_send_now(struct ssh *s, struct span head, struct span body);
 MUST_USE int ssh_send_held(struct ssh *s);
 /* May nothing but key exchange be sent now? */
 bool ssh_is_holding(const struct ssh *s);
+/* Queues DISCONNECT; a failure may be passed over, we are gone anyway. */
+int ssh_say_goodbye(struct ssh *s, uint32_t reason, const char *text);
 /* Says goodbye after a failure rc and returns the code that stays. */
 int ssh_sticky(struct ssh *s, int rc);
 /* The peer did something that is allowed but useless: ERR_LIMIT when it does
@@ -122,8 +125,8 @@ MUST_USE int ssh_cut_short(struct ssh *s, const char *message);
 /* The event's payload: `part` lies in `packet`. */
 static inline struct mspan ssh_part(struct mspan packet, struct span part)
 {
-	return part.n ? (struct mspan){ packet.p + (part.p - packet.p), part.n } :
-			(struct mspan){ 0 };
+	return part.n ? (struct mspan){ packet.p + (part.p - packet.p), part.n }
+		      : (struct mspan){ 0 };
 }
 /* Is the connection there to be used? */
 static inline bool ssh_is_live(const struct ssh *s)

@@ -98,8 +98,7 @@ static bool put_ed25519(struct ssh_writer *w, const EVP_PKEY *key)
 	return true;
 }
 
-int ssh_hostkey_blob(const struct ssh_hostkey_kind *kind, const EVP_PKEY *key,
-		     struct ssh_writer *w)
+int ssh_hostkey_blob(const struct ssh_hostkey_kind *kind, const EVP_PKEY *key, struct ssh_writer *w)
 {
 	bool ok = false;
 
@@ -247,8 +246,8 @@ static int check_signature(const struct ssh_hostkey_kind *kind, EVP_PKEY *key, s
 			return fault_set(why, ERR_PROTO, "the host key's signature is malformed");
 	}
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	const bool ready = ctx && EVP_DigestVerifyInit_ex(ctx, NULL, kind->digest, NULL, NULL, key,
-							  NULL) == 1;
+	const bool ready =
+		ctx && EVP_DigestVerifyInit_ex(ctx, NULL, kind->digest, NULL, NULL, key, NULL) == 1;
 	const bool ok = ready && EVP_DigestVerify(ctx, raw.p, raw.n, data.p, data.n) == 1;
 	EVP_MD_CTX_free(ctx);
 	ERR_clear_error();

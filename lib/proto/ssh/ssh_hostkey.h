@@ -37,8 +37,8 @@ bool ssh_hostkey_fits(const struct ssh_hostkey_kind *kind, const EVP_PKEY *key);
 /* Writes the public key blob; ERR_CRYPTO, ERR_FULL. */
 MUST_USE int ssh_hostkey_blob(const struct ssh_hostkey_kind *kind, const EVP_PKEY *key,
 			      struct ssh_writer *w);
-MUST_USE int ssh_hostkey_sign(const struct ssh_hostkey_kind *kind, EVP_PKEY *key,
-			      struct span data, struct ssh_writer *w);
+MUST_USE int ssh_hostkey_sign(const struct ssh_hostkey_kind *kind, EVP_PKEY *key, struct span data,
+			      struct ssh_writer *w);
 /* ERR_PROTO (no such key or signature at all), ERR_TRUST (the signature is
  * wrong), ERR_CRYPTO, with a sentence. */
 MUST_USE int ssh_hostkey_verify(const struct ssh_hostkey_kind *kind, struct span blob,

@@ -85,9 +85,9 @@ int ssh_ecdh_agree(const struct ssh_ecdh *e, struct span peer, uint8_t secret[SS
 	const bool p256 = e->public_n == P256_POINT_LEN;
 	if (peer.n != e->public_n)
 		return ERR_PROTO;
-	EVP_PKEY *theirs = p256 ? ssh_p256_public(peer) :
-				  EVP_PKEY_new_raw_public_key_ex(NULL, "X25519", NULL, peer.p,
-								 peer.n);
+	EVP_PKEY *theirs =
+		p256 ? ssh_p256_public(peer)
+		     : EVP_PKEY_new_raw_public_key_ex(NULL, "X25519", NULL, peer.p, peer.n);
 	if (!theirs)
 		return ERR_PROTO;
 

@@ -7,8 +7,19 @@
  * a list to choose from before they notice. */
 #define MACS "hmac-sha2-256-etm@openssh.com,hmac-sha2-256"
 
-enum list { KEX, HOST_KEY, CIPHER_C, CIPHER_S, MAC_C, MAC_S, COMPRESS_C, COMPRESS_S, LANG_C,
-	    LANG_S, LISTS };
+enum list {
+	KEX,
+	HOST_KEY,
+	CIPHER_C,
+	CIPHER_S,
+	MAC_C,
+	MAC_S,
+	COMPRESS_C,
+	COMPRESS_S,
+	LANG_C,
+	LANG_S,
+	LISTS
+};
 
 struct message {
 	struct span lists[LISTS];
@@ -18,9 +29,9 @@ struct message {
 void ssh_kexinit_write(struct ssh_writer *w, const struct ssh_offer *mine,
 		       const uint8_t cookie[SSH_KEXINIT_COOKIE])
 {
-	const char *marker = !mine->strict_marker ? "" :
-			     mine->is_server	  ? "," STRICT_SERVER :
-						    "," STRICT_CLIENT;
+	const char *marker = !mine->strict_marker ? ""
+			     : mine->is_server	  ? "," STRICT_SERVER
+						  : "," STRICT_CLIENT;
 
 	ssh_put_u8(w, SSH_MSG_KEXINIT);
 	ssh_put_bytes(w, span_of(cookie, SSH_KEXINIT_COOKIE));
@@ -111,13 +122,13 @@ int ssh_kexinit_read(struct ssh_agreed *out, const struct ssh_offer *mine, struc
 		return fault_set(why, ERR_PROTO, "KEXINIT is cut short");
 
 	const struct span kex = choose(span_str(mine->kex), m.lists[KEX], mine->is_server);
-	const struct span key = choose(span_str(mine->host_keys), m.lists[HOST_KEY],
-				       mine->is_server);
+	const struct span key =
+		choose(span_str(mine->host_keys), m.lists[HOST_KEY], mine->is_server);
 	*out = (struct ssh_agreed){
 		.kex = ssh_kex_find(kex),
 		.host_key = ssh_hostkey_find(key),
-		.strict = mine->strict || (mine->strict_marker &&
-					   ssh_kexinit_is_strict(payload, !mine->is_server)),
+		.strict = mine->strict ||
+			  (mine->strict_marker && ssh_kexinit_is_strict(payload, !mine->is_server)),
 		.skip_guess = m.guess && !(span_eq(first_name(m.lists[KEX]),
 						   first_name(span_str(mine->kex))) &&
 					   span_eq(first_name(m.lists[HOST_KEY]),

@@ -18,14 +18,14 @@ struct ssh_offer {
 	const char *kex, *host_keys, *ciphers; /* comma separated */
 	bool is_server;
 	bool strict_marker; /* say that we can be strict: first exchange only */
-	bool strict;        /* strict was agreed in the first exchange */
+	bool strict;	    /* strict was agreed in the first exchange */
 };
 
 struct ssh_agreed {
 	const struct ssh_kex_kind *kex;
 	const struct ssh_hostkey_kind *host_key;
 	const struct ssh_cipher_kind *to_server, *to_client;
-	bool strict;     /* the peer said so and so did we */
+	bool strict;	 /* the peer said so and so did we */
 	bool skip_guess; /* the peer's guessed packet comes next and is wrong */
 };
 

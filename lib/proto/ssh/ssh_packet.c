@@ -27,8 +27,8 @@ static int check_length(struct ssh_rx *rx, const uint8_t *head, struct fault *wh
 		return fault_set(why, ERR_CRYPTO, "cannot decrypt a packet length");
 	const struct ssh_cipher_kind *kind = rx->cipher.kind;
 	const uint32_t min = kind ? (uint32_t)kind->block : CLEAR_LEN_MIN;
-	const size_t whole = kind ? rx->len % kind->block :
-				    (rx->len + (size_t)SSH_CIPHER_LENGTH_LEN) % CLEAR_BLOCK;
+	const size_t whole = kind ? rx->len % kind->block
+				  : (rx->len + (size_t)SSH_CIPHER_LENGTH_LEN) % CLEAR_BLOCK;
 
 	if (rx->len < min || rx->len > SSH_PACKET_MAX || whole != 0)
 		return fault_set(why, ERR_PROTO, "packet %u has the impossible length %u",
@@ -42,8 +42,7 @@ static size_t total(const struct ssh_rx *rx)
 	return SSH_CIPHER_LENGTH_LEN + (size_t)rx->len + ssh_cipher_tag_len(&rx->cipher);
 }
 
-static int open_packet(struct ssh_rx *rx, uint8_t *packet, struct mspan *payload,
-		       struct fault *why)
+static int open_packet(struct ssh_rx *rx, uint8_t *packet, struct mspan *payload, struct fault *why)
 {
 	const uint32_t len = rx->len;
 

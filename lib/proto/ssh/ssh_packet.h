@@ -12,18 +12,18 @@
 #include "lib/proto/ssh/ssh_cipher.h"
 
 enum {
-	SSH_PACKET_MAX = 256 * 1024, /* packet_length of what we accept */
-	SSH_DATA_MAX = 32 * 1024,    /* channel data in one packet, either direction */
+	SSH_PACKET_MAX = 256 * 1024,	      /* packet_length of what we accept */
+	SSH_DATA_MAX = 32 * 1024,	      /* channel data in one packet, either direction */
 	SSH_PAYLOAD_MAX = SSH_DATA_MAX + 512, /* of what we send */
 	SSH_PAD_POOL = 32,
 };
 
 struct ssh_rx {
 	struct ssh_cipher cipher;
-	uint32_t seq;            /* of the next packet */
+	uint32_t seq;		 /* of the next packet */
 	uint64_t packets, bytes; /* under the keys in force */
-	struct buf part;         /* a packet that has not come whole */
-	uint32_t len;            /* its packet_length, when known */
+	struct buf part;	 /* a packet that has not come whole */
+	uint32_t len;		 /* its packet_length, when known */
 	bool len_known, part_done;
 };
 
@@ -46,7 +46,7 @@ struct ssh_tx {
 	uint64_t packets, bytes;
 	size_t headroom;
 	struct ssh_tx_block *head, *tail, *spare;
-	size_t held;    /* what the waiting packets cost, with headroom */
+	size_t held;	/* what the waiting packets cost, with headroom */
 	size_t waiting; /* their bytes */
 	uint8_t pad[SSH_PAD_POOL];
 };

@@ -169,8 +169,8 @@ static void start_hash(struct ssh *s, struct span peer_init)
 
 static int make_ecdh(struct ssh *s)
 {
-	if (ssh_ecdh_init(&s->kex.ecdh, s->kex.agreed.kex, s->config.random,
-			  s->config.random_ctx) < 0)
+	if (ssh_ecdh_init(&s->kex.ecdh, s->kex.agreed.kex, s->config.random, s->config.random_ctx) <
+	    0)
 		return fault_set(&s->fault, ERR_CRYPTO, "cannot make a key for the exchange");
 	return 0;
 }
@@ -211,8 +211,8 @@ static int answer_kexinit(struct ssh *s, struct span peer)
 {
 	if (s->kex.stage == SSH_KEX_SENT)
 		return 0;
-	const bool strict = s->kex.strict || (s->offer.strict_marker &&
-					      ssh_kexinit_is_strict(peer, !is_server(s)));
+	const bool strict = s->kex.strict ||
+			    (s->offer.strict_marker && ssh_kexinit_is_strict(peer, !is_server(s)));
 	if (!s->kex.keyed && !strict)
 		drop_strict_ciphers(s);
 	if (!*s->config.ciphers)
@@ -229,7 +229,9 @@ static int on_kexinit(struct ssh *s, struct mspan packet)
 
 	if (x->stage > SSH_KEX_SENT)
 		return fault_set(&s->fault, ERR_PROTO, "KEXINIT within a key exchange");
-	if (x->keyed && x->peer_idle && ssh_glitch(s, IDLE_REKEY_COST) < 0)
+	/* With small thresholds a peer may re-key for what we sent, too. */
+	const bool idle = x->keyed && x->peer_idle && s->tx.packets <= (x->stage == SSH_KEX_SENT);
+	if (idle && ssh_glitch(s, IDLE_REKEY_COST) < 0)
 		return s->fault.code;
 	int rc = answer_kexinit(s, peer);
 	if (rc == 0)
@@ -262,13 +264,13 @@ static int make_ciphers(struct ssh *s, struct span secret, const uint8_t hash[SS
 		memcpy(x->session_id, hash, SSH_HASH_LEN);
 	for (int to_client = 0; to_client < 2 && rc == 0; to_client++) {
 		const bool seal = is_server(s) == (to_client == 1);
-		const struct ssh_cipher_kind *kind = to_client ? x->agreed.to_client :
-								 x->agreed.to_server;
+		const struct ssh_cipher_kind *kind =
+			to_client ? x->agreed.to_client : x->agreed.to_server;
 		rc = ssh_kex_derive(secret, hash, to_client ? 'B' : 'A', x->session_id, iv,
 				    sizeof(iv));
 		if (rc == 0)
-			rc = ssh_kex_derive(secret, hash, to_client ? 'D' : 'C', x->session_id,
-					    key, kind->key_len);
+			rc = ssh_kex_derive(secret, hash, to_client ? 'D' : 'C', x->session_id, key,
+					    kind->key_len);
 		if (rc == 0)
 			rc = ssh_cipher_init(seal ? &x->tx : &x->rx, kind, key, iv, seal);
 	}

@@ -21,18 +21,18 @@ enum { PAIR_CHANNELS = 16, PAIR_KEYS = 3, PAIR_WIRE = 512 * 1024 };
 
 struct pair_end {
 	struct ssh *ssh;
-	int rc;             /* the first enum err of any call */
-	size_t chop;        /* feed at most so many bytes at once; 0 = packets whole */
-	uint8_t *wire;      /* fed but not taken yet */
+	int rc;	       /* the first enum err of any call */
+	size_t chop;   /* feed at most so many bytes at once; 0 = packets whole */
+	uint8_t *wire; /* fed but not taken yet */
 	size_t wire_n;
 	bool ready, disconnected, hold_credit;
-	bool fenced;        /* feed from memory that ends at an unreadable page */
+	bool fenced; /* feed from memory that ends at an unreadable page */
 	unsigned events[SSH_EVENT_DISCONNECTED + 1];
-	uint32_t channel;   /* of the last channel event */
+	uint32_t channel; /* of the last channel event */
 	uint32_t code;
 	bool ok;
 	uint64_t tag;
-	char text[256];     /* payload of the last event that is not data, cut */
+	char text[256]; /* payload of the last event that is not data, cut */
 	char name[64];
 	uint64_t got, hash; /* of channel data, all channels */
 	uint64_t digest;    /* of every event, for the chop drill */
@@ -75,10 +75,10 @@ static inline EVP_PKEY *pair_key(enum pair_key which)
 	static const uint8_t seed[32] = "0123456789abcdef0123456789abcde";
 
 	if (!keys[which])
-		keys[which] = which == PAIR_ED25519 ?
-				      EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, 32) :
-			      which == PAIR_P256 ? EVP_EC_gen("P-256") :
-						   EVP_RSA_gen(2048);
+		keys[which] = which == PAIR_ED25519 ? EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519,
+										   NULL, seed, 32)
+			      : which == PAIR_P256  ? EVP_EC_gen("P-256")
+						    : EVP_RSA_gen(2048);
 	return keys[which];
 }
 

@@ -36,23 +36,26 @@ static const struct {
 	const char *why; /* part of the sentence */
 	unsigned unexpected;
 } rows[] = {
-	{ "data for an unknown channel", SAY("\x5e" U32("\x09") U32("\x01") "x"), NULL, 0, 0, ERR_PROTO,
-	  "channel 9", 0 },
-	{ "data for channel 2^32-1", SAY("\x5e\xff\xff\xff\xff" U32("\x01") "x"), NULL, 0, 0, ERR_PROTO,
-	  "not open", 0 },
-	{ "data cut short", SAY("\x5e" U32("\0") U32("\x02") "x"), NULL, 0, 0, ERR_PROTO, "malformed", 0 },
-	{ "data with a tail", SAY("\x5e" U32("\0") U32("\x01") "xy"), NULL, 0, 0, ERR_PROTO, "malformed",
-	  0 },
-	{ "data of 4 GiB", SAY("\x5e" U32("\0") "\xff\xff\xff\xff" "x"), NULL, 0, 0, ERR_PROTO, "malformed",
-	  0 },
+	{ "data for an unknown channel", SAY("\x5e" U32("\x09") U32("\x01") "x"), NULL, 0, 0,
+	  ERR_PROTO, "channel 9", 0 },
+	{ "data for channel 2^32-1", SAY("\x5e\xff\xff\xff\xff" U32("\x01") "x"), NULL, 0, 0,
+	  ERR_PROTO, "not open", 0 },
+	{ "data cut short", SAY("\x5e" U32("\0") U32("\x02") "x"), NULL, 0, 0, ERR_PROTO,
+	  "malformed", 0 },
+	{ "data with a tail", SAY("\x5e" U32("\0") U32("\x01") "xy"), NULL, 0, 0, ERR_PROTO,
+	  "malformed", 0 },
+	{ "data of 4 GiB",
+	  SAY("\x5e" U32("\0") "\xff\xff\xff\xff"
+			       "x"),
+	  NULL, 0, 0, ERR_PROTO, "malformed", 0 },
 	{ "only a message number", SAY("\x5e"), NULL, 0, 0, ERR_PROTO, "cut short", 0 },
-	{ "data after eof", SAY("\x60" U32("\0")), SAY("\x5e" U32("\0") U32("\x01") "x"), 1, ERR_PROTO,
-	  "after the end", 0 },
+	{ "data after eof", SAY("\x60" U32("\0")), SAY("\x5e" U32("\0") U32("\x01") "x"), 1,
+	  ERR_PROTO, "after the end", 0 },
 	{ "eof twice", SAY("\x60" U32("\0")), SAY("\x60" U32("\0")), 1, 0, "", 0 },
-	{ "some empty data", SAY("\x5e" U32("\0") U32("\0")), SAY("\x5e" U32("\0") U32("\0")), 900, 0, "",
-	  0 },
-	{ "endless empty data", SAY("\x5e" U32("\0") U32("\0")), SAY("\x5e" U32("\0") U32("\0")), 1001,
-	  ERR_LIMIT, "without any use", 0 },
+	{ "some empty data", SAY("\x5e" U32("\0") U32("\0")), SAY("\x5e" U32("\0") U32("\0")), 900,
+	  0, "", 0 },
+	{ "endless empty data", SAY("\x5e" U32("\0") U32("\0")), SAY("\x5e" U32("\0") U32("\0")),
+	  1001, ERR_LIMIT, "without any use", 0 },
 	{ "endless empty extended data", SAY("\x5f" U32("\0") U32("\x01") U32("\0")),
 	  SAY("\x5f" U32("\0") U32("\x01") U32("\0")), 1001, ERR_LIMIT, "without any use", 0 },
 	{ "extended data", SAY("\x5f" U32("\0") U32("\x01") U32("\x02") "no"),
@@ -60,37 +63,47 @@ static const struct {
 	{ "endless ignore", SAY("\x02" U32("\0")), SAY("\x02" U32("\0")), 1001, ERR_LIMIT,
 	  "without any use", 0 },
 	{ "endless debug", SAY("\x04\0"), SAY("\x04\0"), 1001, ERR_LIMIT, "without any use", 0 },
-	{ "adjust by nothing", SAY("\x5d" U32("\0") U32("\0")), SAY("\x5d" U32("\0") U32("\0")), 1001,
-	  ERR_LIMIT, "without any use", 0 },
-	{ "adjust by one", SAY("\x5d" U32("\0") U32("\x01")), SAY("\x5d" U32("\0") U32("\x01")), 5000, 0,
-	  "", 0 },
+	{ "adjust by nothing", SAY("\x5d" U32("\0") U32("\0")), SAY("\x5d" U32("\0") U32("\0")),
+	  1001, ERR_LIMIT, "without any use", 0 },
+	{ "adjust by one", SAY("\x5d" U32("\0") U32("\x01")), SAY("\x5d" U32("\0") U32("\x01")),
+	  5000, 0, "", 0 },
 	{ "adjust beyond 2^32", SAY("\x5d" U32("\0") "\xff\xff\xff\xff"), NULL, 0, 0, ERR_PROTO,
 	  "beyond 2^32-1", 0 },
-	{ "adjust in two steps", SAY("\x5d" U32("\0") "\x80\0\0\0"), SAY("\x5d" U32("\0") "\x80\0\0\0"), 1,
-	  ERR_PROTO, "beyond 2^32-1", 0 },
-	{ "success nobody waits for", SAY("\x63" U32("\0")), SAY("\x63" U32("\0")), 5000, 0, "", 5001 },
-	{ "failure nobody waits for", SAY("\x64" U32("\0")), SAY("\x64" U32("\0")), 5000, 0, "", 5001 },
+	{ "adjust in two steps", SAY("\x5d" U32("\0") "\x80\0\0\0"),
+	  SAY("\x5d" U32("\0") "\x80\0\0\0"), 1, ERR_PROTO, "beyond 2^32-1", 0 },
+	{ "success nobody waits for", SAY("\x63" U32("\0")), SAY("\x63" U32("\0")), 5000, 0, "",
+	  5001 },
+	{ "failure nobody waits for", SAY("\x64" U32("\0")), SAY("\x64" U32("\0")), 5000, 0, "",
+	  5001 },
 	{ "global success nobody waits for", SAY("\x51"), SAY("\x51"), 5000, 0, "", 5001 },
 	{ "global failure nobody waits for", SAY("\x52"), SAY("\x52"), 5000, 0, "", 5001 },
-	{ "success for an unknown channel", SAY("\x63" U32("\x07")), NULL, 0, 0, ERR_PROTO, "not open", 0 },
+	{ "success for an unknown channel", SAY("\x63" U32("\x07")), NULL, 0, 0, ERR_PROTO,
+	  "not open", 0 },
 	{ "confirmed twice", SAY("\x5b" U32("\0") U32("\0") U32("\x01") U32("\x01")), NULL, 0, 0,
 	  ERR_PROTO, "not open", 0 },
-	{ "refused after confirmed", SAY("\x5c" U32("\0") U32("\x01") U32("\0") U32("\0")), NULL, 0, 0,
-	  ERR_PROTO, "not open", 0 },
-	{ "closed twice", SAY("\x61" U32("\0")), SAY("\x61" U32("\0")), 1, ERR_PROTO, "not open", 0 },
-	{ "data after close", SAY("\x61" U32("\0")), SAY("\x5e" U32("\0") U32("\x01") "x"), 1, ERR_PROTO,
-	  "not open", 0 },
-	{ "open with packets of 0", SAY("\x5a" U32("\x01") "x" U32("\x05") U32("\x05") U32("\0")), NULL, 0,
-	  0, ERR_PROTO, "malformed", 0 },
-	{ "open cut short", SAY("\x5a" U32("\x01") "x" U32("\x05")), NULL, 0, 0, ERR_PROTO, "malformed", 0 },
-	{ "request cut short", SAY("\x62" U32("\0") U32("\x04") "exec"), NULL, 0, 0, ERR_PROTO, "malformed",
+	{ "refused after confirmed", SAY("\x5c" U32("\0") U32("\x01") U32("\0") U32("\0")), NULL, 0,
+	  0, ERR_PROTO, "not open", 0 },
+	{ "closed twice", SAY("\x61" U32("\0")), SAY("\x61" U32("\0")), 1, ERR_PROTO, "not open",
 	  0 },
-	{ "global request cut short", SAY("\x50" U32("\x09") "x"), NULL, 0, 0, ERR_PROTO, "malformed", 0 },
+	{ "data after close", SAY("\x61" U32("\0")), SAY("\x5e" U32("\0") U32("\x01") "x"), 1,
+	  ERR_PROTO, "not open", 0 },
+	{ "open with packets of 0", SAY("\x5a" U32("\x01") "x" U32("\x05") U32("\x05") U32("\0")),
+	  NULL, 0, 0, ERR_PROTO, "malformed", 0 },
+	{ "open cut short", SAY("\x5a" U32("\x01") "x" U32("\x05")), NULL, 0, 0, ERR_PROTO,
+	  "malformed", 0 },
+	{ "request cut short", SAY("\x62" U32("\0") U32("\x04") "exec"), NULL, 0, 0, ERR_PROTO,
+	  "malformed", 0 },
+	{ "global request cut short", SAY("\x50" U32("\x09") "x"), NULL, 0, 0, ERR_PROTO,
+	  "malformed", 0 },
 	{ "unknown message", SAY("\xc8hello"), SAY("\x65"), 1, 0, "", 0 },
-	{ "endless unknown messages", SAY("\xc0"), SAY("\xc0"), 1001, ERR_LIMIT, "without any use", 0 },
+	{ "endless unknown messages", SAY("\xc0"), SAY("\xc0"), 1001, ERR_LIMIT, "without any use",
+	  0 },
 	{ "ext_info", SAY("\x07" U32("\0")), NULL, 0, 0, 0, "", 0 },
 	{ "newkeys alone", SAY("\x15"), NULL, 0, 0, ERR_PROTO, "out of place", 0 },
-	{ "kexinit cut short", SAY("\x14" "0123456789abcdef"), NULL, 0, 0, ERR_PROTO, "cut short", 0 },
+	{ "kexinit cut short",
+	  SAY("\x14"
+	      "0123456789abcdef"),
+	  NULL, 0, 0, ERR_PROTO, "cut short", 0 },
 	{ "ecdh reply alone", SAY("\x1f"), NULL, 0, 0, ERR_PROTO, "outside a key exchange", 0 },
 	{ "success again", SAY("\x34"), NULL, 0, 0, ERR_PROTO, "after authentication", 0 },
 	{ "service request to a client", SAY("\x05" U32("\0")), NULL, 0, 0, ERR_PROTO,
@@ -274,7 +287,8 @@ static void test_messages_within_a_rekey(void)
 		say(&p.c, inside[i].bytes, inside[i].n);
 		pair_run(&p);
 		check_row(inside[i].name, p.s.rc == inside[i].want);
-		check_row(inside[i].name, (p.s.events[SSH_EVENT_REKEYED] == 1) == (inside[i].want == 0));
+		check_row(inside[i].name,
+			  (p.s.events[SSH_EVENT_REKEYED] == 1) == (inside[i].want == 0));
 		pair_fini(&p);
 	}
 }
@@ -357,7 +371,8 @@ static void test_asks_but_never_reads(void)
 			say(&p.c, SAY("\x50" U32("\x04") "ping\x01"));
 			(void)pair_move(&p.c, &p.s);
 			pair_feed(&p, &p.s);
-			most = ssh_pending_bytes(p.s.ssh) > most ? ssh_pending_bytes(p.s.ssh) : most;
+			most = ssh_pending_bytes(p.s.ssh) > most ? ssh_pending_bytes(p.s.ssh)
+								 : most;
 		}
 		check(p.s.rc == ERR_LIMIT && i > 1000);
 		check(most < 300000);
@@ -390,10 +405,12 @@ static const struct {
 } early[] = {
 	{ "channel", SAY("\x5a" U32("\x01") "x" U32("\0") U32("\x05") U32("\x05")), 1, ERR_PROTO,
 	  "before authentication" },
-	{ "global request", SAY("\x50" U32("\x04") "ping\0"), 1, ERR_PROTO, "before authentication" },
+	{ "global request", SAY("\x50" U32("\x04") "ping\0"), 1, ERR_PROTO,
+	  "before authentication" },
 	{ "auth without its service", SAY("\x32" U32("\x01") "u"), 1, ERR_PROTO,
 	  "during authentication" },
-	{ "other service", SAY("\x05" U32("\x0e") "ssh-connection"), 1, ERR_PROTO, "unknown service" },
+	{ "other service", SAY("\x05" U32("\x0e") "ssh-connection"), 1, ERR_PROTO,
+	  "unknown service" },
 	{ "unknown auth message", SAY("\x3d"), 1, ERR_PROTO, "during authentication" },
 	{ "success from a client", SAY("\x34"), 1, ERR_PROTO, "during authentication" },
 };
@@ -441,10 +458,12 @@ static void test_guessing_passwords(void)
 	until_auth(&p, &c, &s);
 	say(&p.c, SAY("\x05" U32("\x0c") "ssh-userauth"));
 	for (int i = 0; i < 20; i++)
-		say(&p.c, i % 2 ? "\x32" U32("\x01") "u" U32("\x0e") "ssh-connection" U32("\x08")
-				  "password\0" U32("\x01") "x" :
-				  "\x32" U32("\x01") "u" U32("\x0e") "ssh-connection" U32("\x08")
-				  "password\x01" U32("\x01") "x", 46);
+		say(&p.c,
+		    i % 2 ? "\x32" U32("\x01") "u" U32("\x0e") "ssh-connection" U32(
+				    "\x08") "password\0" U32("\x01") "x"
+			  : "\x32" U32("\x01") "u" U32("\x0e") "ssh-connection" U32(
+				    "\x08") "password\x01" U32("\x01") "x",
+		    46);
 	(void)pair_move(&p.c, &p.s);
 	pair_feed(&p, &p.s);
 	check(p.s.rc == ERR_AUTH && p.s.events[SSH_EVENT_AUTH] == 5); /* the others: change */
@@ -454,13 +473,12 @@ static void test_guessing_passwords(void)
 
 /* --- identification --- */
 
-#define LINE_32 "0123456789012345678901234567890\n"
-#define LINES_320 \
-	LINE_32 LINE_32 LINE_32 LINE_32 LINE_32 LINE_32 LINE_32 LINE_32 LINE_32 LINE_32
-#define TEXT_245 \
-	"0123456789012345678901234567890123456789012345678901234567890123456789" \
-	"0123456789012345678901234567890123456789012345678901234567890123456789" \
-	"0123456789012345678901234567890123456789012345678901234567890123456789" \
+#define LINE_32	  "0123456789012345678901234567890\n"
+#define LINES_320 LINE_32 LINE_32 LINE_32 LINE_32 LINE_32 LINE_32 LINE_32 LINE_32 LINE_32 LINE_32
+#define TEXT_245                                                                                   \
+	"0123456789012345678901234567890123456789012345678901234567890123456789"                   \
+	"0123456789012345678901234567890123456789012345678901234567890123456789"                   \
+	"0123456789012345678901234567890123456789012345678901234567890123456789"                   \
 	"01234567890123456789012345678901234"
 
 static const struct {
@@ -481,8 +499,9 @@ static const struct {
 	{ "a banner to a server", SAY("GET / HTTP/1.1\r\nSSH-2.0-x\r\n"), false, true, ERR_PROTO },
 	{ "50 lines", SAY(LINES_320 LINES_320 LINES_320 LINES_320 LINES_320 "SSH-2.0-x\r\n"), false,
 	  false, 0 },
-	{ "51 lines", SAY(LINES_320 LINES_320 LINES_320 LINES_320 LINES_320 LINE_32 "SSH-2.0-x\r\n"),
-	  false, false, ERR_LIMIT },
+	{ "51 lines",
+	  SAY(LINES_320 LINES_320 LINES_320 LINES_320 LINES_320 LINE_32 "SSH-2.0-x\r\n"), false,
+	  false, ERR_LIMIT },
 	{ "255 bytes", SAY("SSH-2.0-" TEXT_245 "\r\n"), false, false, 0 },
 	{ "endless", SAY("SSH-2.0-" TEXT_245 "xyz"), false, false, ERR_PROTO },
 };
@@ -492,8 +511,8 @@ static void test_identification(void)
 	for (size_t i = 0; i < array_len(idents); i++)
 		for (size_t chop = 0; chop < 2; chop++) {
 			struct pair p = { 0 };
-			struct ssh_config c = idents[i].server ? pair_server_config(&p, &mem_heap) :
-								 pair_client_config(&p, &mem_heap);
+			struct ssh_config c = idents[i].server ? pair_server_config(&p, &mem_heap)
+							       : pair_client_config(&p, &mem_heap);
 			struct ssh_config s = pair_server_config(&p, &mem_heap);
 			c.any_version = idents[i].any;
 			check(pair_init(&p, &c, &s) == 0);
@@ -501,8 +520,8 @@ static void test_identification(void)
 			pair_put(&p.c, idents[i].bytes, idents[i].n);
 			pair_feed(&p, &p.c);
 			check_row(idents[i].name, p.c.rc == idents[i].want);
-			check_row(idents[i].name,
-				  (ssh_names(p.c.ssh)->peer_version[0] != 0) == (idents[i].want == 0));
+			check_row(idents[i].name, (ssh_names(p.c.ssh)->peer_version[0] != 0) ==
+							  (idents[i].want == 0));
 			pair_fini(&p);
 		}
 }

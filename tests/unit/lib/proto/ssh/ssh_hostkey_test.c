@@ -59,8 +59,8 @@ static void test_sign_and_verify(void)
 			check_row(names[i], ssh_hostkey_sign(kind, key, span_str("data"), &s) == 0);
 			check_row(names[i],
 				  verify(kind, ssh_written(&b), "data", ssh_written(&s)) == 0);
-			check_row(names[i],
-				  verify(kind, ssh_written(&b), "dat4", ssh_written(&s)) == ERR_TRUST);
+			check_row(names[i], verify(kind, ssh_written(&b), "dat4",
+						   ssh_written(&s)) == ERR_TRUST);
 			EVP_PKEY_free(key);
 		}
 	}
@@ -169,10 +169,8 @@ static void test_wrong_kinds(void)
 int main(void)
 {
 	static const struct test_case cases[] = {
-		{ "sign and verify", test_sign_and_verify },
-		{ "damage", test_damage },
-		{ "ed25519 vector", test_ed25519_vector },
-		{ "rsa bounds", test_rsa_bounds },
+		{ "sign and verify", test_sign_and_verify }, { "damage", test_damage },
+		{ "ed25519 vector", test_ed25519_vector },   { "rsa bounds", test_rsa_bounds },
 		{ "wrong kinds", test_wrong_kinds },
 	};
 	return run_cases("ssh_hostkey", cases, array_len(cases));

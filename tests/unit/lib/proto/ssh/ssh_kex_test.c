@@ -87,8 +87,8 @@ static void test_hash_of_values(void)
 }
 
 /* OpenSSL has RFC 4253's derivation, too, and wants K as an mpint. */
-static void derive_by_openssl(const uint8_t *mpint, size_t mpint_n, const uint8_t *hash, char letter,
-			      const uint8_t *id, uint8_t *out, size_t n)
+static void derive_by_openssl(const uint8_t *mpint, size_t mpint_n, const uint8_t *hash,
+			      char letter, const uint8_t *id, uint8_t *out, size_t n)
 {
 	char digest[] = "SHA256", type[2] = { letter };
 	EVP_KDF *kdf = EVP_KDF_fetch(NULL, "SSHKDF", NULL);

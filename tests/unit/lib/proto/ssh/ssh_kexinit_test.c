@@ -5,16 +5,16 @@
 #include "tests/support/cases.h"
 #include "tests/support/fence.h"
 
-#define AES "aes128-gcm@openssh.com"
-#define CHACHA "chacha20-poly1305@openssh.com"
+#define AES	 "aes128-gcm@openssh.com"
+#define CHACHA	 "chacha20-poly1305@openssh.com"
 #define STRICT_S "kex-strict-s-v00@openssh.com"
 
 /* A KEXINIT of a peer, list by list. */
 static size_t message(uint8_t *to, size_t cap, const char *kex, const char *key, const char *cipher,
 		      const char *compression, bool guess)
 {
-	const char *lists[] = { kex, key, cipher, cipher, "hmac-md5", "", compression, "none", "",
-				"en" };
+	const char *lists[] = { kex, key,	  cipher, cipher, "hmac-md5",
+				"",  compression, "none", "",	  "en" };
 	struct ssh_writer w = ssh_writer_of(to, cap);
 
 	ssh_put_u8(&w, SSH_MSG_KEXINIT);
@@ -41,8 +41,8 @@ static const struct {
 	const char *why;
 } rows[] = {
 	{ "go server", "mlkem768x25519-sha256,curve25519-sha256," STRICT_S, "ecdsa-sha2-nistp256",
-	  AES "," CHACHA, "none", false, false, 0, "curve25519-sha256", "ecdsa-sha2-nistp256", CHACHA,
-	  true, false, "" },
+	  AES "," CHACHA, "none", false, false, 0, "curve25519-sha256", "ecdsa-sha2-nistp256",
+	  CHACHA, true, false, "" },
 	{ "strict without chacha", "ecdh-sha2-nistp256," STRICT_S, "rsa-sha2-256", AES, "none,zlib",
 	  false, false, 0, "ecdh-sha2-nistp256", "rsa-sha2-256", AES, true, false, "" },
 	{ "not strict", "curve25519-sha256", "ssh-ed25519", AES, "none", false, false, 0,
@@ -51,14 +51,14 @@ static const struct {
 	  ERR_ALGO, "", "", "", false, false,
 	  CHACHA " would be used, but the peer cannot do strict key exchange" },
 	{ "marker of the wrong side", "curve25519-sha256,kex-strict-c-v00@openssh.com",
-	  "ssh-ed25519", AES, "none", false, false, 0, "curve25519-sha256", "ssh-ed25519", AES, false,
-	  false, "" },
+	  "ssh-ed25519", AES, "none", false, false, 0, "curve25519-sha256", "ssh-ed25519", AES,
+	  false, false, "" },
 	{ "right guess", "curve25519-sha256", "ssh-ed25519", AES, "none", false, true, 0,
 	  "curve25519-sha256", "ssh-ed25519", AES, false, false, "" },
 	{ "wrong guess of kex", "ecdh-sha2-nistp256,curve25519-sha256", "ssh-ed25519", AES, "none",
 	  false, true, 0, "curve25519-sha256", "ssh-ed25519", AES, false, true, "" },
-	{ "wrong guess of key", "curve25519-sha256", "ssh-rsa,ssh-ed25519", AES, "none", false, true,
-	  0, "curve25519-sha256", "ssh-ed25519", AES, false, true, "" },
+	{ "wrong guess of key", "curve25519-sha256", "ssh-rsa,ssh-ed25519", AES, "none", false,
+	  true, 0, "curve25519-sha256", "ssh-ed25519", AES, false, true, "" },
 	{ "a client's order counts", "ecdh-sha2-nistp256,curve25519-sha256,ext-info-c",
 	  "rsa-sha2-512,ssh-ed25519", AES "," CHACHA, "none", true, false, 0, "ecdh-sha2-nistp256",
 	  "rsa-sha2-512", AES, false, false, "" },
@@ -71,8 +71,8 @@ static const struct {
 	  ERR_ALGO, "", "", "", false, false, "no common cipher: the peer offers 3des-cbc,none" },
 	{ "empty", "", "", "", "", false, false, ERR_ALGO, "", "", "", false, false,
 	  "no common key exchange: the peer offers " },
-	{ "zlib", "curve25519-sha256", "ssh-ed25519", AES, "zlib", false, false, ERR_ALGO, "", "", "",
-	  false, false, "no common compression: the peer offers zlib" },
+	{ "zlib", "curve25519-sha256", "ssh-ed25519", AES, "zlib", false, false, ERR_ALGO, "", "",
+	  "", false, false, "no common compression: the peer offers zlib" },
 };
 
 static void test_negotiation(void)

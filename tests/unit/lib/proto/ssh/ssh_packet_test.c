@@ -107,12 +107,12 @@ static const struct {
 	uint32_t len;
 	bool clear, gcm; /* allowed? */
 } lengths[] = {
-	{ 0, false, false },	  { 1, false, false },	      { 4, false, false },
-	{ 5, false, false },	  { 11, false, false },	      { 12, true, false },
-	{ 16, false, true },	  { 20, true, false },	      { 35000, false, false },
-	{ 34996, true, false },	  { 35008, false, true },     { 262140, true, false },
-	{ 262144, false, true },  { 262145, false, false },   { 262148, false, false },
-	{ 262160, false, false }, { 0x80000000, false, false }, { 0xfffffffc, false, false },
+	{ 0, false, false },	      { 1, false, false },	    { 4, false, false },
+	{ 5, false, false },	      { 11, false, false },	    { 12, true, false },
+	{ 16, false, true },	      { 20, true, false },	    { 35000, false, false },
+	{ 34996, true, false },	      { 35008, false, true },	    { 262140, true, false },
+	{ 262144, false, true },      { 262145, false, false },	    { 262148, false, false },
+	{ 262160, false, false },     { 0x80000000, false, false }, { 0xfffffffc, false, false },
 	{ 0xffffffff, false, false },
 };
 

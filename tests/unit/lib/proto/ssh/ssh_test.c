@@ -4,14 +4,15 @@
 #include "tests/unit/lib/proto/ssh/pair.h"
 
 #define AES_128 "aes128-gcm@openssh.com"
-#define CHACHA "chacha20-poly1305@openssh.com"
-#define KIB ((size_t)1024)
-#define SECOND ((uint64_t)1000000000)
+#define CHACHA	"chacha20-poly1305@openssh.com"
+#define KIB	((size_t)1024)
+#define SECOND	((uint64_t)1000000000)
 
 static const char *const ciphers[] = { AES_128, "aes256-gcm@openssh.com", CHACHA };
 
 /* A pair that is ready, with one channel open from the client. */
-static uint32_t ready_channel(struct pair *p, const struct ssh_config *c, const struct ssh_config *s)
+static uint32_t ready_channel(struct pair *p, const struct ssh_config *c,
+			      const struct ssh_config *s)
 {
 	pair_start(p, c, s);
 	check(p->c.ready && p->s.ready);

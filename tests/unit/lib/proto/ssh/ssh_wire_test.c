@@ -76,14 +76,13 @@ static void test_lists(void)
 		const char *list, *name;
 		bool has;
 	} rows[] = {
-		{ "a,bc,d", "bc", true }, { "a,bc,d", "d", true },  { "a,bc,d", "b", false },
-		{ "", "a", false },	  { ",,a", "a", true },	    { "abc", "abcd", false },
+		{ "a,bc,d", "bc", true }, { "a,bc,d", "d", true }, { "a,bc,d", "b", false },
+		{ "", "a", false },	  { ",,a", "a", true },	   { "abc", "abcd", false },
 		{ "a,b,", "b", true },
 	};
 	for (size_t i = 0; i < array_len(rows); i++)
-		check_row(rows[i].list,
-			  ssh_list_has(span_str(rows[i].list), span_str(rows[i].name)) ==
-				  rows[i].has);
+		check_row(rows[i].list, ssh_list_has(span_str(rows[i].list),
+						     span_str(rows[i].name)) == rows[i].has);
 }
 
 static void test_text_of_a_peer_is_harmless(void)

@@ -1,0 +1,123 @@
+#include "lib/proto/ssh/ssh_channel.h"
+
+enum { TABLE_FIRST = 8 };
+
+/* --- the table --- */
+
+void ssh_mux_init(struct ssh *s)
+{
+	s->mux.free_head = s->mux.queue_head = s->mux.queue_tail = SSH_CHANNEL_NONE;
+}
+
+void ssh_mux_fini(struct ssh *s)
+{
+	mem_give(s->config.mem, s->mux.table);
+	s->mux.table = NULL;
+	s->mux.table_n = 0;
+}
+
+void ssh_mux_trim(struct ssh *s)
+{
+	if (s->mux.open_n || !s->mux.table || s->slot.kind != SSH_EVENT_NONE)
+		return;
+	ssh_mux_fini(s);
+	ssh_mux_init(s);
+}
+
+static int grow_table(struct ssh *s)
+{
+	struct ssh_mux *m = &s->mux;
+	const uint32_t max = s->config.channels_max;
+	const uint32_t n = m->table_n ? m->table_n * 2 : TABLE_FIRST;
+	const uint32_t size = n < max ? n : max;
+	struct ssh_channel *table = mem_take_zeroed(s->config.mem, size * sizeof(*table));
+
+	if (!table)
+		return fault_set(&s->fault, ERR_NOMEM, "no memory for %u channels", size);
+	if (m->table_n)
+		memcpy(table, m->table, m->table_n * sizeof(*table));
+	for (uint32_t i = size; i-- > m->table_n;) {
+		table[i].next = m->free_head;
+		m->free_head = i;
+	}
+	mem_give(s->config.mem, m->table);
+	m->table = table;
+	m->table_n = size;
+	return 0;
+}
+
+int64_t ssh_channel_take(struct ssh *s, enum ssh_channel_state state)
+{
+	struct ssh_mux *m = &s->mux;
+
+	if (m->open_n >= s->config.channels_max)
+		return ERR_FULL;
+	if (m->free_head == SSH_CHANNEL_NONE) {
+		const int rc = grow_table(s);
+		if (rc < 0)
+			return rc;
+	}
+	const uint32_t id = m->free_head;
+	m->free_head = m->table[id].next;
+	m->table[id] = (struct ssh_channel){ .state = (uint8_t)state,
+					     .next = SSH_CHANNEL_NONE,
+					     .prev = SSH_CHANNEL_NONE,
+					     .rx_window = s->config.window,
+					     .rx_total = s->config.window };
+	m->open_n++;
+	return id;
+}
+
+struct ssh_channel *ssh_channel_at(const struct ssh *s, uint32_t id)
+{
+	must(id < s->mux.table_n && s->mux.table[id].state != SSH_CHANNEL_FREE);
+	return &s->mux.table[id];
+}
+
+/* --- the queue of channels with an event of their own --- */
+
+void ssh_channel_enqueue(struct ssh *s, uint32_t id, bool front)
+{
+	struct ssh_mux *m = &s->mux;
+	struct ssh_channel *c = &m->table[id];
+
+	if (c->queued)
+		return;
+	c->queued = true;
+	c->next = front ? m->queue_head : SSH_CHANNEL_NONE;
+	c->prev = front ? SSH_CHANNEL_NONE : m->queue_tail;
+	*(c->prev == SSH_CHANNEL_NONE ? &m->queue_head : &m->table[c->prev].next) = id;
+	*(c->next == SSH_CHANNEL_NONE ? &m->queue_tail : &m->table[c->next].prev) = id;
+}
+
+void ssh_channel_unqueue(struct ssh *s, uint32_t id)
+{
+	struct ssh_mux *m = &s->mux;
+	struct ssh_channel *c = &m->table[id];
+
+	if (!c->queued)
+		return;
+	c->queued = false;
+	*(c->prev == SSH_CHANNEL_NONE ? &m->queue_head : &m->table[c->prev].next) = c->next;
+	*(c->next == SSH_CHANNEL_NONE ? &m->queue_tail : &m->table[c->next].prev) = c->prev;
+}
+
+void ssh_channel_block(struct ssh *s, struct ssh_channel *c, uint32_t id)
+{
+	c->blocked = true;
+	if (c->state == SSH_CHANNEL_OPEN && c->tx_window) /* else the peer's adjust will queue it */
+		ssh_channel_enqueue(s, id, false);
+}
+
+/* The number may be used again.  `user` stays readable until it is. */
+void ssh_mux_release(struct ssh *s, uint32_t id)
+{
+	struct ssh_mux *m = &s->mux;
+	struct ssh_channel *c = &m->table[id];
+
+	ssh_channel_unqueue(s, id);
+	c->state = SSH_CHANNEL_FREE;
+	c->next = m->free_head;
+	m->free_head = id;
+	m->open_n--;
+}
