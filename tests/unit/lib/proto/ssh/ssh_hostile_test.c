@@ -111,6 +111,15 @@ static const struct {
 	{ "a banner", SAY("\x35" U32("\x02") "hi" U32("\0")), NULL, 0, 0, 0, "", 0 },
 	{ "endless banners", SAY("\x35"), SAY("\x35"), 20, ERR_LIMIT, "banners", 0 },
 	{ "no message at all", SAY(""), NULL, 0, 0, ERR_PROTO, "padding", 0 },
+	{ "adjust cut short", SAY("\x5d" U32("\0") "\0"), NULL, 0, 0, ERR_PROTO, "malformed", 0 },
+	{ "extended data cut short", SAY("\x5f" U32("\0") U32("\x01")), NULL, 0, 0, ERR_PROTO,
+	  "malformed", 0 },
+	{ "extended data over the window", SAY("\x5f" U32("\0") U32("\x01") U32("\x02") "no"),
+	  SAY("\x5f" U32("\0") U32("\x01") "\0\0\x80\x01"
+					   "no"),
+	  1, ERR_PROTO, "malformed", 0 },
+	{ "a channel request", SAY("\x62" U32("\0") U32("\x04") "exec\x01"),
+	  SAY("\x62" U32("\0") U32("\x04") "exec\0"), 100, 0, "", 0 },
 	{ "half a disconnect", SAY("\x01\0"), NULL, 0, 0, ERR_CLOSED, "disconnected", 0 },
 };
 
@@ -395,6 +404,112 @@ static void test_too_many_channels(void)
 	pair_fini(&p);
 }
 
+/* Who is asked and does not answer is asked no more than so often. */
+static void test_unanswered_requests(void)
+{
+	struct pair p = { 0 };
+	struct ssh_config c = pair_client_config(&p, &mem_heap);
+	struct ssh_config s = pair_server_config(&p, &mem_heap);
+	ready_channel(&p, &c, &s);
+	p.s.hold_answers = true;
+	for (int i = 0; i < SSH_ANSWERS_MAX; i++)
+		say(&p.c, SAY("\x50" U32("\x04") "ping\x01"));
+	pair_run(&p);
+	check(p.s.rc == 0 && p.s.events[SSH_EVENT_GLOBAL_REQUEST] == SSH_ANSWERS_MAX);
+	say(&p.c, SAY("\x50" U32("\x04") "ping\x01"));
+	pair_run(&p);
+	check(p.s.rc == ERR_LIMIT);
+	pair_fini(&p);
+}
+
+/* --- a server's tricks in authentication --- */
+
+static const struct {
+	const char *name, *bytes;
+	size_t n;
+	int want;
+	const char *why;
+} tricks[] = {
+	{ "other service", SAY("\x06" U32("\x05") "other"), ERR_PROTO, "SERVICE_ACCEPT" },
+	{ "success at once", SAY("\x34"), ERR_PROTO, "before its service" },
+	{ "accepted, then cut",
+	  SAY("\x06" U32("\x0c") "ssh-userauth"
+				 "|"
+				 "\x33" U32("\x09")),
+	  ERR_PROTO, "USERAUTH_FAILURE is malformed" },
+	{ "only keys",
+	  SAY("\x06" U32("\x0c") "ssh-userauth"
+				 "|"
+				 "\x33" U32("\x09") "publickey\0"),
+	  ERR_AUTH, "the server takes no password, but publickey" },
+	{ "more factors",
+	  SAY("\x06" U32("\x0c") "ssh-userauth"
+				 "|"
+				 "\x33" U32("\x08") "password\0"
+						    "|"
+						    "\x33" U32("\x03") "otp\x01"),
+	  ERR_AUTH, "the server wants otp besides the password" },
+	{ "new password wanted",
+	  SAY("\x06" U32("\x0c") "ssh-userauth"
+				 "|"
+				 "\x33" U32("\x08") "password\0"
+						    "|"
+						    "\x3c"),
+	  ERR_AUTH, "wants the password changed" },
+	{ "new password unasked",
+	  SAY("\x06" U32("\x0c") "ssh-userauth"
+				 "|"
+				 "\x3c"),
+	  ERR_PROTO, "during authentication" },
+	{ "accepted twice",
+	  SAY("\x06" U32("\x0c") "ssh-userauth"
+				 "|"
+				 "\x06" U32("\x0c") "ssh-userauth"),
+	  ERR_PROTO, "during authentication" },
+	{ "channel", SAY("\x5a" U32("\x01") "x"), ERR_PROTO, "before authentication" },
+	{ "none is enough",
+	  SAY("\x06" U32("\x0c") "ssh-userauth"
+				 "|"
+				 "\x34"),
+	  0, "" },
+};
+
+/* Says each of the messages, which are separated by '|'. */
+static void say_all(struct pair_end *e, const char *p, size_t n)
+{
+	while (n) {
+		const char *end = memchr(p, '|', n);
+		const size_t one = end ? (size_t)(end - p) : n;
+		say(e, p, one);
+		p += end ? one + 1 : one;
+		n -= end ? one + 1 : one;
+	}
+}
+
+static void test_tricks_in_authentication(void)
+{
+	for (size_t i = 0; i < array_len(tricks); i++) {
+		struct pair p = { 0 };
+		struct ssh_config c = pair_client_config(&p, &mem_heap);
+		struct ssh_config s = pair_server_config(&p, &mem_heap);
+		check(pair_init(&p, &c, &s) == 0);
+		while (p.c.ssh->phase != SSH_PHASE_AUTH) {
+			(void)pair_move(&p.c, &p.s);
+			pair_feed(&p, &p.s);
+			(void)pair_move(&p.s, &p.c);
+			pair_feed(&p, &p.c);
+		}
+		say_all(&p.s, tricks[i].bytes, tricks[i].n);
+		(void)pair_move(&p.s, &p.c);
+		pair_feed(&p, &p.c);
+		check_row(tricks[i].name, p.c.rc == tricks[i].want);
+		check_row(tricks[i].name, strstr(ssh_fault(p.c.ssh)->why, tricks[i].why) != NULL);
+		check_row(tricks[i].name, p.c.ready == (tricks[i].want == 0));
+		check_row(tricks[i].name, p.c.ssh->auth.secrets == NULL); /* wiped */
+		pair_fini(&p);
+	}
+}
+
 /* --- before authentication --- */
 
 static const struct {
@@ -412,6 +527,22 @@ static const struct {
 	{ "other service", SAY("\x05" U32("\x0e") "ssh-connection"), 1, ERR_PROTO,
 	  "unknown service" },
 	{ "unknown auth message", SAY("\x3d"), 1, ERR_PROTO, "during authentication" },
+	{ "auth of nothing",
+	  SAY("\x05" U32("\x0c") "ssh-userauth"
+				 "|"
+				 "\x32" U32("\x01") "u" U32("\x09")),
+	  1, ERR_PROTO, "USERAUTH_REQUEST is malformed" },
+	{ "auth for a shell",
+	  SAY("\x05" U32("\x0c") "ssh-userauth"
+				 "|"
+				 "\x32" U32("\x01") "u" U32("\x05") "shell" U32("\x04") "none"),
+	  1, ERR_PROTO, "unknown service" },
+	{ "auth by key",
+	  SAY("\x05" U32("\x0c") "ssh-userauth"
+				 "|"
+				 "\x32" U32("\x01") "u" U32("\x0e") "ssh-connection" U32(
+					 "\x09") "publickey"),
+	  1, 0, "" },
 	{ "success from a client", SAY("\x34"), 1, ERR_PROTO, "during authentication" },
 };
 
@@ -441,7 +572,7 @@ static void test_before_authentication(void)
 		struct ssh_config s = pair_server_config(&p, &mem_heap);
 		until_auth(&p, &c, &s);
 		for (int n = 0; n < early[i].times; n++)
-			say(&p.c, early[i].bytes, early[i].n);
+			say_all(&p.c, early[i].bytes, early[i].n);
 		(void)pair_move(&p.c, &p.s);
 		pair_feed(&p, &p.s);
 		check_row(early[i].name, p.s.rc == early[i].want);
@@ -594,6 +725,8 @@ int main(void)
 		{ "on its way", test_what_was_on_its_way },
 		{ "asks but never reads", test_asks_but_never_reads },
 		{ "too many channels", test_too_many_channels },
+		{ "unanswered requests", test_unanswered_requests },
+		{ "tricks in authentication", test_tricks_in_authentication },
 		{ "before authentication", test_before_authentication },
 		{ "guessing passwords", test_guessing_passwords },
 		{ "identification", test_identification },

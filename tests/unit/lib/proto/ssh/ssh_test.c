@@ -593,6 +593,71 @@ static void test_close_before_the_answer(void)
 	pair_fini(&p);
 }
 
+/* A channel of the peer that is closed instead of accepted or rejected. */
+static void test_close_an_offer(void)
+{
+	struct pair p = { 0 };
+	struct ssh_config c = pair_client_config(&p, &mem_heap);
+	struct ssh_config s = pair_server_config(&p, &mem_heap);
+	pair_start(&p, &c, &s);
+	p.s.hold_offers = true;
+	check(ssh_channel_open(p.c.ssh, "a", span_str("")) == 0);
+	check(ssh_channel_open(p.c.ssh, "b", span_str("")) == 1);
+	pair_run(&p);
+	check(p.s.events[SSH_EVENT_CHANNEL_OPEN] == 2);
+	ssh_channel_close(p.s.ssh, 0);
+	ssh_channel_want_write(p.s.ssh, 1);
+	ssh_channel_grow(p.s.ssh, 1, UINT32_MAX);
+	ssh_channel_eof(p.s.ssh, 1);
+	ssh_channel_accept(p.s.ssh, 1);
+	pair_run(&p);
+	check(p.s.events[SSH_EVENT_CHANNEL_CLOSED] == 1);
+	check(p.c.events[SSH_EVENT_CHANNEL_REFUSED] == 1);
+	check(p.c.events[SSH_EVENT_CHANNEL_OPENED] == 1 && p.c.events[SSH_EVENT_CHANNEL_EOF] == 1);
+	check(ssh_channel_writable(p.c.ssh, 1) > 0);
+	check(ssh_channels_open(p.c.ssh) == 1 && ssh_channels_open(p.s.ssh) == 1);
+	ssh_channel_close(p.s.ssh, 1);
+	ssh_channel_want_write(p.s.ssh, 1);
+	check(ssh_channel_write(p.c.ssh, 1, (const uint8_t *)"late", 4) == 4);
+	pair_run(&p);
+	check(ssh_channels_open(p.c.ssh) == 0 && p.c.rc == 0 && p.s.rc == 0);
+	pair_fini(&p);
+}
+
+/* Many channels that wait for room get it in turn. */
+static void test_turns(void)
+{
+	enum { CHANNELS = 5 };
+	struct pair p = { 0 };
+	struct ssh_config c = pair_client_config(&p, &mem_heap);
+	struct ssh_config s = pair_server_config(&p, &mem_heap);
+	static uint8_t data[200000];
+	unsigned turns[CHANNELS] = { 0 };
+	c.tx_max = 100000;
+	pair_start(&p, &c, &s);
+	for (int i = 0; i < CHANNELS; i++)
+		check(ssh_channel_open(p.c.ssh, "x", span_str("")) == i);
+	pair_run(&p);
+	for (uint32_t i = 0; i < CHANNELS; i++)
+		check(ssh_channel_write(p.c.ssh, i, data, sizeof(data)) == 0 || i == 0);
+	ssh_channel_close(p.c.ssh, 3); /* waits no longer */
+	for (int i = 0; i < 200; i++) {
+		struct ssh_event ev;
+		(void)pair_move(&p.c, &p.s);
+		pair_feed(&p, &p.s);
+		(void)pair_move(&p.s, &p.c);
+		if (ssh_next(p.c.ssh, &ev) == 1 && ev.kind == SSH_EVENT_CHANNEL_WRITABLE) {
+			turns[ev.channel]++;
+			check(ssh_channel_write(p.c.ssh, ev.channel, data, sizeof(data)) > 0);
+		}
+		pair_feed_quiet(&p, &p.c);
+	}
+	check(turns[3] == 0 && turns[0] > 30);
+	for (int i = 1; i < CHANNELS; i++)
+		check(i == 3 || (turns[i] >= turns[0] - 1 && turns[i] <= turns[0] + 1));
+	pair_fini(&p);
+}
+
 /* Called for before the peer has answered: done as soon as it has. */
 static void test_eof_and_growth_before_the_answer(void)
 {
@@ -705,6 +770,8 @@ int main(void)
 		{ "window and half-close", test_window_and_half_close },
 		{ "numbers", test_numbers_are_used_again },
 		{ "close before the answer", test_close_before_the_answer },
+		{ "close an offer", test_close_an_offer },
+		{ "turns", test_turns },
 		{ "eof and growth before the answer", test_eof_and_growth_before_the_answer },
 		{ "room to send", test_room_to_send },
 		{ "global requests", test_global_requests },
