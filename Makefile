@@ -57,7 +57,7 @@ $(SUPPORT): $(call objects,tests/support)
 $(OUT)/bin/tunnel-sidecar: $(call objects,tunnel-sidecar) $(SHARED)
 $(OUT)/bin/control-agent:  $(call objects,control-agent)  $(SHARED)
 $(OUT)/bin/status-server:  $(call objects,status-server)  $(SHARED)
-$(OUT)/bin/devplane:       $(call objects,tests/devplane) $(SUPPORT) $(SHARED)
+$(OUT)/bin/devplane:       $(call objects,tests/devplane) $(SHARED)
 $(OUT)/bin/ssh-driver:     $(OUT)/tests/interop/ssh_driver.o $(SHARED)
 $(OUT)/bin/libssh2-client: $(OUT)/tests/interop/libssh2_client.o
 $(UNIT) $(FUZZERS): $(OUT)/bin/%: $(OUT)/%.o $(SUPPORT) $(SHARED)
