@@ -352,9 +352,11 @@ static int read_document(struct reader *r)
 	return rc;
 }
 
-static ssize_t load(const char *path, char *to, struct fault *why)
+/* `name` is the path as it may be shown. */
+static ssize_t load(const char *path, const char *name, char *to, struct fault *why)
 {
-	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* Not to wait for the other end of a FIFO that stands there. */
+	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
 	size_t n = 0;
 	ssize_t got = 1;
@@ -364,12 +366,12 @@ static ssize_t load(const char *path, char *to, struct fault *why)
 
 		if (fd >= 0)
 			close(fd);
-		fault_set(why, ERR_CONFIG, "configuration file %s: %s", path, strerror(sys));
+		fault_set(why, ERR_CONFIG, "configuration file %s: %s", name, strerror(sys));
 		return -1;
 	}
 	if (!S_ISREG(st.st_mode)) {
 		close(fd);
-		fault_set(why, ERR_CONFIG, "configuration file %s is no regular file", path);
+		fault_set(why, ERR_CONFIG, "configuration file %s is no regular file", name);
 		return -1;
 	}
 	while (got > 0 && n <= FILE_MAX) {
@@ -380,9 +382,9 @@ static ssize_t load(const char *path, char *to, struct fault *why)
 	const int sys = errno;
 	close(fd);
 	if (got < 0)
-		fault_set(why, ERR_CONFIG, "configuration file %s: %s", path, strerror(sys));
+		fault_set(why, ERR_CONFIG, "configuration file %s: %s", name, strerror(sys));
 	else if (n > FILE_MAX)
-		fault_set(why, ERR_CONFIG, "configuration file %s is larger than 256 KiB", path);
+		fault_set(why, ERR_CONFIG, "configuration file %s is larger than 256 KiB", name);
 	return got < 0 || n > FILE_MAX ? -1 : (ssize_t)n;
 }
 
@@ -402,12 +404,13 @@ int config_text_read(struct config *c, const char *file, const char *text, size_
 
 int config_file_read(struct config *c, const char *path, struct fault *why)
 {
-	char *text = malloc(FILE_MAX + 1);
+	char *text = malloc(FILE_MAX + 1), name[120];
 
+	escape_text(name, sizeof(name), span_str(path));
 	if (!text)
-		return fault_set(why, ERR_NOMEM, "no memory to read %s", path);
-	const ssize_t n = load(path, text, why);
-	const int rc = n < 0 ? ERR_CONFIG : config_text_read(c, path, text, (size_t)n, why);
+		return fault_set(why, ERR_NOMEM, "no memory to read %s", name);
+	const ssize_t n = load(path, name, text, why);
+	const int rc = n < 0 ? ERR_CONFIG : config_text_read(c, name, text, (size_t)n, why);
 	explicit_bzero(text, FILE_MAX + 1); /* the token may stand in it */
 	free(text);
 	return rc;

@@ -196,14 +196,15 @@ static void build_text(struct line *l, enum log_level level, const char *event, 
 		put_pair(l, " ", &fields[i], "=");
 }
 
-/* The descriptor may be shared with others, so it is not made non-blocking;
- * a line is below PIPE_BUF, so where poll() says writable a pipe takes it whole
- * and at once. */
+/* The descriptor may be shared with others, so it is not made non-blocking.  A
+ * line is below PIPE_BUF: where poll() says writable a pipe has a free page and
+ * takes it whole and at once.  POLLERR is a pipe without a reader, whose SIGPIPE
+ * nobody may have turned off yet. */
 static bool write_line(const char *p, size_t n)
 {
 	struct pollfd fd = { .fd = sink.o.fd, .events = POLLOUT };
 
-	if (poll(&fd, 1, 0) != 1 || !(fd.revents & POLLOUT))
+	if (poll(&fd, 1, 0) != 1 || fd.revents != POLLOUT)
 		return false;
 	ssize_t rc;
 	do

@@ -179,7 +179,7 @@ static void test_file_forms(void)
 	static const char *const good[] = {
 		"", "\n# only a comment\n", "---\n", "---\nagent:\n", "tunnel: {enabled: no}\n",
 		"tunnel:\n  enabled: OFF\n",
-		"agent: {labels: {}}\n", "agent:\n  id: 'x: y'\n", "\xef\xbb\xbf" "agent:\n  id: bom\n", "--- {}\n...\n",
+		"agent: {labels: {}}\n", "agent:\n  id: 'x: y'\n", "\xef\xbb\xbf# byte order mark\n", "--- {}\n...\n",
 	};
 	struct fault why;
 
@@ -399,6 +399,11 @@ static void test_search_order(void)
 	unsetenv("PIPEOPS_CONFIG");
 	check(load(CONFIG_CONTROL, ARGS("--config", "."), &verb, &why) == ERR_CONFIG);
 	check(strstr(why.why, "no regular file") != NULL);
+	must(mkfifo("fifo", 0600) == 0);
+	check(load(CONFIG_CONTROL, ARGS("--config", "fifo"), &verb, &why) == ERR_CONFIG);
+	must(unlink("fifo") == 0);
+	check(load(CONFIG_CONTROL, ARGS("--config=\x1b[31m"), &verb, &why) == ERR_CONFIG);
+	check(strstr(why.why, "file \\x1b[31m: No such file") != NULL);
 	must(unlink("config.yaml") == 0 && unlink(path) == 0);
 }
 
@@ -504,7 +509,8 @@ static void test_addresses(void)
 		{ "[::1]:65535", "::1", 65535 },	 { "[fe80::1%eth0]:80", "fe80::1%eth0", 80 },
 		{ "a_b.svc.cluster.local:443", "a_b.svc.cluster.local", 443 },
 	};
-	static const char *const bad[] = { "", ":", ":80", "localhost", "localhost:", "localhost:0", "localhost:65536",
+	static const char *const bad[] = { "", ":", ":80", "localhost", "localhost:", "localhost:0",
+					   "localhost:65536",
 					   "localhost:8o", "::1:80", "[]:80", "[::1]", "[::1]80", "a b:80", "a/b:80",
 					   "http://a:80", "[::1:80", "a:-1", "a: 1" };
 
