@@ -15,7 +15,7 @@ static struct span trim(struct span s)
 
 /* Takes the piece up to `mark` off the front of *rest; marks in quoted strings
  * don't count. */
-static struct span take_piece(struct span *rest, char mark)
+static struct span take_piece(struct span *rest, uint8_t mark)
 {
 	bool quoted = false;
 	size_t n = 0;

@@ -69,7 +69,7 @@ static bool count_fds(uint64_t *n)
 
 void process_read(struct process_facts *out)
 {
-	uint64_t f[FIELD_RSS + 1];
+	uint64_t f[FIELD_RSS + 1] = { 0 };
 	struct rlimit most;
 
 	*out = (struct process_facts){ .has_stat = read_stat(f) };

@@ -92,6 +92,7 @@ static void end_conn(struct conn *c, bool reset)
 {
 	struct http_server *s = c->server;
 
+	must(s); /* no callback but on_closed comes after it has let go */
 	timer_clear(s->loop, &c->timer);
 	unlink_conn(c);
 	c->server = NULL;
@@ -187,7 +188,7 @@ static void refuse(struct conn *c, int status, const char *extra, const char *wh
  * ("PRI * HTTP/2.0"). */
 static bool is_other_version(struct span in)
 {
-	const uint8_t *end = memchr(in.p, '\r', in.n);
+	const uint8_t *end = in.p ? memchr(in.p, '\r', in.n) : NULL;
 	const size_t n = end ? (size_t)(end - in.p) : 0;
 	static const char form[] = "? ? HTTP/d.d";
 	const size_t tail = sizeof("HTTP/d.d") - 1;
@@ -282,8 +283,15 @@ static void serve(struct conn *c, const struct http1_head *h)
 /* RFC 9112, 2.2: an empty line before a request is passed over. */
 static void skip_empty_lines(struct buf *in)
 {
-	while (buf_len(in) >= 2 && memcmp(buf_bytes(in).p, "\r\n", 2) == 0)
+	static const char line[] = "\r\n";
+
+	for (;;) {
+		const struct mspan b = buf_bytes(in);
+
+		if (!b.p || b.n < 2 || memcmp(b.p, line, 2) != 0)
+			return;
 		buf_consume(in, 2);
+	}
 }
 
 /* Answers the request at the front of c->in, or asks for more of it. */

@@ -17,7 +17,8 @@ static struct source_view good_view(void)
 		.session = { .state = BUS_STATE_UP },
 		.registration = { .registered = 1, .last_heartbeat_realtime_ns = UINT64_C(999000000000) },
 	};
-	v.of[COMPONENT_TUNNEL] = (struct component_view){ .name = "tunnel", .presence = BUS_ALIVE, .fault = &no_fault };
+	v.of[COMPONENT_TUNNEL] =
+		(struct component_view){ .name = "tunnel", .presence = BUS_ALIVE, .fault = &no_fault };
 	v.of[COMPONENT_CONTROL] =
 		(struct component_view){ .name = "control", .presence = BUS_ALIVE, .fault = &no_fault };
 	return v;
