@@ -2,6 +2,9 @@
  * http_client -- requests to one origin, one at a time, over a connection
  * that is kept and reused.  HTTP/1.1 over TLS (or plain, where the caller
  * allows it).  Total deadline per request, bounded answer, no redirects.
+ *
+ * A request on a kept connection that ends without one byte of answer is sent
+ * once more on a fresh one, whatever its method: send only what may be repeated.
  */
 #ifndef LIB_APP_HTTP_CLIENT_H
 #define LIB_APP_HTTP_CLIENT_H
@@ -42,9 +45,12 @@ typedef void http_done_fn(void *user, const struct http_result *result);
 
 MUST_USE int http_client_new(struct http_client **out, struct loop *l,
 			     const struct http_client_options *options, struct fault *why);
-/* Cancels without a callback; memory goes once the socket has. Accepts NULL. */
+/* Cancels without a callback; the socket goes later.  Before the loop, and also
+ * from inside `done`.  Accepts NULL. */
 void http_client_free(struct http_client *c);
-/* Calls done exactly once, later.  A must: no request is under way. */
+/* Calls done exactly once, later; it may send the next request.  A must: no
+ * request is under way.  ERR_USAGE (bytes that none may: CR, LF, spaces), ERR_LIMIT,
+ * ERR_NOMEM, ERR_FULL: done is not called. */
 MUST_USE int http_client_send(struct http_client *c, const struct http_request_out *request,
 			      http_done_fn *done, void *user, struct fault *why);
 bool http_client_is_busy(const struct http_client *c);
