@@ -13,6 +13,7 @@ BIN names the folder of the programs (default build/release/bin), IO the loop
 backends ("epoll uring"), E2E_SHORT=1 makes the passes short (sanitizers).
 """
 import contextlib
+import functools
 import hashlib
 import inspect
 import itertools
@@ -477,12 +478,11 @@ def program(name):
 
 
 def chisel_peer():
-	path = PEERS / "chisel-peer"
-	if not path.exists():
-		build_peers()
-	return path
+	build_peers()
+	return PEERS / "chisel-peer"
 
 
+@functools.cache
 def build_peers():
 	"""Builds the Go peers; raises Failure with the reason."""
 	PEERS.mkdir(parents=True, exist_ok=True)
@@ -514,7 +514,7 @@ def main():
 		if not name.startswith("test_") or not inspect.isfunction(test):
 			continue
 		for row in getattr(test, "rows", [{}]):
-			label = name[5:] + (f"[{' '.join(map(str, row.values()))}]" if row else "")
+			label = name[5:] + (f"[{' '.join(map(_word, row.values()))}]" if row else "")
 			if len(sys.argv) > 1 and not any(a in label for a in sys.argv[1:]):
 				continue
 			if failed - passed >= 12:
@@ -523,6 +523,11 @@ def main():
 			good = _run_one(label, test, row)
 			passed, failed = passed + good, failed + (not good)
 	sys.exit(1 if failed else 0)
+
+
+def _word(value):
+	text = str(value)
+	return text if text.isprintable() else repr(text)
 
 
 def _run_one(label, test, row):
