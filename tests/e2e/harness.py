@@ -426,6 +426,14 @@ def echo_once(port, text=b"hello through the tunnel", host="127.0.0.1"):
 		equal(_recv_exactly(conn, len(text)), text, "echo")
 
 
+def works(port):
+	"""Whether an echo comes back now."""
+	with contextlib.suppress(OSError, Failure):
+		echo_once(port)
+		return True
+	return False
+
+
 class LeakGate:
 	"""Descriptors back to the count at the start, memory within a bound."""
 

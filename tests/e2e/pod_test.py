@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """The three programs together, against tests/devplane and against a control
 plane of a few lines that answers what it should not."""
-import contextlib
 import http.server
 import os
 import re
@@ -104,14 +103,7 @@ def test_kill_of_the_tunnel_comes_back(t, io):
 	p.tunnel.kill()
 	p.start_tunnel()
 	p.tunnel.wait("tunnel_up")
-	eventually(lambda: works(far["web"]), "bytes through the new tunnel")
-
-
-def works(port):
-	with contextlib.suppress(OSError, harness.Failure):
-		echo_once(port)
-		return True
-	return False
+	eventually(lambda: harness.works(far["web"]), "bytes through the new tunnel")
 
 
 def test_restarted_agent_keeps_its_identity(t):
