@@ -9,6 +9,8 @@
 # make layers      proves the floors of lib/ and that lib/proto is sans-I/O
 # make lint        clang-tidy, cppcheck, house rules
 # make bench       the baseline figures, beside the official client where CHISEL_BIN has it
+# make bench-bus   what counting, publishing and reading the bus costs
+# make torture     kills 100,000 writers before the eyes of a reader (TORTURE=N)
 # make docs        writes the generated pages of docs/
 # make deps        installs what the build and the tests need (Debian, Ubuntu)
 # make clean       removes build/
@@ -58,6 +60,7 @@ $(OUT)/bin/tunnel-sidecar: $(call objects,tunnel-sidecar) $(SHARED)
 $(OUT)/bin/control-agent:  $(call objects,control-agent)  $(SHARED)
 $(OUT)/bin/status-server:  $(call objects,status-server)  $(SHARED)
 $(OUT)/bin/devplane:       $(call objects,tests/devplane) $(SHARED)
+$(OUT)/bin/bench-bus:      $(OUT)/tests/bench/bus.o $(OUT)/status-server.a $(SHARED)
 $(OUT)/bin/ssh-driver:     $(OUT)/tests/interop/ssh_driver.o $(SHARED)
 $(OUT)/bin/libssh2-client: $(OUT)/tests/interop/libssh2_client.o
 $(UNIT) $(FUZZERS): $(OUT)/bin/%: $(OUT)/%.o $(SUPPORT) $(SHARED)
@@ -103,6 +106,9 @@ fuzzers: $(FUZZERS)
 fuzz: ; @scripts/fuzz
 model: ; @scripts/model
 bench: $(PROGRAMS) ; @tests/bench/run
+bench-bus: $(OUT)/bin/bench-bus ; @$<
+TORTURE ?= 100000
+torture: $(OUT)/bin/tests/unit/shm/crash_test ; @$< $(TORTURE)
 docs: $(OUT)/bin/status-server $(OUT)/bin/control-agent ; @scripts/docs
 test: ; @scripts/test
 demo: ; @scripts/demo
@@ -114,5 +120,5 @@ V ?= 0
 Q := $(if $(filter 0,$(V)),@)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz model bench docs test demo demo-check help clean
+.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz model bench bench-bus torture docs test demo demo-check help clean
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

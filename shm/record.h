@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "lib/base/fault.h"
 #include "shm/crash_point.h"
@@ -32,14 +33,17 @@ struct bus_record {
 	size_t words;  /* of the record, <= stride */
 };
 
-static inline void bus_record_publish(const struct bus_record *r, const uint64_t *from)
+/* `from`: r->words words of any type, taken as bytes. */
+static inline void bus_record_publish(const struct bus_record *r, const void *from)
 {
 	const uint64_t n = atomic_load_explicit(r->version, memory_order_relaxed) + 1;
 	_Atomic uint64_t *slot = r->slots + n % BUS_RECORD_SLOTS * r->stride;
 
 	for (size_t i = 0; i < r->words; i++) {
 		BUS_CRASH_POINT(BUS_CRASH_RECORD + i);
-		atomic_store_explicit(&slot[i], from[i], memory_order_release);
+		uint64_t word;
+		memcpy(&word, (const char *)from + i * sizeof(word), sizeof(word));
+		atomic_store_explicit(&slot[i], word, memory_order_release);
 	}
 	BUS_CRASH_POINT(BUS_CRASH_RECORD_VERSION);
 	atomic_store_explicit(r->version, n, memory_order_release);

@@ -357,6 +357,12 @@ void bus_add(struct bus_writer *w, enum bus_field counter, unsigned index, uint6
 	add(&w->counters[value_index(w, counter, index, BUS_KIND_COUNTER)], n);
 }
 
+struct bus_cell *bus_cell(struct bus_writer *w, enum bus_field counter, unsigned index)
+{
+	static_assert(sizeof(struct bus_cell) == sizeof(*w->counters), "a cell is a word of the map");
+	return (void *)&w->counters[value_index(w, counter, index, BUS_KIND_COUNTER)];
+}
+
 void bus_set(struct bus_writer *w, enum bus_field gauge, unsigned index, uint64_t value)
 {
 	atomic_store_explicit(&w->counters[value_index(w, gauge, index, BUS_KIND_GAUGE)], value,
@@ -379,11 +385,8 @@ void bus_observe(struct bus_writer *w, enum bus_field histogram, unsigned index,
 
 static void publish_record(const struct bus_record *r, const void *record, size_t n)
 {
-	uint64_t words[BUS_SLOT_MAX / 8];
-
 	must(r->version && r->words * 8 == n); /* of this role */
-	memcpy(words, record, n);
-	bus_record_publish(r, words);
+	bus_record_publish(r, record);
 }
 
 void bus_publish_session(struct bus_writer *w, const struct bus_session *r)

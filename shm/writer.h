@@ -8,6 +8,7 @@
 #ifndef SHM_WRITER_H
 #define SHM_WRITER_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 
 #include "shm/bus.h"
@@ -37,6 +38,20 @@ const char *bus_writer_degraded(const struct bus_writer *w);
 void bus_add(struct bus_writer *w, enum bus_field counter, unsigned index, uint64_t n);
 void bus_set(struct bus_writer *w, enum bus_field gauge, unsigned index, uint64_t value);
 void bus_observe(struct bus_writer *w, enum bus_field histogram, unsigned index, uint64_t ns);
+
+/* A counter that is found once, for callers that count per packet: bus_add()
+ * without the look-up and its checks.  Good until bus_writer_free(); the thread
+ * rule above holds, one thread owns the word, so a plain load and store do. */
+struct bus_cell {
+	_Atomic uint64_t value; /* the writer's thread only */
+};
+struct bus_cell *bus_cell(struct bus_writer *w, enum bus_field counter, unsigned index);
+
+static inline void bus_cell_add(struct bus_cell *c, uint64_t n)
+{
+	atomic_store_explicit(&c->value, atomic_load_explicit(&c->value, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
 
 void bus_publish_session(struct bus_writer *w, const struct bus_session *r);
 void bus_publish_observed(struct bus_writer *w, const struct bus_observed *r);

@@ -16,6 +16,7 @@ struct publish {
 	struct bus_session session;
 	struct timer beat;
 	uint64_t channels[BUS_FORWARDS_MAX];
+	struct bus_cell *bytes[BUS_FORWARDS_MAX][2]; /* by enum publish_direction: counted per packet */
 };
 
 static uint64_t realtime_ns(void)
@@ -67,6 +68,8 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 		free(p);
 		return rc;
 	}
+	for (unsigned i = 0; i < o->forwards_n * 2; i++)
+		p->bytes[i / 2][i % 2] = bus_cell(p->writer, BUS_TUNNEL_BYTES, i);
 	const char *degraded = bus_writer_degraded(p->writer);
 	if (degraded && o->bus_dir)
 		log_warn("bus_degraded", "the status bus can't be written; the tunnel works on",
@@ -150,7 +153,7 @@ void publish_draining(struct publish *p)
 
 void publish_bytes(struct publish *p, unsigned forward, enum publish_direction d, uint64_t n)
 {
-	bus_add(p->writer, BUS_TUNNEL_BYTES, forward * 2 + (d == PUBLISH_DOWN), n);
+	bus_cell_add(p->bytes[forward][d], n);
 }
 
 void publish_channel_opened(struct publish *p, unsigned forward)

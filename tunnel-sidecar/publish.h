@@ -35,7 +35,7 @@ void publish_ping(struct publish *p, uint64_t rtt_ns);
 void publish_rekey(struct publish *p);
 void publish_draining(struct publish *p);
 
-enum publish_direction { PUBLISH_UP, PUBLISH_DOWN };
+enum publish_direction { PUBLISH_UP, PUBLISH_DOWN }; /* in the order of fields.def */
 void publish_bytes(struct publish *p, unsigned forward, enum publish_direction d, uint64_t n);
 void publish_channel_opened(struct publish *p, unsigned forward);
 void publish_channel_closed(struct publish *p, unsigned forward);

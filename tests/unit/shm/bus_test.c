@@ -54,7 +54,7 @@ static void put(struct bus_writer *w, enum bus_field field, unsigned index, uint
 	switch (bus_field_info[field].kind) {
 	case BUS_KIND_COUNTER:
 		bus_add(w, field, index, v - 1);
-		bus_add(w, field, index, 1);
+		bus_cell_add(bus_cell(w, field, index), 1);
 		return;
 	case BUS_KIND_GAUGE:
 		bus_set(w, field, index, 77);
