@@ -1,6 +1,7 @@
 /*
- * status-server -- tells what the pod does, over HTTP.  Reads the bus, writes
- * nowhere.  Here only the wiring stands, in the order in which things start.
+ * status-server -- tells what the pod does, over HTTP.  It reads the bus and
+ * needs no write access.  Here only the wiring stands, in the order in which
+ * things start.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -62,8 +63,9 @@ static void start_log(const struct config *c)
 	});
 }
 
-/* The directory is only read here, so one that can't be made is no failure:
- * what is absent is reported as absent. */
+/* The default is made like by the writers, so that all three agree on a
+ * directory whichever starts first.  One that can't be made is no failure: what
+ * is absent is reported as absent. */
 static void find_bus(struct config *c)
 {
 	static const char default_dir[] = "/run/pipeops/bus";
