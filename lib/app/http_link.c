@@ -30,10 +30,19 @@ struct http_link {
 	bool closed, parting; /* by the owner; parting: the goodbye is leaving */
 };
 
+/* The sender's token may stand in it. */
+static void wipe_wire(struct http_link *k)
+{
+	const struct mspan b = buf_bytes(&k->wire);
+
+	if (b.p)
+		explicit_bzero(b.p, b.n);
+	buf_consume(&k->wire, b.n);
+}
+
 static void link_free(struct http_link *k)
 {
-	if (buf_len(&k->wire))
-		explicit_bzero(buf_bytes(&k->wire).p, buf_len(&k->wire));
+	wipe_wire(k);
 	buf_fini(&k->wire);
 	tls_free(k->tls);
 	free(k);
@@ -176,11 +185,9 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 static void on_sent(struct sock *s, void *user)
 {
 	struct http_link *k = user;
-	const struct mspan sent = buf_bytes(&k->wire);
 
 	(void)s;
-	explicit_bzero(sent.p, sent.n);
-	buf_consume(&k->wire, sent.n);
+	wipe_wire(k);
 	pump_or_end(k);
 }
 

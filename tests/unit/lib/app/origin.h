@@ -6,6 +6,7 @@
 #define TESTS_UNIT_LIB_APP_ORIGIN_H
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
@@ -121,6 +122,8 @@ static inline void *origin_main(void *arg)
 		struct peer p = { .fd = accept4(o->fd, NULL, NULL, SOCK_CLOEXEC) };
 		if (p.fd < 0)
 			return NULL; /* origin_stop() has shut it */
+		const int on = 1; /* an answer is not to wait for the ACK of TLS's tickets */
+		(void)setsockopt(p.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 		o->connections++;
 		bool good = true;
 		if (o->tls) {
