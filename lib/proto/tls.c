@@ -314,8 +314,6 @@ int tls_feed(struct tls *t, const uint8_t *in, size_t n, uint64_t now_ns)
 	(void)now_ns;
 	if (t->fault.code)
 		return t->fault.code;
-	if (t->in.n) /* events of what came before are still to be drawn */
-		return 0;
 	n = min_size(n, READ_AHEAD);
 	t->in = span_of(in, n);
 	t->bare = t->bare && !n;

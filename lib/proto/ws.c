@@ -386,7 +386,7 @@ static int take_close(struct ws *w, size_t n)
 	const size_t code = min_size(n, 2);
 
 	w->close_code = n < 2 ? 1005 : (uint16_t)get_be(w->control, 2);
-	if (n == 1 || (n && !is_close_code(w->close_code)))
+	if (n && !is_close_code(w->close_code)) /* half a code reads as 1005 */
 		return fail(w, ERR_PROTO, "WebSocket: close frame with a code that none may send");
 	if (!is_utf8(span_of(w->control + code, n - code)))
 		return fail(w, ERR_PROTO, "WebSocket: close frame with a text that is no UTF-8");

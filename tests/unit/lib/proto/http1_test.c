@@ -40,6 +40,7 @@ static const struct head_row requests[] = {
 	{ "two spaces", "GET  / HTTP/1.1\r\n\r\n", ERR_PROTO, 0, 0, 0 },
 	{ "space in the target", "GET /a b HTTP/1.1\r\n\r\n", ERR_PROTO, 0, 0, 0 },
 	{ "target above ASCII", "GET /\xff HTTP/1.1\r\n\r\n", ERR_PROTO, 0, 0, 0 },
+	{ "empty target", "GET  HTTP/1.1\r\n\r\n", ERR_PROTO, 0, 0, 0 },
 	{ "0.9", "GET /\r\n\r\n", ERR_PROTO, 0, 0, 0 },
 	{ "2.0", "GET / HTTP/2.0\r\n\r\n", ERR_PROTO, 0, 0, 0 },
 	{ "1.2", "GET / HTTP/1.2\r\n\r\n", ERR_PROTO, 0, 0, 0 },

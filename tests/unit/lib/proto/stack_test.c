@@ -463,6 +463,68 @@ static void test_close_over_tls(void)
 	pair_fini(&p);
 }
 
+static void test_tls_ends_early(void)
+{
+	const struct tls_options o = { .server = true };
+	struct tls_event ev;
+	struct tls *peer;
+	struct end e;
+
+	start_client(&e, true);
+	check(tls_new(&peer, server_ctx, &o, &mem_heap, 0, NULL) == 0);
+	for (int i = 0; i < 4; i++) {
+		const struct span out = stack_pending(e.s);
+		check(tls_feed(peer, out.p, out.n, 0) == (int)out.n);
+		stack_sent(e.s, out.n);
+		while (tls_next(peer, &ev) == 1)
+			if (ev.kind == TLS_EVENT_DATA)
+				tls_close(peer);
+		feed(&e, tls_pending(peer).p, tls_pending(peer).n, 0);
+		tls_sent(peer, tls_pending(peer).n);
+	}
+	check(e.rc == ERR_CLOSED);
+	check(strstr(stack_fault(e.s)->why, "during the WebSocket upgrade") != NULL);
+	tls_free(peer);
+	stack_free(e.s);
+}
+
+/* The client's half of the wire to a proxy; what follows is the server's. */
+static void through_proxy(bool tls, bool willing)
+{
+	struct proxy_url url;
+	struct pair p = { 0 };
+
+	start_server(&p.s, tls);
+	p.c.seed = 1;
+	check(proxy_url_read(&url, "http://proxy.example:3128", NULL) == 0);
+	const struct proxy_options proxy = { .url = &url, .host = "good.example", .port = 443 };
+	struct stack_options o = client_options(&p.c, tls);
+	o.proxy = &proxy;
+	check(stack_new(&p.c.s, &o, &mem_heap, 0, NULL) == 0);
+	check(stack_phase(p.c.s) == STACK_PROXY);
+	const struct span out = stack_pending(p.c.s);
+	check(out.n > 30 && memcmp(out.p, "CONNECT good.example:443 HTTP/1.1\r\n", 35) == 0);
+	stack_sent(p.c.s, out.n);
+	check(stack_pending(p.c.s).n == 0);
+	if (willing) {
+		feed(&p.c, "HTTP/1.1 200 OK\r\n\r\n", 19, 0);
+		check(stack_phase(p.c.s) == (tls ? STACK_TLS : STACK_UPGRADE));
+		run(&p);
+		check(p.c.ready && p.s.ready);
+	} else {
+		feed(&p.c, "HTTP/1.1 502 No\r\n\r\n", 19, 0);
+		check(p.c.rc == ERR_REFUSED && strstr(stack_fault(p.c.s)->why, "proxy") != NULL);
+	}
+	pair_fini(&p);
+}
+
+static void test_proxy(void)
+{
+	through_proxy(true, true);
+	through_proxy(false, true);
+	through_proxy(true, false);
+}
+
 static void test_untrusted_certificate(void)
 {
 	struct pair p = { 0 };
@@ -605,6 +667,8 @@ int main(void)
 		{ "end of stream", test_end_of_stream },
 		{ "phases", test_phases_come_in_order },
 		{ "close", test_close_over_tls },
+		{ "TLS ends early", test_tls_ends_early },
+		{ "proxy", test_proxy },
 		{ "untrusted", test_untrusted_certificate },
 		{ "deadlines", test_deadlines },
 		{ "late answers", test_late_answers },

@@ -228,6 +228,9 @@ static const struct answer_row {
 	{ "502 of HTTP/1.0", "HTTP/1.0 502 Bad Gateway\r\n\r\n", "E-9", 502, "Bad Gateway" },
 	{ "redirect", "HTTP/1.1 302 Found\r\nLocation: https://evil.example/take?token=1\r\n\r\n", "E-9", 302,
 	  "points to https://evil.example: " },
+	{ "redirect on the spot", "HTTP/1.1 303 Found\r\nLocation: /login\r\n\r\n", "E-9", 303,
+	  "points to /login: " },
+	{ "redirect to nowhere", "HTTP/1.1 302 Found\r\n\r\n", "E-9", 302, "302 Found" },
 	{ "HTTP/1.0 101", "HTTP/1.0 101 X\r\n" UP ACCEPT PROTOCOL "\r\n", "E-3", 0, "no upgrade" },
 	{ "no Upgrade", "HTTP/1.1 101 X\r\nConnection: Upgrade\r\n" ACCEPT PROTOCOL "\r\n", "E-3", 0,
 	  "no upgrade" },
@@ -314,6 +317,22 @@ static void test_no_protocol_asked(void)
 	end_init(&e, &o, &mem_heap);
 	feed_text(&e, GOOD_ANSWER);
 	check(e.rc == ERR_PROTO);
+	ws_free(e.ws);
+}
+
+/* Fed to the end before anything is drawn. */
+static void test_open_comes_first(void)
+{
+	char wire[] = GOOD_ANSWER "\x88\x02\x03\xe8";
+	size_t at = 0;
+	struct end e;
+
+	end_init(&e, &client, &mem_heap);
+	for (int rc = 1; rc > 0; at += (size_t)rc)
+		rc = ws_feed(e.ws, (uint8_t *)wire + at, sizeof(wire) - 1 - at, 0);
+	check(at == sizeof(wire) - 1);
+	draw(&e);
+	check(strcmp(e.log, "OC1000:") == 0);
 	ws_free(e.ws);
 }
 
@@ -627,8 +646,8 @@ static void test_pings_over_time_are_fine(void)
 	struct end e;
 
 	start_client(&e);
-	for (uint64_t i = 0; i < 5000; i++) {
-		feed(&e, "\x89\x00", 2, i * SECOND / 5);
+	for (uint64_t i = 0; i < 5000; i++) { /* in twos */
+		feed(&e, "\x89\x00", 2, i / 2 * (SECOND / 5) + i % 2 * (SECOND / 20));
 		ws_sent(e.ws, ws_pending(e.ws).n);
 	}
 	check(e.rc == 0);
@@ -736,6 +755,7 @@ int main(void)
 		{ "request splitting", test_request_cannot_be_split },
 		{ "answers cut everywhere", test_answers_cut_everywhere },
 		{ "answers are bounded", test_answers_are_bounded },
+		{ "open comes first", test_open_comes_first },
 		{ "no subprotocol", test_no_protocol_asked },
 		{ "requests cut everywhere", test_requests_cut_everywhere },
 		{ "answer proves the key", test_answer_proves_the_key },
