@@ -165,7 +165,7 @@ int ssh_new(struct ssh **out, const struct ssh_config *config, uint64_t now_ns, 
 	s->names = (struct ssh_names){ .kex = "", .host_key = "", .cipher = "" };
 	ssh_rx_init(&s->rx, c.mem);
 	ssh_tx_init(&s->tx, c.mem, c.tx_headroom);
-	buf_init(&s->line, c.mem, SSH_IDENT_MAX);
+	buf_init(&s->line, c.mem, SSH_BANNER_MAX);
 	buf_init(&s->held, c.mem, SSH_CONTROL_ROOM);
 	ssh_mux_init(s);
 	rc = start(s, why);
@@ -260,9 +260,9 @@ static int feed(struct ssh *s, uint8_t *in, size_t n)
 {
 	size_t used = 0;
 
+	if (s->phase == SSH_PHASE_GONE)
+		return (int)n; /* said goodbye: nothing matters any more */
 	while (used < n && !is_waiting(s)) {
-		if (s->phase == SSH_PHASE_GONE)
-			return (int)n; /* said goodbye: nothing matters any more */
 		if (s->phase == SSH_PHASE_IDENT) {
 			const int took = ssh_transport_ident(s, in + used, n - used);
 			if (took < 0)

@@ -20,6 +20,7 @@
 
 enum {
 	SSH_IDENT_MAX = 255,	       /* with CR LF; RFC 4253, 4.2 */
+	SSH_BANNER_MAX = 8192,	       /* what a server may say before it */
 	SSH_CONTROL_ROOM = 256 * 1024, /* for what is not channel data, beyond tx_max */
 	SSH_REPLIES_MAX = 64,	       /* global requests of ours without an answer */
 	SSH_ANSWERS_MAX = 1024,	       /* the peer's that the caller has not answered */

@@ -8,8 +8,7 @@
 
 enum {
 	BANNER_LINES_MAX = 50, /* what a server may say before it identifies itself */
-	BANNER_BYTES_MAX = 8192,
-	IDLE_REKEY_COST = 10, /* of a key exchange with nothing since the last one */
+	IDLE_REKEY_COST = 10,  /* of a key exchange with nothing since the last one */
 };
 
 static bool is_server(const struct ssh *s)
@@ -100,8 +99,6 @@ static int take_line(struct ssh *s, struct span line)
 		line.n--;
 	if (line.n >= 4 && memcmp(line.p, "SSH-", 4) == 0)
 		return take_ident(s, line);
-	if (is_server(s))
-		return fault_set(&s->fault, ERR_PROTO, "the peer does not speak SSH");
 	if (++s->lines > BANNER_LINES_MAX)
 		return fault_set(&s->fault, ERR_LIMIT, "the server talks before it says SSH");
 	return 0;
@@ -114,15 +111,18 @@ int ssh_transport_ident(struct ssh *s, const uint8_t *in, size_t n)
 	int rc = buf_append(&s->line, in, took);
 
 	s->line_bytes += took;
-	if (rc == ERR_LIMIT)
-		return fault_set(&s->fault, ERR_PROTO, "the peer's first line has no end");
+	if (rc == ERR_LIMIT || s->line_bytes > SSH_BANNER_MAX)
+		return fault_set(&s->fault, ERR_LIMIT, "the server talks before it says SSH");
 	if (rc < 0)
 		return fault_set(&s->fault, rc, "no memory for an identification line");
-	if (s->line_bytes > BANNER_BYTES_MAX)
-		return fault_set(&s->fault, ERR_LIMIT, "the server talks before it says SSH");
+	const struct mspan line = buf_bytes(&s->line);
+	const bool is_ident = memcmp(line.p, "SSH-", min_size(line.n, 4)) == 0;
+	if (is_ident && line.n > SSH_IDENT_MAX)
+		return fault_set(&s->fault, ERR_PROTO, "the peer's identification has no end");
+	if (!is_ident && is_server(s))
+		return fault_set(&s->fault, ERR_PROTO, "the peer does not speak SSH");
 	if (!end)
 		return (int)took;
-	const struct mspan line = buf_bytes(&s->line);
 	rc = take_line(s, span_of(line.p, line.n - 1));
 	buf_consume(&s->line, line.n);
 	return rc < 0 ? rc : (int)took;

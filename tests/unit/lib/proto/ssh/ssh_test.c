@@ -751,6 +751,34 @@ static void test_disconnect_ends_everything(void)
 	pair_fini(&p);
 }
 
+/* An answer that never comes holds the bytes back; goodbye lets go of them. */
+static void test_unanswered_host_key(void)
+{
+	struct pair p = { 0 };
+	struct ssh_config c = pair_client_config(&p, &mem_heap);
+	struct ssh_config s = pair_server_config(&p, &mem_heap);
+	uint8_t byte = 0;
+	check(pair_init(&p, &c, &s) == 0);
+	(void)pair_move(&p.c, &p.s);
+	pair_feed(&p, &p.s);
+	(void)pair_move(&p.s, &p.c);
+	pair_feed_quiet(&p, &p.c); /* KEXINIT: the client has said ECDH_INIT */
+	(void)pair_move(&p.c, &p.s);
+	pair_feed(&p, &p.s);
+	(void)pair_move(&p.s, &p.c);
+	pair_feed_quiet(&p, &p.c);
+	struct ssh_event ev;
+	check(ssh_next(p.c.ssh, &ev) == 1 && ev.kind == SSH_EVENT_HOST_KEY);
+	check(span_is(ev.name, "ssh-ed25519") && ev.host_key.n == 51 && p.c.wire_n > 0);
+	check(ssh_feed(p.c.ssh, &byte, 1, p.now) == 0);
+	ssh_disconnect(p.c.ssh, SSH_DISCONNECT_BY_APPLICATION, "never mind");
+	check(ssh_feed(p.c.ssh, &byte, 1, p.now) == 1);
+	check(ssh_tick(p.c.ssh, p.now + 100 * SECOND) == 0);
+	ssh_host_key_trust(p.c.ssh, true);
+	check(ssh_next(p.c.ssh, &ev) == 0);
+	pair_fini(&p);
+}
+
 int main(void)
 {
 	static const struct test_case cases[] = {
@@ -775,6 +803,7 @@ int main(void)
 		{ "eof and growth before the answer", test_eof_and_growth_before_the_answer },
 		{ "room to send", test_room_to_send },
 		{ "global requests", test_global_requests },
+		{ "unanswered host key", test_unanswered_host_key },
 		{ "disconnect", test_disconnect_ends_everything },
 	};
 	return run_cases("ssh", cases, array_len(cases));
