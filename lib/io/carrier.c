@@ -41,8 +41,11 @@ static void fail_stack(struct carrier *c)
 
 static void arm(struct carrier *c)
 {
-	const uint64_t at = c->parting ? c->goodbye_ns : stack_deadline(c->stack);
+	uint64_t at = c->parting ? c->goodbye_ns : stack_deadline(c->stack);
 
+	/* The stack failed in a call of the owner's, who is told from the loop. */
+	if (!c->parting && stack_fault(c->stack)->code)
+		at = loop_now(c->loop);
 	if (c->closing || (c->lost && !c->parting) || at == UINT64_MAX)
 		timer_clear(c->loop, &c->timer);
 	else

@@ -280,23 +280,27 @@ int stack_next(struct stack *s, struct ssh_event *ev)
 
 /* ---- down: packets to ciphertext ---- */
 
-static int write_below(struct stack *s, const uint8_t *p, size_t n)
+/* Bytes taken; 0 also after a fault, which stack_fault() then has. */
+static size_t write_below(struct stack *s, const uint8_t *p, size_t n)
 {
-	if (s->tls)
-		return tls_write(s->tls, p, n);
+	if (s->tls) {
+		const int taken = tls_write(s->tls, p, n);
+		return taken < 0 ? 0 : (size_t)taken;
+	}
 	if (buf_len(&s->tx) >= BATCH)
 		return 0;
 	const int rc = buf_append(&s->tx, p, n);
-	return rc < 0 ? rc : (int)n;
+	if (rc < 0)
+		fault_set(&s->fault, (enum err)rc, "no memory for what is to be sent");
+	return rc < 0 ? 0 : n;
 }
 
 /* The frame on its way: true once all of it is below. */
 static bool finish_frame(struct stack *s)
 {
 	if (s->frame.n) {
-		const int taken = write_below(s, s->frame.p, s->frame.n);
-		if (taken > 0)
-			advance(&s->frame, taken);
+		const size_t taken = write_below(s, s->frame.p, s->frame.n);
+		advance(&s->frame, (int)taken);
 	}
 	if (s->frame.n)
 		return false;
@@ -310,12 +314,11 @@ static bool finish_control(struct stack *s)
 {
 	for (;;) {
 		const struct span out = ws_pending(s->ws);
-		const int taken = out.n ? write_below(s, out.p, out.n) : 0;
+		const size_t taken = out.n ? write_below(s, out.p, out.n) : 0;
 
-		if (taken > 0)
-			ws_sent(s->ws, (size_t)taken);
-		if (!out.n || taken <= 0)
+		if (!taken)
 			return !out.n;
+		ws_sent(s->ws, taken);
 	}
 }
 
