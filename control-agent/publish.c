@@ -1,6 +1,9 @@
 #include "control-agent/publish.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "lib/app/log.h"
@@ -14,6 +17,7 @@ struct publish {
 	struct publish_options o;
 	struct bus_writer *writer;
 	struct bus_registration record;
+	char error_said[BUS_TEXT_MAX]; /* the last one in the event ring */
 	struct timer beat;
 };
 
@@ -84,10 +88,21 @@ void publish_registration(struct publish *p)
 {
 	bus_set(p->writer, BUS_AGENT_REGISTERED, 0, p->record.registered);
 	bus_publish_registration(p->writer, &p->record);
+	if (strcmp(p->error_said, p->record.last_error) == 0)
+		return;
+	memcpy(p->error_said, p->record.last_error, sizeof(p->error_said));
+	char text[sizeof(p->error_said) + 8];
+	snprintf(text, sizeof(text), "error: %s", p->error_said);
+	bus_event(p->writer, *p->error_said ? text : "recovered");
 }
 
 void publish_desired(struct publish *p, const struct bus_desired *d)
 {
+	char text[64];
+
+	snprintf(text, sizeof(text), "desired %s, generation %" PRIu64,
+		 d->op == BUS_DESIRED_UP ? "up" : "down", d->gen);
+	bus_event(p->writer, text);
 	bus_publish_desired(p->writer, d);
 }
 

@@ -2,6 +2,7 @@
 
 #include "lib/app/log.h"
 #include "status-server/accept.h"
+#include "status-server/blackbox.h"
 #include "status-server/gzip.h"
 #include "status-server/metrics.h"
 #include "status-server/readiness.h"
@@ -64,6 +65,14 @@ static int serve_metrics(struct site *site, const struct source_view *v,
 		rc = gzip_append(reply->body, span_of(buf_bytes(&page).p, buf_len(&page)));
 	buf_fini(&page);
 	return rc;
+}
+
+static int serve_blackbox(struct site *site, const struct source_view *v,
+			  const struct http_server_request *request, struct http_server_reply *reply)
+{
+	(void)site;
+	(void)request;
+	return blackbox_write(reply->body, v);
 }
 
 const struct route_info route_info[ROUTES_N] = {

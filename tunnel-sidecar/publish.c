@@ -1,5 +1,6 @@
 #include "tunnel-sidecar/publish.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -14,6 +15,7 @@ struct publish {
 	struct loop *loop;
 	struct bus_writer *writer;
 	struct bus_session session;
+	uint64_t state_said; /* the last one in the event ring */
 	struct timer beat;
 	uint64_t channels[BUS_FORWARDS_MAX];
 	struct bus_cell *bytes[BUS_FORWARDS_MAX][2]; /* by enum publish_direction: counted per packet */
@@ -25,6 +27,20 @@ static uint64_t realtime_ns(void)
 
 	clock_gettime(CLOCK_REALTIME, &t);
 	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
+/* What an operator asks for after a crash: few lines that stay for long.  What
+ * the server can repeat at will (channels, refusals) goes to the log alone. */
+static void say(struct publish *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void say(struct publish *p, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	bus_event(p->writer, text);
 }
 
 static void on_log_line(void *user, enum log_level level, struct span line)
@@ -77,6 +93,7 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 	snprintf(p->session.io_backend, sizeof(p->session.io_backend), "%s", loop_backend(l));
 	snprintf(p->session.io_reason, sizeof(p->session.io_reason), "%s", loop_backend_reason(l));
 	p->session.since_realtime_ns = realtime_ns();
+	p->state_said = BUS_STATES_N;
 	publish_session(p);
 	log_set_tap(on_log_line, p);
 	bus_phase(p->writer, BUS_RUNNING);
@@ -103,6 +120,10 @@ struct bus_session *publish_record(struct publish *p)
 void publish_session(struct publish *p)
 {
 	bus_publish_session(p->writer, &p->session);
+	if (p->session.state == p->state_said)
+		return;
+	p->state_said = p->session.state;
+	say(p, "state %s", bus_state_name(p->state_said));
 }
 
 void publish_observed(struct publish *p, const struct bus_observed *o)
@@ -118,6 +139,7 @@ void publish_attempt(struct publish *p)
 void publish_failure(struct publish *p, const struct fault *why)
 {
 	bus_add(p->writer, BUS_TUNNEL_CONNECT_FAILURES, (unsigned)-why->code, 1);
+	say(p, "error %s while %s: %s", err_name(why->code), bus_state_name(p->session.state), why->why);
 }
 
 void publish_up(struct publish *p, size_t forwards, uint64_t connect_ns)
@@ -127,6 +149,7 @@ void publish_up(struct publish *p, size_t forwards, uint64_t connect_ns)
 	bus_set(p->writer, BUS_TUNNEL_FORWARDS_ACTIVE, 0, forwards);
 	bus_add(p->writer, BUS_TUNNEL_SESSIONS, 0, 1);
 	bus_observe(p->writer, BUS_TUNNEL_CONNECT_DURATION, 0, connect_ns);
+	say(p, "connected: %zu forwards, %s", forwards, p->session.server);
 }
 
 void publish_down(struct publish *p)
@@ -134,6 +157,11 @@ void publish_down(struct publish *p)
 	p->session.forwards_active = 0;
 	bus_set(p->writer, BUS_TUNNEL_UP, 0, 0);
 	bus_set(p->writer, BUS_TUNNEL_FORWARDS_ACTIVE, 0, 0);
+}
+
+void publish_closed(struct publish *p, const char *reason)
+{
+	say(p, "closed: %s", reason);
 }
 
 void publish_ping(struct publish *p, uint64_t rtt_ns)

@@ -31,6 +31,7 @@ void publish_attempt(struct publish *p);
 void publish_failure(struct publish *p, const struct fault *why);
 void publish_up(struct publish *p, size_t forwards, uint64_t connect_ns);
 void publish_down(struct publish *p);
+void publish_closed(struct publish *p, const char *reason); /* our end of a connection */
 void publish_ping(struct publish *p, uint64_t rtt_ns);
 void publish_rekey(struct publish *p);
 void publish_draining(struct publish *p);

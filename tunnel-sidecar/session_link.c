@@ -290,7 +290,9 @@ void session_unlink(struct session *s, enum ssh_disconnect_reason reason, const 
 	s->dial = NULL;
 	s->ping_ns = 0;
 	forward_set_abort(&s->forwards);
-	if (s->carrier)
+	if (s->carrier) {
+		publish_closed(s->o.publish, text);
 		carrier_part(s->carrier, reason, text);
+	}
 	s->carrier = NULL;
 }

@@ -142,15 +142,31 @@ def test_sigterm_ends_all_cleanly(t):
 
 
 def test_secrets_stay_secret(t):
+	"""The canaries of this pod: the agent's token, the tunnel's password.  The files of
+	the handoff directory are the one place where the password may stand."""
 	e = t.open(Echo())
 	p, far = up(t, {"web": e.port})
+	secrets = {"token": TOKEN, "tunnel password": p.plane.auth.split(":", 1)[1]}
+	handed = [f.read_text() for f in (t.dir / "handoff").iterdir() if f.name.startswith("cred-")]
+	check(any(secrets["tunnel password"] in text for text in handed), "the canary is the one in use")
+
+	def scan(when):
+		said = {program.name: program.text() for program in (p.control, p.tunnel, p.status)}
+		said |= {path: p.get(path)[1] for path in ("/", "/health", "/ready", "/version", "/metrics", "/api/v1/blackbox")}
+		said |= {str(f): f.read_bytes().decode("latin-1") for f in (t.dir / "bus").rglob("*") if f.is_file()}
+		check(sum("segment" in where for where in said) == 2, f"both segments are scanned: {list(said)}")
+		for where, text in said.items():
+			for what, secret in secrets.items():
+				check(secret not in text, f"the {what} shows in {where} {when}")
+
 	echo_once(far["web"])
-	said = [p.control.text(), p.tunnel.text(), p.status.text(), p.get("/metrics")[1], p.get("/api/health/detailed")[1]]
-	said += [(t.dir / "bus" / f"{w}/segment").read_bytes().decode("latin-1") for w in ("tunnel", "control")]
-	for text in said:
-		check(TOKEN not in text, "the token shows")
+	scan("while it works")
 	_, text = harness.run([harness.program("control-agent"), "--config", p.config, "--check-config"])
 	check(TOKEN not in text, "--check-config prints the token")
+	p.plane.program.kill()
+	eventually(lambda: p.json("/api/v1/blackbox")["components"][0]["session"]["last_error"], "the tunnel fails")
+	p.tunnel.kill()
+	scan("after failures and a kill")
 
 
 # A control plane that answers what it should not.
