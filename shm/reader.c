@@ -25,7 +25,7 @@ struct kept_record {
 
 struct bus_reader {
 	enum bus_role role;
-	char *dir;
+	char *dir; /* NULL: one file that is never looked for */
 	struct bus_segment segment;
 	enum bus_presence presence;
 	struct fault fault;
@@ -97,10 +97,10 @@ static int open_role_dir(const struct bus_reader *r)
 	return dir;
 }
 
-static int attach(struct bus_reader *r, int dir, uint64_t now_ns)
+/* The end of an attachment: rc is that of bus_segment_open() or _take(). */
+static int attached(struct bus_reader *r, int rc, uint64_t now_ns)
 {
 	struct bus_segment *s = &r->segment;
-	const int rc = bus_segment_open(s, dir, r->role, &r->fault);
 
 	if (rc <= 0)
 		return rc;
@@ -119,10 +119,12 @@ static int attach(struct bus_reader *r, int dir, uint64_t now_ns)
 static int look(struct bus_reader *r, uint64_t now_ns)
 {
 	struct bus_segment *s = &r->segment;
-	const int dir = open_role_dir(r);
 	struct stat st;
 	int rc;
 
+	if (!r->dir)
+		return is_attached(r);
+	const int dir = open_role_dir(r);
 	if (dir < 0 || fstatat(dir, BUS_SEGMENT_NAME, &st, AT_SYMLINK_NOFOLLOW)) {
 		/* what we hold stays readable, also when its name is gone */
 		rc = is_attached(r) || errno == ENOENT
@@ -132,7 +134,8 @@ static int look(struct bus_reader *r, uint64_t now_ns)
 		/* the inode we hold can't be given to another file meanwhile */
 		if (is_attached(r) && (s->cut || s->ino != st.st_ino || s->dev != st.st_dev))
 			detach(r);
-		rc = is_attached(r) ? 1 : attach(r, dir, now_ns);
+		rc = is_attached(r) ? 1
+				    : attached(r, bus_segment_open(s, dir, r->role, &r->fault), now_ns);
 	}
 	if (dir >= 0)
 		close(dir);
@@ -189,6 +192,32 @@ enum bus_presence bus_reader_refresh(struct bus_reader *r, uint64_t now_ns)
 	else
 		r->presence = rc == 0 ? BUS_ABSENT : judge(r, now_ns);
 	return r->presence;
+}
+
+int bus_reader_take(struct bus_reader **out, int fd, enum bus_role role, struct fault *why)
+{
+	struct bus_reader *r;
+	int rc = bus_reader_new(&r, "", role, why);
+
+	*out = NULL;
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	free(r->dir);
+	r->dir = NULL;
+	rc = attached(r, bus_segment_take(&r->segment, fd, role, &r->fault), 1);
+	if (rc > 0) {
+		r->presence = judge(r, 1);
+		rc = r->fault.code;
+	}
+	if (rc < 0) {
+		fault_set(why, r->fault.code, "%s", r->fault.why);
+		bus_reader_free(r);
+		return rc;
+	}
+	*out = r;
+	return 0;
 }
 
 /* ---- about the segment ---- */

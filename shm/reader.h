@@ -27,6 +27,10 @@ enum bus_presence {
 
 MUST_USE int bus_reader_new(struct bus_reader **out, const char *dir, enum bus_role role,
 			    struct fault *why);
+/* For one file, wherever it stands: attached and judged here, never anew.  Takes
+ * fd, also on failure; the errors are README.md's refusals. */
+MUST_USE int bus_reader_take(struct bus_reader **out, int fd, enum bus_role role,
+			     struct fault *why);
 void bus_reader_free(struct bus_reader *r); /* accepts NULL */
 
 /* Attaches, re-attaches after a replaced file, judges presence.  now_ns: any

@@ -16,8 +16,70 @@ static void put_str(struct json *j, const char *s)
 	put(j, s, strlen(s));
 }
 
-static void put_key(struct json *j, const char *key)
+/* ---- lines for an eye ---- */
+
+static void put_indent(struct json *j)
 {
+	for (unsigned i = 1; i < j->depth; i++)
+		put_str(j, "  ");
+}
+
+/* In front of a value: nothing but a gap within a row, else its name. */
+static void start_plain(struct json *j, const char *key)
+{
+	if (j->row) {
+		if (j->comma)
+			put_str(j, "  ");
+	} else {
+		put_indent(j);
+		if (key) {
+			put_str(j, key);
+			put_str(j, ": ");
+		}
+	}
+	j->comma = true;
+}
+
+static void open_plain(struct json *j, const char *key)
+{
+	const bool is_document = j->depth == 0;
+
+	if (j->row || (!key && !is_document)) {
+		if (!j->row)
+			put_indent(j);
+		else if (j->comma)
+			put_str(j, "  ");
+		j->row++;
+		j->comma = false;
+		return;
+	}
+	if (!is_document) {
+		put_indent(j);
+		put_str(j, key);
+		put_str(j, ":\n");
+	}
+	j->depth++;
+}
+
+static void close_plain(struct json *j)
+{
+	if (!j->row) {
+		j->depth--;
+		return;
+	}
+	j->comma = true;
+	if (--j->row == 0)
+		put_str(j, "\n");
+}
+
+/* ---- both forms ---- */
+
+static void start_value(struct json *j, const char *key)
+{
+	if (j->plain) {
+		start_plain(j, key);
+		return;
+	}
 	if (j->comma)
 		put_str(j, ",");
 	j->comma = true;
@@ -28,23 +90,41 @@ static void put_key(struct json *j, const char *key)
 	}
 }
 
+static void end_value(struct json *j)
+{
+	if (j->plain && !j->row)
+		put_str(j, "\n");
+}
+
 void json_open(struct json *j, const char *key, char bracket)
 {
-	put_key(j, key);
+	if (j->plain) {
+		open_plain(j, key);
+		return;
+	}
+	start_value(j, key);
 	put(j, &bracket, 1);
 	j->comma = false;
 }
 
 void json_close(struct json *j, char bracket)
 {
+	if (j->plain) {
+		close_plain(j);
+		return;
+	}
 	put(j, &bracket, 1);
 	j->comma = true;
 }
 
 void json_span(struct json *j, const char *key, struct span value)
 {
-	put_key(j, key);
-	put_str(j, "\"");
+	const char *quote = j->plain ? "" : "\"";
+
+	start_value(j, key);
+	put_str(j, quote);
+	if (j->plain && !value.n)
+		put_str(j, "-");
 	while (value.n) {
 		uint32_t c;
 		size_t n = utf8_read(value, &c);
@@ -53,13 +133,14 @@ void json_span(struct json *j, const char *key, struct span value)
 			put_str(j, "?");
 			n = n ? n : 1;
 		} else {
-			if (c == '"' || c == '\\')
+			if ((c == '"' || c == '\\') && !j->plain)
 				put_str(j, "\\");
 			put(j, value.p, n);
 		}
 		value = span_of(value.p + n, value.n - n);
 	}
-	put_str(j, "\"");
+	put_str(j, quote);
+	end_value(j);
 }
 
 void json_text(struct json *j, const char *key, const char *value)
@@ -72,14 +153,16 @@ void json_number(struct json *j, const char *key, uint64_t value)
 	char text[24];
 
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-	put_key(j, key);
+	start_value(j, key);
 	put_str(j, text);
+	end_value(j);
 }
 
 void json_bool(struct json *j, const char *key, bool value)
 {
-	put_key(j, key);
+	start_value(j, key);
 	put_str(j, value ? "true" : "false");
+	end_value(j);
 }
 
 void json_time(struct json *j, const char *key, uint64_t realtime_ns)
@@ -88,12 +171,15 @@ void json_time(struct json *j, const char *key, uint64_t realtime_ns)
 	char text[48];
 	struct tm tm;
 
-	put_key(j, key);
+	start_value(j, key);
 	if (!realtime_ns || !gmtime_r(&s, &tm)) {
-		put_str(j, "null");
+		put_str(j, j->plain ? "-" : "null");
+		end_value(j);
 		return;
 	}
 	const size_t n = strftime(text, sizeof(text), "\"%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(text + n, sizeof(text) - n, ".%03uZ\"", (unsigned)(realtime_ns / 1000000 % 1000));
-	put_str(j, text);
+	snprintf(text + n, sizeof(text) - n, ".%03uZ%s", (unsigned)(realtime_ns / 1000000 % 1000),
+		 j->plain ? "" : "\"");
+	put_str(j, text + j->plain);
+	end_value(j);
 }

@@ -2,6 +2,9 @@
  * json -- a document written in order, commas and escapes by itself.
  *
  * The first failure stays and later calls do nothing; look at rc at the end.
+ *
+ * `plain` writes the same document as lines for an eye: "key: value", members
+ * indented, and each object of an array as one line of its values.
  */
 #ifndef STATUS_SERVER_JSON_H
 #define STATUS_SERVER_JSON_H
@@ -11,7 +14,9 @@
 struct json {
 	struct buf *to;
 	int rc;	    /* 0, or an enum err of buf_append */
-	bool comma; /* writer's */
+	bool plain;
+	bool comma;	     /* writer's, as are the next */
+	unsigned depth, row; /* plain: of objects; within the line of an array's object */
 };
 
 /* key is NULL for the document itself and in arrays; it is trusted text. */

@@ -12,11 +12,14 @@
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "lib/io/signals.h"
+#include "status-server/dump.h"
 #include "status-server/probe.h"
 #include "status-server/routes.h"
 
 #define NAME	 "status-server"
-#define PURPOSE	 "Serves health, readiness and metrics of the agent."
+#define PURPOSE                                                \
+	"Serves health, readiness and metrics of the agent.\n" \
+	"A segment of the status bus, printed: status-server dump SEGMENT [--json]"
 #define DRAIN_NS UINT64_C(5000000000)
 
 struct app {
@@ -151,6 +154,8 @@ int main(int argc, char **argv)
 	struct fault why = { 0 };
 	enum config_verb verb;
 
+	if (argc > 1 && strcmp(argv[1], "dump") == 0)
+		return dump_main(argc - 1, argv + 1);
 	if (config_load(&app.config, CONFIG_STATUS, argc, argv, &verb, &why) < 0)
 		return program_fail(NAME, &why);
 	switch (verb) {
