@@ -12,6 +12,7 @@
 #include "lib/io/race.h"
 
 enum { LOOKUPS_MAX = 8, HOST_MAX = 255 };
+#define TURN_NS 5000000 /* a look-up that was cancelled ends without a word: so it is asked for again */
 
 static const uint64_t default_timeout_ns = 10000000000ull;
 
@@ -39,12 +40,16 @@ struct dial {
 	struct loop *loop;
 	struct loop_end end;
 	struct timer deadline;
+	struct timer turn; /* while other look-ups hold all threads */
 	struct lookup *lookup;
 	struct race *race;
 	dial_done_fn *done;
 	void *user;
 	uint64_t timeout_ns, began_ns, resolved_ns;
 	enum dial_phase phase;
+	bool is_waiting; /* for a thread */
+	uint16_t port;
+	char host[HOST_MAX + 1];
 	char name[128]; /* "host:port", printable, for faults */
 };
 
@@ -119,12 +124,16 @@ static int start_thread(struct lookup *k)
 
 static void on_resolved(struct loop_wake *w);
 
-static int lookup_start(struct dial *d, const struct dial_options *o, struct fault *why)
+static int say_full(const struct dial *d, struct fault *why)
+{
+	return fault_set(why, ERR_FULL, "resolve %s: %d look-ups are waiting already", d->name, LOOKUPS_MAX);
+}
+
+static int lookup_start(struct dial *d, struct fault *why)
 {
 	if (__atomic_add_fetch(&lookups_alive, 1, __ATOMIC_RELAXED) > LOOKUPS_MAX) {
 		__atomic_sub_fetch(&lookups_alive, 1, __ATOMIC_RELAXED);
-		return fault_set(why, ERR_FULL, "resolve %s: %d look-ups are waiting already",
-				 d->name, LOOKUPS_MAX);
+		return say_full(d, why);
 	}
 	struct lookup *k = calloc(1, sizeof(*k));
 	int sys = ENOMEM;
@@ -134,8 +143,8 @@ static int lookup_start(struct dial *d, const struct dial_options *o, struct fau
 		k->loop = d->loop;
 		k->dial = d;
 		k->wake.call = on_resolved;
-		snprintf(k->host, sizeof(k->host), "%s", o->host);
-		snprintf(k->port, sizeof(k->port), "%u", o->port);
+		snprintf(k->host, sizeof(k->host), "%s", d->host);
+		snprintf(k->port, sizeof(k->port), "%u", d->port);
 		sys = start_thread(k);
 	}
 	if (sys) {
@@ -171,6 +180,7 @@ void dial_cancel(struct dial *d)
 	lookup_cancel(d);
 	race_cancel(d->race);
 	timer_clear(d->loop, &d->deadline);
+	timer_clear(d->loop, &d->turn);
 	loop_end_clear(d->loop, &d->end);
 	free(d);
 }
@@ -234,10 +244,36 @@ static void on_deadline(struct timer *t)
 	struct dial *d = (struct dial *)((char *)t - offsetof(struct dial, deadline));
 	struct dial_result r = { .fd = -1 };
 
+	if (d->is_waiting)
+		(void)say_full(d, &r.why);
 	(void)fault_set(&r.why, ERR_TIMEOUT, "%s %s: no answer within %" PRIu64 " ms",
 			d->phase == DIAL_RESOLVING ? "resolve" : "connect to", d->name,
 			d->timeout_ns / 1000000);
 	finish(d, &r);
+}
+
+/* Starts the look-up or waits for its turn: as many connections at once as a
+ * peer likes must not be refused for naming their host. */
+static int look_up(struct dial *d, struct fault *why)
+{
+	struct fault full = { 0 };
+	const int rc = lookup_start(d, &full);
+
+	d->is_waiting = rc == ERR_FULL;
+	if (d->is_waiting)
+		timer_set(d->loop, &d->turn, loop_now(d->loop) + TURN_NS);
+	else if (rc < 0)
+		*why = full;
+	return d->is_waiting ? 0 : rc;
+}
+
+static void on_turn(struct timer *t)
+{
+	struct dial *d = (struct dial *)((char *)t - offsetof(struct dial, turn));
+	struct dial_result r = { .fd = -1 };
+
+	if (look_up(d, &r.why) < 0)
+		finish(d, &r);
 }
 
 static void write_name(struct dial *d, const struct dial_options *o)
@@ -270,17 +306,20 @@ int dial_start(struct dial **out, struct loop *l, const struct dial_options *o, 
 	d->timeout_ns = o->timeout_ns ? o->timeout_ns : default_timeout_ns;
 	d->end.call = on_loop_end;
 	d->deadline.fire = on_deadline;
+	d->turn.fire = on_turn;
+	d->port = o->port;
 	loop_at_end(l, &d->end);
 	write_name(d, o);
 
 	int rc;
 	snprintf(port, sizeof(port), "%u", o->port);
+	snprintf(d->host, sizeof(d->host), "%s", o->host);
 	if (strlen(o->host) > HOST_MAX)
 		rc = fault_set(why, ERR_NAME, "resolve %s: the name is too long", d->name);
 	else if (resolve(o->host, port, AI_NUMERICHOST, to, &n, &sys) == 0)
 		rc = start_race(d, to, n, why);
 	else
-		rc = lookup_start(d, o, why);
+		rc = look_up(d, why);
 	if (rc < 0) {
 		dial_cancel(d);
 		return rc;

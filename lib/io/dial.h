@@ -17,7 +17,7 @@ enum dial_phase { DIAL_RESOLVING, DIAL_CONNECTING };
 struct dial_result {
 	int fd;                   /* >= 0: connected, the callback's owner takes it; else -1 */
 	enum dial_phase phase;    /* where it failed */
-	struct fault why;         /* ERR_NAME, ERR_TIMEOUT, ERR_SYS: names host, port and reason */
+	struct fault why;         /* ERR_NAME, _TIMEOUT, _FULL, _SYS: names host, port and reason */
 	uint64_t resolve_ns, connect_ns; /* time spent in each phase */
 	char address[64];         /* numeric address and port that answered */
 };
@@ -30,8 +30,9 @@ struct dial_options {
 	uint64_t timeout_ns; /* whole dial; 0 = 10 s */
 };
 
-/* Calls done exactly once, later, unless cancelled.  ERR_NOMEM, ERR_FULL
- * (too many stuck look-ups). */
+/* Calls done exactly once, later, unless cancelled.  At most eight look-ups are
+ * under way at a time; a later one waits for its turn, and fails with ERR_FULL
+ * when it did not come.  ERR_NOMEM. */
 MUST_USE int dial_start(struct dial **out, struct loop *l, const struct dial_options *options,
 			dial_done_fn *done, void *user, struct fault *why);
 void dial_cancel(struct dial *d); /* done is not called any more; accepts NULL */
