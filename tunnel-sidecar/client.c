@@ -137,7 +137,7 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 	const char *names[CHISEL_REMOTES_MAX];
 	enum loop_choice choice = LOOP_AUTO;
 
-	memset(&target, 0, sizeof(target)); /* compared as bytes: padding too */
+	memset(&target, 0, sizeof(target));
 	int rc = read_target(&target, o, why);
 	if (rc >= 0 && o->proxy)
 		rc = proxy_url_read(&proxy, o->proxy, why);

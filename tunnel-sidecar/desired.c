@@ -119,7 +119,7 @@ static void apply(struct desired *d, const struct bus_desired *r)
 	const bool news = r->gen != d->observed.gen_seen;
 	int rc = 0;
 
-	memset(&target, 0, sizeof(target)); /* compared as bytes: padding too */
+	memset(&target, 0, sizeof(target));
 	if (r->op == BUS_DESIRED_UP && d->o.config->tunnel_enabled) {
 		rc = desired_check(&target, r, d->o.config, &why);
 		if (rc >= 0 && r->cred_gen)

@@ -360,9 +360,23 @@ void session_free(struct session *s)
 	free(s);
 }
 
+static bool remote_eq(const struct chisel_remote *a, const struct chisel_remote *b)
+{
+	return a->bind_port == b->bind_port && a->port == b->port &&
+	       strcmp(a->bind_host, b->bind_host) == 0 && strcmp(a->host, b->host) == 0;
+}
+
 bool session_target_eq(const struct session_target *a, const struct session_target *b)
 {
-	return memcmp(a, b, sizeof(*a)) == 0;
+	bool same = a->url.tls == b->url.tls && a->url.port == b->url.port &&
+		    strcmp(a->url.host, b->url.host) == 0 && strcmp(a->url.path, b->url.path) == 0 &&
+		    strcmp(a->fingerprint, b->fingerprint) == 0 && strcmp(a->user, b->user) == 0 &&
+		    strcmp(a->password, b->password) == 0 && a->inactivity_ns == b->inactivity_ns &&
+		    a->n == b->n;
+
+	for (size_t i = 0; same && i < a->n; i++)
+		same = a->forward[i] == b->forward[i] && remote_eq(&a->remotes[i], &b->remotes[i]);
+	return same;
 }
 
 void session_up(struct session *s, const struct session_target *target)

@@ -18,7 +18,7 @@
 
 struct session;
 
-/* What is to be reached.  Plain data: compared as a whole (session_target_eq). */
+/* What is to be reached.  Plain data: compared by session_target_eq(). */
 struct session_target {
 	struct chisel_url url;
 	char fingerprint[64];        /* "" = any host key is taken, and that is logged */
@@ -71,7 +71,7 @@ const struct session_target *session_target(const struct session *s); /* NULL: n
 /* The last failure, kept until the tunnel is up again; code 0: none. */
 const struct fault *session_fault(const struct session *s);
 
-/* As a whole, byte for byte: start a target from zeroed memory. */
+/* The same server, credentials and forwards, in the same order. */
 bool session_target_eq(const struct session_target *a, const struct session_target *b);
 
 #endif

@@ -362,7 +362,7 @@ int chisel_url_read(struct chisel_url *out, const char *text, bool tls_default, 
 	struct chisel_url u;
 	const char *at = text;
 
-	memset(&u, 0, sizeof(u)); /* compared as bytes by its users: padding too */
+	memset(&u, 0, sizeof(u));
 	if (read_scheme(&u, &at, tls_default) < 0)
 		return refuse_url(why, text, "the scheme must be https, wss, http or ws");
 	const size_t n = strcspn(at, "/?#");

@@ -226,7 +226,7 @@ static int read_http(struct proxy *p)
 
 static int read_method(struct proxy *p, struct mspan in)
 {
-	if (in.n < 2)
+	if (!in.p || in.n < 2)
 		return 0;
 	if (in.p[0] != 5)
 		return fault_set(&p->fault, ERR_PROTO, "the proxy does not speak SOCKS5");
@@ -245,7 +245,7 @@ static int read_method(struct proxy *p, struct mspan in)
 
 static int read_auth(struct proxy *p, struct mspan in)
 {
-	if (in.n < 2)
+	if (!in.p || in.n < 2)
 		return 0;
 	if (in.p[1] != 0)
 		return fault_set(&p->fault, ERR_AUTH, "the SOCKS proxy refused user or password");
@@ -261,7 +261,7 @@ static int read_reply(struct proxy *p, struct mspan in)
 		"TTL expired",	       "command not supported", "address type not supported",
 	};
 
-	if (in.n < 5)
+	if (!in.p || in.n < 5)
 		return 0;
 	if (in.p[0] != 5)
 		return fault_set(&p->fault, ERR_PROTO, "the proxy's reply is no SOCKS5");
