@@ -40,7 +40,7 @@ ifneq ($(filter-out $(NO_BUILD) demo demo-check test,$(or $(MAKECMDGOALS),all)),
     $(error $(MISSING))
   endif
   PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
-  LDLIBS := $(shell pkg-config --libs $(PACKAGES))
+  LDLIBS := $(shell pkg-config --libs $(PACKAGES)) -lm
 endif
 
 sources = $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*/*.c))
