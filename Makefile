@@ -18,7 +18,9 @@
 MODE ?= release
 CC   := $(if $(filter default,$(origin CC)),gcc,$(CC))
 OUT  := build/$(MODE)
-REVISION ?= $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
+ifeq ($(REVISION),)
+  REVISION := $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
+endif
 
 CFLAGS.release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 CFLAGS.asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -86,7 +88,11 @@ $(OUT)/%.o: %.c
 	@mkdir -p $(@D) && echo "  CC    $<"
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+# Made again when the checkout has moved on.
 $(OUT)/lib/app/version.o: ALL_CFLAGS += -DREVISION='"$(REVISION)"'
+$(OUT)/lib/app/version.o: $(OUT)/revision-$(REVISION)
+$(OUT)/revision-%:
+	@mkdir -p $(@D) && rm -f $(@D)/revision-* && touch $@
 
 unit: $(UNIT)
 	@scripts/run-unit $(UNIT)
