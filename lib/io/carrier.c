@@ -19,6 +19,7 @@ struct carrier {
 	bool lost;        /* on_lost was called */
 	bool deaf;        /* the peer's end of the socket is gone: a goodbye has no hearer */
 	bool parting;     /* flushing a goodbye; silent */
+	bool shut;        /* … which is with the kernel: only the peer's end is awaited */
 	bool closing;     /* sock_close() was called */
 };
 
@@ -54,7 +55,7 @@ static void arm(struct carrier *c)
 
 static void flush(struct carrier *c)
 {
-	if (c->closing || sock_is_sending(c->sock))
+	if (c->closing || c->shut || sock_is_sending(c->sock))
 		return;
 	const struct span out = stack_pending(c->stack);
 	if (out.n) {
@@ -62,7 +63,10 @@ static void flush(struct carrier *c)
 		/* The kernel only reads them. */
 		sock_send(c->sock, &(struct iovec){ (void *)(uintptr_t)out.p, out.n }, 1);
 	} else if (c->parting) {
-		carrier_close(c);
+		/* Closed with bytes of the peer's unread, or still to come, the kernel
+		 * resets, and the goodbye may be lost on the peer. */
+		c->shut = true;
+		sock_shutdown_write(c->sock);
 	}
 }
 
@@ -106,8 +110,9 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 	struct carrier *c = user;
 
 	if (c->parting) {
-		sock_recv(s, SOCK_RECV_MAX); /* let the peer drain; an end is seen by the timer */
-		if (!data.n)
+		if (data.n)
+			sock_recv(s, SOCK_RECV_MAX);
+		else
 			carrier_close(c);
 		return;
 	}
@@ -252,6 +257,7 @@ void carrier_part(struct carrier *c, enum ssh_disconnect_reason reason, const ch
 	if (!c->lost) /* else the stack has queued its own last words */
 		stack_close(c->stack, reason, text);
 	arm(c);
+	sock_recv(c->sock, SOCK_RECV_MAX); /* may come from a callback that has not asked again */
 	flush(c);
 }
 

@@ -34,7 +34,8 @@ MUST_USE int carrier_new(struct carrier **out, struct loop *l, int fd,
 void carrier_kick(struct carrier *c);
 /* Ends at once.  Only on_gone follows. */
 void carrier_close(struct carrier *c);
-/* Says goodbye, gives it up to a second to leave, then ends. Only on_gone follows. */
+/* Says goodbye and ends when the peer has ended too, or after a second.  Only
+ * on_gone follows. */
 void carrier_part(struct carrier *c, enum ssh_disconnect_reason reason, const char *text);
 
 struct stack *carrier_stack(struct carrier *c);
