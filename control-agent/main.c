@@ -7,15 +7,13 @@
 #include <unistd.h>
 
 #include "control-agent/agent.h"
-#include "control-agent/control_plane.h"
+#include "control-agent/preflight.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "lib/io/signals.h"
 #include "shm/probe.h"
 
 #define NAME "control-agent"
-#define BUS_DIR "/run/pipeops/bus"         /* the defaults of config.def */
-#define HANDOFF_DIR "/run/pipeops/handoff"
 #define PURPOSE "Registers with the control plane, sends heartbeats and passes on what the tunnel should be."
 
 struct control {
@@ -48,39 +46,6 @@ static void on_replaced(void *user)
 	loop_stop(c->loop);
 }
 
-static int prepare_directories(struct config *c, struct fault *why)
-{
-	const struct {
-		char *dir;
-		const char *dflt, *leaf;
-	} dirs[] = {
-		{ c->bus_dir, BUS_DIR, "bus" },
-		{ c->handoff_dir, HANDOFF_DIR, "handoff" },
-	};
-
-	for (size_t i = 0; i < array_len(dirs); i++) {
-		const int rc = program_directory(dirs[i].dir, dirs[i].dflt, dirs[i].leaf, why);
-
-		if (rc < 0)
-			return rc;
-		if (rc)
-			log_warn("directory_fallback", "the default directory can't be made here",
-				 L_STR("default", dirs[i].dflt), L_STR("used", dirs[i].dir));
-	}
-	return 0;
-}
-
-/* What can be known to be wrong before anything is sent. */
-static int check(const struct config *c, struct fault *why)
-{
-	struct secret token;
-	struct chisel_url url;
-	const int rc = control_plane_token(c, &token, why);
-
-	explicit_bzero(&token, sizeof(token));
-	return rc < 0 ? rc : control_plane_url(&url, c, why);
-}
-
 static int start(struct control *c, struct fault *why)
 {
 	static const char *names[CONFIG_FORWARDS_MAX];
@@ -103,7 +68,7 @@ static int start(struct control *c, struct fault *why)
 	if (c->config.tls_skip_verify)
 		log_warn("tls_not_verified",
 			 "the control plane's certificate is not verified (pipeops.tls.insecure_skip_verify)");
-	rc = check(&c->config, why);
+	rc = preflight(&c->config, why);
 	if (rc < 0)
 		return rc;
 	return agent_new(&c->agent, &(struct agent_options){ c->loop, &c->config, c->publish }, why);
@@ -124,16 +89,10 @@ static void publish_fault(struct control *c, const struct fault *why)
 static int run(struct control *c)
 {
 	struct fault why = { 0 };
-	int code;
 
 	program_harden();
-	log_start(&(struct log_options){
-		.component = "control",
-		.level = log_level_read(c->config.log_level),
-		.json = strcmp(c->config.log_format, "json") == 0,
-		.fd = strcmp(c->config.log_output, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO,
-	});
-	int rc = prepare_directories(&c->config, &why);
+	program_start_log("control", &c->config);
+	int rc = program_directories(&c->config, &why);
 	if (rc >= 0)
 		rc = start(c, &why);
 	if (rc >= 0)
@@ -142,17 +101,11 @@ static int run(struct control *c)
 		rc = c->replaced.code;
 		why = c->replaced;
 	}
-	if (rc < 0) {
-		log_error("stopping", "control-agent can't go on", L_STR("reason", err_name(why.code)),
-			  L_STR("error", why.why));
+	if (rc < 0)
 		publish_fault(c, &why);
-		code = program_fail(NAME, &why);
-	} else {
-		code = agent_exit_code(c->agent);
-		if (code)
-			(void)program_fail(NAME, agent_fault(c->agent));
-	}
-	log_info("stopped", "control-agent ends", L_INT("exit_code", code));
+	/* What the agent itself ends for, it has logged. */
+	const int code = program_stop(NAME, rc < 0 ? program_exit_code(&why) : agent_exit_code(c->agent),
+				      &why);
 	agent_free(c->agent);
 	publish_free(c->publish, code);
 	signals_free(c->signals);
@@ -168,17 +121,17 @@ static int probe(struct config *config, bool ready)
 	struct fault why = { 0 };
 	char text[256];
 
-	if (program_directory(config->bus_dir, BUS_DIR, "bus", &why) < 0)
+	if (program_bus_directory(config, &why) < 0)
 		return program_fail(NAME, &why);
 	bool good = bus_probe(&reader, config->bus_dir, BUS_CONTROL, text);
 	if (good && ready) {
 		const bool known = bus_read_registration(reader, &r) == 1;
 
 		good = known && r.registered == 1;
-		snprintf(text, sizeof(text), "%s", good ? "registered" : "not registered");
+		snprintf(text, sizeof(text), "%s", good ? "yes: registered" : "no: not registered");
 	}
 	bus_reader_free(reader);
-	printf("%s: %s\n", NAME, text);
+	puts(text);
 	return good ? EXIT_DONE : EXIT_RUNTIME;
 }
 
@@ -199,7 +152,7 @@ int main(int argc, char *argv[])
 		return EXIT_DONE;
 	case CONFIG_CHECK:
 		config_print(&c.config, CONFIG_CONTROL);
-		return EXIT_DONE;
+		return preflight(&c.config, &why) < 0 ? program_fail(NAME, &why) : EXIT_DONE;
 	case CONFIG_PROBE_LIVE:
 	case CONFIG_PROBE_READY:
 		return probe(&c.config, verb == CONFIG_PROBE_READY);

@@ -56,28 +56,19 @@ static void on_signal(void *user, int signo)
 	http_server_drain(a->server, on_drained, a);
 }
 
-static void start_log(const struct config *c)
-{
-	log_start(&(struct log_options){
-		.component = "status",
-		.level = log_level_read(c->log_level),
-		.json = strcmp(c->log_format, "json") == 0,
-		.fd = strcmp(c->log_output, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO,
-	});
-}
-
-/* The default is made like by the writers, so that all three agree on a
- * directory whichever starts first.  One that can't be made is no failure: what
- * is absent is reported as absent. */
+/* Made like by the writers, so that all three agree on a directory whichever
+ * starts first.  One that can't be made is no failure: what is absent is
+ * reported as absent. */
 static void find_bus(struct config *c)
 {
-	static const char default_dir[] = "/run/pipeops/bus";
 	struct fault why = { 0 };
+	const int rc = program_bus_directory(c, &why);
 
-	if (strcmp(c->bus_dir, default_dir) == 0 &&
-	    program_directory(c->bus_dir, default_dir, "bus", &why) == 1)
+	if (rc < 0)
+		log_warn("directory_fallback", "the bus can't be looked for", L_STR("error", why.why));
+	else if (rc > 0)
 		log_info("directory_fallback", "the bus is looked for in another directory",
-			 L_STR("default", default_dir), L_STR("directory", c->bus_dir));
+			 L_STR("used", c->bus_dir));
 }
 
 static int start(struct app *a, struct fault *why)
@@ -121,7 +112,7 @@ static int run(struct app *a)
 	struct fault why = { 0 };
 
 	program_harden();
-	start_log(&a->config);
+	program_start_log("status", &a->config);
 	log_info("started", NAME, L_STR("version", program_version),
 		 L_STR("revision", program_revision), L_STR("config", a->config.file));
 	int rc = start(a, &why);
@@ -133,10 +124,7 @@ static int run(struct app *a)
 	source_free(a->site.source);
 	signals_free(a->signals);
 	loop_free(a->loop);
-	if (rc < 0)
-		return program_fail(NAME, &why);
-	log_info("stopped", "all answers are finished");
-	return EXIT_DONE;
+	return program_stop(NAME, program_exit_code(&why), &why);
 }
 
 static int probe(const struct config *c, bool ready)

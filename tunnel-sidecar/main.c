@@ -64,27 +64,6 @@ static void on_changed(void *user, enum bus_state state)
 		desired_answer(t->desired);
 }
 
-static int prepare_directories(struct config *c, struct fault *why)
-{
-	const struct {
-		char *dir;
-		const char *dflt, *leaf;
-	} dirs[] = {
-		{ c->bus_dir, "/run/pipeops/bus", "bus" },
-		{ c->handoff_dir, "/run/pipeops/handoff", "handoff" },
-	};
-
-	for (size_t i = 0; i < array_len(dirs); i++) {
-		const int rc = program_directory(dirs[i].dir, dirs[i].dflt, dirs[i].leaf, why);
-		if (rc < 0)
-			return rc;
-		if (rc)
-			log_warn("directory_fallback", "the default directory can't be made here",
-				 L_STR("default", dirs[i].dflt), L_STR("used", dirs[i].dir));
-	}
-	return 0;
-}
-
 static int start(struct sidecar *t, struct fault *why)
 {
 	const struct config *c = &t->config;
@@ -136,22 +115,15 @@ static void stop(struct sidecar *t, int exit_code)
 static int run(struct sidecar *t)
 {
 	struct fault why = { 0 };
-	const struct config *c = &t->config;
 
 	program_harden();
-	log_start(&(struct log_options){
-		.component = "tunnel",
-		.level = log_level_read(c->log_level),
-		.json = strcmp(c->log_format, "json") == 0,
-		.fd = strcmp(c->log_output, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO,
-	});
-	int rc = prepare_directories(&t->config, &why);
+	program_start_log("tunnel", &t->config);
+	int rc = program_directories(&t->config, &why);
 	if (rc >= 0)
 		rc = start(t, &why);
 	if (rc >= 0)
 		rc = loop_run(t->loop, &why);
-	const int code = rc < 0 ? program_fail(NAME, &why) : EXIT_DONE;
-	log_info("stopped", "tunnel-sidecar ends", L_INT("exit_code", code));
+	const int code = program_stop(NAME, program_exit_code(&why), &why);
 	stop(t, code);
 	return code;
 }

@@ -1,24 +1,20 @@
 #include "tunnel-sidecar/probe.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "lib/app/program.h"
 #include "shm/probe.h"
 
-int probe_main(const struct config *config, bool ready)
+int probe_main(struct config *config, bool ready)
 {
 	struct bus_reader *r = NULL;
 	struct bus_session session;
 	struct fault why = { 0 };
-	char dir[CONFIG_TEXT_MAX], text[256];
+	char text[256];
 
-	snprintf(dir, sizeof(dir), "%s", config->bus_dir);
-	if (program_directory(dir, "/run/pipeops/bus", "bus", &why) < 0) {
-		printf("no: %s\n", why.why);
-		return EXIT_RUNTIME;
-	}
-	if (!bus_probe(&r, dir, BUS_TUNNEL, text) || !ready) {
+	if (program_bus_directory(config, &why) < 0)
+		return program_fail("tunnel-sidecar", &why);
+	if (!bus_probe(&r, config->bus_dir, BUS_TUNNEL, text) || !ready) {
 		puts(text);
 		bus_reader_free(r);
 		return text[0] == 'y' ? EXIT_DONE : EXIT_RUNTIME;
@@ -32,6 +28,6 @@ int probe_main(const struct config *config, bool ready)
 		printf("%s: %s%s%s\n", good ? "yes" : "no", bus_state_name(session.state),
 		       session.last_error[0] ? ": " : "", session.last_error);
 	else
-		printf("no: nothing published yet\n");
+		puts("no: nothing published yet");
 	return good ? EXIT_DONE : EXIT_RUNTIME;
 }

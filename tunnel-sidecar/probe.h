@@ -9,6 +9,6 @@
 /* live: the event loop ticks.  ready: the tunnel is up, or down by policy
  * (idle, not wanted, disabled).  One sentence on stdout; returns the exit code:
  * 0 yes, 1 no. */
-int probe_main(const struct config *config, bool ready);
+int probe_main(struct config *config, bool ready);
 
 #endif

@@ -10,18 +10,52 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/app/log.h"
+
+/* The defaults of config.def. */
+#define BUS_DIR	    "/run/pipeops/bus"
+#define HANDOFF_DIR "/run/pipeops/handoff"
+
 void program_print_version(const char *name)
 {
 	printf("%s %s (%s), %s\n", name, program_version, program_revision,
 	       OpenSSL_version(OPENSSL_VERSION));
 }
 
-int program_fail(const char *name, const struct fault *why)
+int program_exit_code(const struct fault *why)
 {
-	fprintf(stderr, "%s: %s\n", name, why->why);
+	if (!why->code)
+		return EXIT_DONE;
 	if (why->code == ERR_USAGE)
 		return EXIT_USAGE;
 	return why->code == ERR_CONFIG ? EXIT_CONFIGURATION : EXIT_RUNTIME;
+}
+
+int program_fail(const char *name, const struct fault *why)
+{
+	fprintf(stderr, "%s: %s\n", name, why->why);
+	return program_exit_code(why);
+}
+
+void program_start_log(const char *component, const struct config *c)
+{
+	log_start(&(struct log_options){
+		.component = component,
+		.level = log_level_read(c->log_level),
+		.json = strcmp(c->log_format, "json") == 0,
+		.fd = strcmp(c->log_output, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO,
+	});
+}
+
+int program_stop(const char *name, int exit_code, const struct fault *why)
+{
+	if (why->code)
+		log_error("stopped", "the program can't go on", L_STR("program", name),
+			  L_STR("reason", err_name(why->code)), L_STR("error", why->why),
+			  L_INT("exit_code", exit_code));
+	else
+		log_info("stopped", "the program ends", L_STR("program", name), L_INT("exit_code", exit_code));
+	return exit_code;
 }
 
 void program_harden(void)
@@ -45,6 +79,7 @@ enum loop_choice program_loop_choice(const struct config *c)
 static int make_path(const char *dir, mode_t mode)
 {
 	char path[CONFIG_TEXT_MAX];
+	struct stat st;
 
 	snprintf(path, sizeof(path), "%s", dir);
 	for (char *c = path + 1; *c; c++) {
@@ -57,6 +92,10 @@ static int make_path(const char *dir, mode_t mode)
 	}
 	if (mkdir(path, mode) < 0 && errno != EEXIST)
 		return errno;
+	if (stat(path, &st) < 0)
+		return errno;
+	if (!S_ISDIR(st.st_mode))
+		return ENOTDIR;
 	return access(path, X_OK) < 0 ? errno : 0;
 }
 
@@ -97,4 +136,34 @@ int program_directory(char dir[CONFIG_TEXT_MAX], const char *default_dir, const 
 	if (rc)
 		return fault_set_sys(why, rc, "neither %s nor a directory below /tmp can be made", default_dir);
 	return 1;
+}
+
+static int configured(char dir[CONFIG_TEXT_MAX], const char *default_dir, const char *leaf,
+		      const char *setting, struct fault *why)
+{
+	struct fault inner = { 0 };
+	const int rc = program_directory(dir, default_dir, leaf, &inner);
+
+	return rc < 0 ? fault_set(why, inner.code, "%s: %s", setting, inner.why) : rc;
+}
+
+int program_bus_directory(struct config *c, struct fault *why)
+{
+	return configured(c->bus_dir, BUS_DIR, "bus", "bus.dir (PIPEOPS_BUS_DIR)", why);
+}
+
+int program_directories(struct config *c, struct fault *why)
+{
+	int rc = program_bus_directory(c, why);
+
+	if (rc > 0)
+		log_warn("directory_fallback", "the default directory can't be made here",
+			 L_STR("default", BUS_DIR), L_STR("used", c->bus_dir));
+	if (rc >= 0)
+		rc = configured(c->handoff_dir, HANDOFF_DIR, "handoff",
+				"bus.handoff_dir (PIPEOPS_HANDOFF_DIR)", why);
+	if (rc > 0)
+		log_warn("directory_fallback", "the default directory can't be made here",
+			 L_STR("default", HANDOFF_DIR), L_STR("used", c->handoff_dir));
+	return rc < 0 ? rc : 0;
 }

@@ -1,6 +1,6 @@
 /*
- * program -- what every program does once: version, exit codes, directories,
- * core dumps off.
+ * program -- what every program does once: version, log, directories, core
+ * dumps off, exit codes.
  */
 #ifndef LIB_APP_PROGRAM_H
 #define LIB_APP_PROGRAM_H
@@ -23,8 +23,15 @@ extern const char program_revision[]; /* git's short id, or "unknown" */
 
 /* Prints --version: "name version (revision), OpenSSL x". */
 void program_print_version(const char *name);
-/* Says the fault on stderr as "name: sentence" and returns the exit code. */
+/* Before the log runs: says the fault on stderr as "name: sentence" and returns
+ * the exit code. */
 int program_fail(const char *name, const struct fault *why);
+/* The log as the configuration wants it; component: "tunnel", "control", "status". */
+void program_start_log(const char *component, const struct config *c);
+/* 0 for a fault without code. */
+int program_exit_code(const struct fault *why);
+/* Once the log runs: its last line, and with a fault why.  Returns the exit code. */
+int program_stop(const char *name, int exit_code, const struct fault *why);
 /* No core dumps, not dumpable (no ptrace of peers), umask 027. */
 void program_harden(void);
 enum loop_choice program_loop_choice(const struct config *c);
@@ -35,5 +42,9 @@ enum loop_choice program_loop_choice(const struct config *c);
  * ERR_SYS with what to do, when the user named the directory himself. */
 MUST_USE int program_directory(char dir[CONFIG_TEXT_MAX], const char *default_dir,
 			       const char *leaf, struct fault *why);
+/* The same for bus.dir of the configuration, and for bus and handoff directory
+ * at once, where another one than the default is logged. */
+MUST_USE int program_bus_directory(struct config *c, struct fault *why);
+MUST_USE int program_directories(struct config *c, struct fault *why);
 
 #endif

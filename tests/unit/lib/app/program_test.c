@@ -1,5 +1,6 @@
 #include "lib/app/program.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,6 +90,28 @@ static void test_harden(void)
 	check(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/* The last line of the log says why, once. */
+static void test_stop(void)
+{
+	struct fault why = { 0 };
+	int saved, fd;
+
+	fd = begin_capture(STDERR_FILENO, &saved);
+	static struct config c = { .log_level = "info", .log_format = "json", .log_output = "stderr" };
+	program_start_log("test", &c);
+	check(program_stop("prog", EXIT_REGISTRATION_REFUSED, &why) == EXIT_REGISTRATION_REFUSED);
+	end_capture(STDERR_FILENO, fd, saved);
+	check(strstr(printed, "\"event\":\"stopped\"") && strstr(printed, "\"exit_code\":65"));
+	check(!strstr(printed, "\"error\""));
+
+	fd = begin_capture(STDERR_FILENO, &saved);
+	fault_set(&why, ERR_CONFIG, "it broke");
+	check(program_stop("prog", program_exit_code(&why), &why) == EXIT_CONFIGURATION);
+	end_capture(STDERR_FILENO, fd, saved);
+	const char *said = strstr(printed, "it broke");
+	check(said && !strstr(said + 1, "it broke") && strstr(printed, "\"level\":\"error\""));
+}
+
 static void test_loop_choice(void)
 {
 	static struct config c;
@@ -134,6 +157,23 @@ static void test_directory_refused(void)
 	check(program_directory(dir, "/nowhere", "bus", &why) == ERR_SYS);
 	check(strstr(why.why, dir) && strstr(why.why, "make it, or name another one"));
 	check(program_directory(dir, "/nowhere", "bus", NULL) == ERR_SYS);
+}
+
+/* The sentence names the setting, and what stands in the way. */
+static void test_directories_refused(void)
+{
+	static struct config c;
+	struct fault why = { 0 };
+
+	snprintf(c.bus_dir, sizeof(c.bus_dir), "%s/file", root);
+	check(program_bus_directory(&c, &why) == ERR_SYS);
+	check(strstr(why.why, "PIPEOPS_BUS_DIR") && strstr(why.why, strerror(ENOTDIR)));
+
+	why = (struct fault){ 0 };
+	snprintf(c.bus_dir, sizeof(c.bus_dir), "%s/a/b", root);
+	snprintf(c.handoff_dir, sizeof(c.handoff_dir), "%s/file", root);
+	check(program_directories(&c, &why) == ERR_SYS);
+	check(strstr(why.why, "PIPEOPS_HANDOFF_DIR") != NULL);
 }
 
 /* A default below a plain file can't be made, even by root. */
@@ -186,10 +226,12 @@ int main(void)
 	static const struct test_case cases[] = {
 		{ "version", test_version },
 		{ "exit codes", test_fail },
+		{ "last line of the log", test_stop },
 		{ "harden", test_harden },
 		{ "loop choice", test_loop_choice },
 		{ "directory is made", test_directory_made },
 		{ "directory is refused", test_directory_refused },
+		{ "directories of the configuration", test_directories_refused },
 		{ "directory of last resort", test_directory_fallback },
 	};
 
