@@ -43,6 +43,8 @@ ifneq ($(filter-out $(NO_BUILD) demo demo-check test,$(or $(MAKECMDGOALS),all)),
   endif
   PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
   LDLIBS := $(shell pkg-config --libs $(PACKAGES)) -lm
+  # Written only when it changes: what depends on it is made again then.
+  $(shell mkdir -p $(OUT); [ "$$(cat $(OUT)/revision 2>/dev/null)" = $(REVISION) ] || echo $(REVISION) >$(OUT)/revision)
 endif
 
 sources = $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*/*.c))
@@ -90,9 +92,7 @@ $(OUT)/%.o: %.c
 
 # Made again when the checkout has moved on.
 $(OUT)/lib/app/version.o: ALL_CFLAGS += -DREVISION='"$(REVISION)"'
-$(OUT)/lib/app/version.o: $(OUT)/revision-$(REVISION)
-$(OUT)/revision-%:
-	@mkdir -p $(@D) && rm -f $(@D)/revision-* && touch $@
+$(OUT)/lib/app/version.o: $(OUT)/revision
 
 unit: $(UNIT)
 	@scripts/run-unit $(UNIT)
