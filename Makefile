@@ -66,6 +66,7 @@ $(OUT)/bin/status-server:  $(call objects,status-server)  $(SHARED)
 $(OUT)/bin/devplane:       $(call objects,tests/devplane) $(SHARED)
 $(OUT)/bin/bench-bus:      $(OUT)/tests/bench/bus.o $(OUT)/status-server.a $(SHARED)
 $(OUT)/bin/ssh-driver:     $(OUT)/tests/interop/ssh_driver.o $(SHARED)
+$(OUT)/bin/print-docs:     $(OUT)/tests/docs/print_docs.o $(OUT)/status-server.a $(SHARED)
 $(OUT)/bin/libssh2-client: $(OUT)/tests/interop/libssh2_client.o
 $(UNIT) $(FUZZERS): $(OUT)/bin/%: $(OUT)/%.o $(SUPPORT) $(SHARED)
 $(FUZZERS): LDFLAGS += -fsanitize=fuzzer
@@ -106,7 +107,7 @@ layers: $(call objects,lib/proto)
 rules: ; @scripts/house-rules
 lint: rules all ; @scripts/lint
 deps: ; @scripts/deps
-e2e: $(PROGRAMS) $(OUT)/bin/devplane $(INTEROP) ; @tests/e2e/run $(E2E)
+e2e: $(PROGRAMS) $(OUT)/bin/devplane $(OUT)/bin/print-docs $(INTEROP) ; @tests/e2e/run $(E2E)
 interop: $(INTEROP)
 fuzzers: $(FUZZERS)
 fuzz: ; @scripts/fuzz
@@ -115,7 +116,7 @@ bench: $(PROGRAMS) ; @tests/bench/run
 bench-bus: $(OUT)/bin/bench-bus ; @$<
 TORTURE ?= 100000
 torture: $(OUT)/bin/tests/unit/shm/crash_test ; @$< $(TORTURE)
-docs: $(OUT)/bin/status-server $(OUT)/bin/control-agent ; @scripts/docs
+docs: $(OUT)/bin/print-docs ; @PRINT_DOCS=$< scripts/docs
 test: ; @scripts/test
 demo: ; @scripts/demo
 demo-check: ; @scripts/demo --check
