@@ -159,6 +159,18 @@ static void write_tunnel_state(struct exposition *e, const struct source_view *v
 	}
 }
 
+/* Which event loop the tunnel got: epoll where io_uring is refused, and why. */
+static void write_tunnel_io(struct exposition *e, const struct source_view *v)
+{
+	struct labels l = { .n = 0 };
+
+	if (v->of[COMPONENT_TUNNEL].presence != BUS_ALIVE || !v->has_session)
+		return;
+	label(label(&l, "backend", v->session.io_backend), "reason", v->session.io_reason);
+	exposition_info(e, "pipeops_tunnel_io_info",
+			"Event loop backend of the tunnel, and why it is not io_uring.", l.text);
+}
+
 static void write_component_states(struct exposition *e, const struct source_view *v)
 {
 	for (size_t i = 0; i < COMPONENTS; i++)
@@ -333,6 +345,7 @@ int metrics_write(struct buf *to, enum exposition_format format, const struct si
 	 * BUS_NAME_OWNERS. */
 	write_agent(e, v);
 	write_tunnel_state(e, v);
+	write_tunnel_io(e, v);
 	write_components(e, v);
 	write_builds(e, v);
 	exposition_created(e, site->start_realtime_ns);

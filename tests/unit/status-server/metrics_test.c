@@ -66,7 +66,7 @@ static void test_nobody_is_up(void)
 /* Both containers as they are when all is well. */
 static void publish(struct bus_writer *tunnel, struct bus_writer *control)
 {
-	struct bus_session s = { .state = BUS_STATE_UP };
+	struct bus_session s = { .state = BUS_STATE_UP, .io_backend = "epoll", .io_reason = "io_uring: no" };
 	struct bus_registration r = { .registered = 1,
 				      .last_heartbeat_realtime_ns = REALTIME - 2 * SECOND,
 				      .agent_id = "agent \"one\"",
@@ -126,6 +126,7 @@ static void test_alive_stalled_dead(void)
 		     { "pipeops_component_up{component=\"tunnel\"}", "1" },
 		     { "pipeops_component_state{component=\"tunnel\",state=\"alive\"}", "1" },
 		     { "pipeops_tunnel_state{state=\"up\"}", "1" }, { "pipeops_tunnel_state{state=\"unknown\"}", "0" },
+		     { "pipeops_tunnel_io_info{backend=\"epoll\",reason=\"io_uring: no\"}", "1" },
 		     { "pipeops_agent_last_heartbeat_timestamp_seconds", "1699999998.0" },
 		     { "pipeops_agent_info{agent_id=\"agent \\\"one\\\"\",cluster_id=\"id\",cluster_name=\"name\\\\\"}",
 		       "1" });
