@@ -153,7 +153,7 @@ def parse_metrics(text):
 	found = {}
 	for line in text.splitlines():
 		if line and not line.startswith("#"):
-			name, value = re.match(r"(\S+(?:\{.*\})?) (\S+)", line).groups()
+			name, value = re.match(r"([^\s{]+(?:\{.*\})?) (\S+)", line).groups()
 			found[name] = float(value)
 	return found
 
