@@ -372,6 +372,16 @@ int bus_reader_samples(struct bus_reader *r, void (*each)(void *user, const stru
 	return 0;
 }
 
+bool bus_reader_doorbell(const struct bus_reader *r, struct bus_reader_place *to)
+{
+	const struct bus_toc_entry *e = &r->segment.at[BUS_SECTION_DOORBELL];
+
+	if (!is_attached(r) || e->len < 8) /* off is a multiple of 8: within one page */
+		return false;
+	*to = (struct bus_reader_place){ r->segment.fd, e->off, r->life };
+	return true;
+}
+
 /* ---- records ---- */
 
 /* Forces the end of a text field and cleans it; how many bytes were dirt. */

@@ -73,6 +73,15 @@ MUST_USE int bus_reader_samples(struct bus_reader *r,
  * which a scrape would take for a reset.  They are withheld and counted here. */
 uint64_t bus_reader_regressions(const struct bus_reader *r);
 
+/* Where the word is that the writer rings, for doorbell.h: false when there is
+ * none.  The descriptor is the reader's; life is another one after each attachment. */
+struct bus_reader_place {
+	int fd;
+	size_t off;
+	uint64_t life;
+};
+bool bus_reader_doorbell(const struct bus_reader *r, struct bus_reader_place *to);
+
 /* A record, whole: 1 copied, 0 never published or not attached, ERR_PROTO. */
 MUST_USE int bus_read_session(struct bus_reader *r, struct bus_session *to);
 MUST_USE int bus_read_observed(struct bus_reader *r, struct bus_observed *to);

@@ -21,6 +21,20 @@ static uint64_t load(const _Atomic uint64_t *word)
 	return atomic_load_explicit(word, memory_order_acquire);
 }
 
+/* The sequence needs no order of its own.  A line is looked for below the head
+ * only, whose release and acquire bring its sequence and text along; and who
+ * sees a word of the next line in the slot sees the 0 that was stored before
+ * that word's release. */
+static void store_sequence(_Atomic uint64_t *slot, uint64_t v)
+{
+	atomic_store_explicit(slot, v, memory_order_relaxed);
+}
+
+static bool has_sequence(const _Atomic uint64_t *slot, uint64_t v)
+{
+	return atomic_load_explicit(slot, memory_order_relaxed) == v;
+}
+
 void bus_ring_write(const struct bus_ring *r, unsigned level, uint64_t boottime_ns,
 		    uint64_t realtime_ns, const char *text, size_t n)
 {
@@ -29,7 +43,7 @@ void bus_ring_write(const struct bus_ring *r, unsigned level, uint64_t boottime_
 	const size_t kept = bus_text_cut(text, n, room);
 	_Atomic uint64_t *slot = slot_at(r, line);
 
-	store(&slot[0], 0);
+	store_sequence(slot, 0);
 	BUS_CRASH_POINT(BUS_CRASH_RING_OPEN);
 	store(&slot[1], boottime_ns);
 	store(&slot[2], realtime_ns);
@@ -42,7 +56,7 @@ void bus_ring_write(const struct bus_ring *r, unsigned level, uint64_t boottime_
 		BUS_CRASH_POINT(BUS_CRASH_RING_TEXT);
 	}
 	BUS_CRASH_POINT(BUS_CRASH_RING_SEQ);
-	store(&slot[0], line + 1);
+	store_sequence(slot, line + 1);
 	BUS_CRASH_POINT(BUS_CRASH_RING_HEAD);
 	store(r->head, line + 1);
 }
@@ -57,7 +71,7 @@ static bool copy_slot(const struct bus_ring *r, uint64_t line, struct bus_ring_l
 {
 	const _Atomic uint64_t *slot = slot_at(r, line);
 
-	if (load(&slot[0]) != line + 1)
+	if (!has_sequence(slot, line + 1))
 		return false;
 	to->boottime_ns = load(&slot[1]);
 	to->realtime_ns = load(&slot[2]);
@@ -72,7 +86,7 @@ static bool copy_slot(const struct bus_ring *r, uint64_t line, struct bus_ring_l
 		memcpy(to->text + at, &word, min_size(8, to->n - at));
 		BUS_CRASH_POINT(BUS_CRASH_RING_READ);
 	}
-	return load(&slot[0]) == line + 1;
+	return has_sequence(slot, line + 1);
 }
 
 int bus_ring_next(const struct bus_ring *r, uint64_t head, uint64_t *cursor, uint64_t *lost,

@@ -10,6 +10,7 @@
 
 #include "lib/app/log.h"
 #include "lib/base/escape.h"
+#include "shm/doorbell.h"
 #include "shm/reader.h"
 
 #define POLL_NS 250000000ull
@@ -17,6 +18,8 @@
 struct desired {
 	struct desired_options o;
 	struct bus_reader *reader;
+	struct doorbell *doorbell; /* NULL: there is none */
+	struct loop_wake rung;
 	struct timer poll;
 	struct bus_observed observed;
 	struct fault fault; /* why gen_seen was refused; code 0: it was not */
@@ -165,6 +168,7 @@ static void on_poll(struct timer *t)
 	const enum bus_presence presence = bus_reader_refresh(d->reader, loop_now(d->o.loop));
 	if (presence == BUS_ABSENT || presence == BUS_UNREADABLE)
 		return;
+	doorbell_follow(d->doorbell, d->reader);
 	bus_reader_incarnation(d->reader, writer);
 	if (memcmp(writer, d->observed.writer, sizeof(writer)) != 0) {
 		memcpy(d->observed.writer, writer, sizeof(writer));
@@ -172,6 +176,29 @@ static void on_poll(struct timer *t)
 	}
 	if (bus_read_desired(d->reader, &record) == 1 && record.gen)
 		apply(d, &record);
+}
+
+/* In the doorbell's thread. */
+static void on_doorbell(void *user)
+{
+	struct desired *d = user;
+
+	loop_wake(d->o.loop, &d->rung);
+}
+
+static void on_rung(struct loop_wake *w)
+{
+	on_poll(&((struct desired *)((char *)w - offsetof(struct desired, rung)))->poll);
+}
+
+/* The poll does without; so a thread that can't be had is no failure. */
+static void listen_to_doorbell(struct desired *d)
+{
+	struct fault why = { 0 };
+
+	d->rung.call = on_rung;
+	if (!d->o.is_deaf && doorbell_new(&d->doorbell, on_doorbell, d, &why) < 0)
+		log_info("doorbell", "the bus is polled only", L_STR("reason", why.why));
 }
 
 int desired_new(struct desired **out, const struct desired_options *options, struct fault *why)
@@ -187,9 +214,19 @@ int desired_new(struct desired **out, const struct desired_options *options, str
 		free(d);
 		return rc;
 	}
+	listen_to_doorbell(d);
 	timer_set(options->loop, &d->poll, loop_now(options->loop) + 1);
 	*out = d;
 	return 0;
+}
+
+void desired_quiet(struct desired *d)
+{
+	if (!d)
+		return;
+	doorbell_free(d->doorbell);
+	d->doorbell = NULL;
+	loop_wake_cancel(d->o.loop, &d->rung);
 }
 
 void desired_free(struct desired *d)

@@ -1,7 +1,8 @@
 /*
  * desired -- follows what the control agent wants on the bus, and answers.
  *
- * Level-triggered: every 250 ms the record is read as a whole, checked against
+ * Level-triggered: every 250 ms, and when the doorbell of the bus hints at
+ * something new, the record is read as a whole, checked against
  * this container's own configuration, and compared with what runs.  A control
  * agent that dies, restarts or writes nonsense changes nothing about a tunnel
  * that is up; only a different, valid record does.
@@ -19,10 +20,12 @@ struct desired_options {
 	struct publish *publish;
 	struct session *session;
 	const struct config *config; /* kept by the caller */
+	bool is_deaf; /* no doorbell: the poll alone */
 };
 
 MUST_USE int desired_new(struct desired **out, const struct desired_options *options,
 			 struct fault *why);
+void desired_quiet(struct desired *d); /* before loop_free(): nothing wakes the loop; accepts NULL */
 void desired_free(struct desired *d); /* after loop_free(); accepts NULL */
 
 /* A session's state changed: the answer on the bus follows at once. */

@@ -92,7 +92,10 @@ static int start(struct sidecar *t, struct fault *why)
 									 .changed = on_changed,
 									 .user = t }, why);
 	if (rc >= 0)
-		rc = desired_new(&t->desired, &(struct desired_options){ t->loop, t->publish, t->session, c },
+		rc = desired_new(&t->desired, &(struct desired_options){ .loop = t->loop,
+									 .publish = t->publish,
+									 .session = t->session,
+									 .config = c },
 				 why);
 	if (rc >= 0)
 		log_info("started", "following the control agent on the status bus",
@@ -105,6 +108,7 @@ static void stop(struct sidecar *t, int exit_code)
 {
 	session_abort(t->session);
 	signals_free(t->signals);
+	desired_quiet(t->desired);
 	loop_free(t->loop);
 	desired_free(t->desired);
 	session_free(t->session);
