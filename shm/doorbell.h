@@ -16,7 +16,8 @@
 
 struct doorbell;
 
-/* `rung` comes from the thread, also once when a segment begins to be heard.  ERR_NOMEM, ERR_SYS: then the poll has to do. */
+/* `rung` comes from the thread, also once when a segment begins to be heard.
+ * ERR_NOMEM, ERR_SYS: then the poll has to do. */
 MUST_USE int doorbell_new(struct doorbell **out, void (*rung)(void *user), void *user,
 			  struct fault *why);
 /* At each look: listens to the segment that `r` holds now.  Nothing happens
