@@ -200,7 +200,7 @@ int bus_reader_take(struct bus_reader **out, int fd, enum bus_role role, struct 
 	int rc = bus_reader_new(&r, "", role, why);
 
 	*out = NULL;
-	if (rc < 0) {
+	if (!r) {
 		close(fd);
 		return rc;
 	}
