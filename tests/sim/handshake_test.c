@@ -29,6 +29,7 @@ static void test_comes_about(void)
 		struct wire_pair_options o = perfect(seed, i % 2);
 		struct wire_pair p;
 
+		o.answers_late = dice_one_in(&d, 2);
 		o.wire[0] = wire_rough(&d);
 		o.wire[1] = wire_rough(&d);
 		wire_pair_init(&p, &o);

@@ -93,6 +93,7 @@ void wire_pair_init(struct wire_pair *p, const struct wire_pair_options *options
 	*p = (struct wire_pair){ .dice = { options->seed }, .now_ns = 1000 * WIRE_SECOND };
 	p->until_ns = p->now_ns + 600 * WIRE_SECOND;
 	p->half = options->half;
+	p->answers_late = options->answers_late;
 	for (int side = 0; side < 2; side++) {
 		struct wire_end *e = &p->end[side];
 		struct fault why = { 0 };
@@ -123,17 +124,37 @@ static void answer(struct wire_pair *p, int side, const struct ssh_event *ev)
 {
 	struct wire_end *e = &p->end[side];
 	struct ssh *ssh = stack_ssh(e->stack);
+	const bool accepted = span_is(ev->user, "u") && span_is(ev->password, "pw");
 
-	if (ev->kind == SSH_EVENT_HOST_KEY)
+	if (p->answers_late && (ev->kind == SSH_EVENT_HOST_KEY ||
+				(ev->kind == SSH_EVENT_AUTH && accepted)))
+		e->owed = ev->kind;
+	else if (ev->kind == SSH_EVENT_HOST_KEY)
 		ssh_host_key_trust(ssh, true);
 	else if (ev->kind == SSH_EVENT_AUTH)
-		ssh_auth_answer(ssh, span_is(ev->user, "u") && span_is(ev->password, "pw"));
+		ssh_auth_answer(ssh, accepted);
 	else if (ev->kind == SSH_EVENT_READY)
 		e->ready = true;
 	else if (ev->kind == SSH_EVENT_DISCONNECTED)
 		e->disconnected = true;
 	if (p->on_event)
 		p->on_event(p, side, ev);
+}
+
+static bool answer_owed(struct wire_pair *p, struct wire_end *e)
+{
+	const enum ssh_event_kind owed = e->owed;
+
+	if (owed == SSH_EVENT_NONE || e->rc)
+		return false;
+	if (!dice_one_in(&p->dice, 8))
+		return true; /* in a later round */
+	e->owed = SSH_EVENT_NONE;
+	if (owed == SSH_EVENT_HOST_KEY)
+		ssh_host_key_trust(stack_ssh(e->stack), true);
+	else
+		ssh_auth_answer(stack_ssh(e->stack), true);
+	return true;
 }
 
 static bool draw(struct wire_pair *p, int side)
@@ -197,7 +218,7 @@ static bool receive_some(struct wire_pair *p, int side)
 static bool do_end(struct wire_pair *p, int side)
 {
 	struct wire_end *e = &p->end[side];
-	bool moved = false;
+	bool moved;
 
 	if (!e->stack) { /* nobody is there: what comes falls to the ground */
 		wire_die(&p->end[!side].out);
@@ -206,7 +227,8 @@ static bool do_end(struct wire_pair *p, int side)
 	}
 	if (!e->rc && p->now_ns >= stack_deadline(e->stack))
 		note(p, e, stack_tick(e->stack, p->now_ns));
-	moved = draw(p, side);
+	moved = answer_owed(p, e);
+	moved |= draw(p, side);
 	if (!e->rc && p->on_round)
 		moved |= p->on_round(p, side);
 	moved |= send_some(p, e);

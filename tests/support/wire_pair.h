@@ -26,13 +26,14 @@ struct wire_end {
 	int rc;              /* the first enum err */
 	bool ready, disconnected, told_end;
 	uint64_t told_ns;    /* when rc came */
+	enum ssh_event_kind owed; /* HOST_KEY or AUTH that awaits its answer */
 	size_t pending_max;
 };
 
 struct wire_pair {
 	struct dice dice;
 	uint64_t now_ns, until_ns; /* the clock stops there */
-	bool half;
+	bool half, answers_late;
 	struct wire_end end[2];
 	/* Optional; everything is accepted without it.  HOST_KEY and AUTH are
 	 * answered before. */
@@ -45,6 +46,7 @@ struct wire_pair {
 struct wire_pair_options {
 	uint64_t seed;
 	bool tls;
+	bool answers_late; /* HOST_KEY and AUTH wait, whatever else arrives */
 	bool half; /* a wire that dies leaves the other direction alive */
 	struct wire_habits wire[2];    /* [WIRE_CLIENT]: from the client */
 	size_t refuse_at[2];           /* the allocation to refuse, from 1 */

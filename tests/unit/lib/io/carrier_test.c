@@ -168,6 +168,7 @@ static void body_fault_outside(struct loop *l)
 	carrier_kick(n[0].carrier);
 	check(n[0].lost == 0);
 	until(l, n[0].lost && n[1].lost);
+	check(n[0].turn < n[1].turn); /* not first when the peer has gone for it */
 	check(n[0].code == ERR_TRUST && n[1].code == ERR_CLOSED);
 	check(n[1].disconnected == 1);
 	check(strcmp(n[1].goodbye, "host key not accepted") == 0);

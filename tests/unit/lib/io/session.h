@@ -15,6 +15,7 @@ struct node {
 	struct carrier *carrier; /* NULL once it is parted, closed or gone */
 	int ready, lost, gone, disconnected, phases;
 	int code;                /* of on_lost */
+	int turn;                /* which on_lost of all it was */
 	char why[FAULT_WHY_MAX], goodbye[64];
 	bool hold_key;           /* HOST_KEY is answered by the test */
 	bool linger;             /* on_lost parts instead of closing */
@@ -61,8 +62,11 @@ static inline void node_lost(void *user, const struct fault *why)
 {
 	struct node *n = user;
 
+	static int turns;
+
 	check(!n->gone);
 	n->lost++;
+	n->turn = ++turns;
 	n->code = why->code;
 	memcpy(n->why, why->why, sizeof(n->why));
 	if (n->linger)
