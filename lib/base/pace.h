@@ -1,0 +1,24 @@
+/*
+ * pace -- how often something may be said: a few at once, then one each so often.
+ *
+ * For log lines that a peer can cause as fast as it likes.  Pure: the time is an
+ * argument.  Start from zeroed memory.
+ */
+#ifndef LIB_BASE_PACE_H
+#define LIB_BASE_PACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { PACE_BURST = 10 };
+#define PACE_EVERY_NS 1000000000ull
+
+struct pace {
+	uint64_t next_ns; /* when all tokens would be back: a bucket kept as one time (GCRA) */
+	uint64_t missed;
+};
+
+/* May it be said now?  Then *missed is how often the answer was no before. */
+bool pace_take(struct pace *p, uint64_t now_ns, uint64_t *missed);
+
+#endif
