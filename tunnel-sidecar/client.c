@@ -100,7 +100,7 @@ static int read_target(struct session_target *t, const struct client_options *o,
 		return fault_set(why, ERR_USAGE,
 				 "%s is plain http to a host that is not this machine: use https://, or "
 				 "--allow-plain when the way there is trusted",
-				 o->server);
+				 t->url.host_header);
 	if (o->fingerprint) {
 		rc = chisel_fingerprint_check(o->fingerprint, why);
 		if (rc < 0)

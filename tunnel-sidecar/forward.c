@@ -54,12 +54,20 @@ static void on_gone(void *user)
 	set->kick(set->user);
 }
 
+static void say_failed(struct forward *f, const char *message, const struct fault *why)
+{
+	uint64_t missed;
+
+	if (pace_take(&f->set->pace, loop_now(f->set->loop), &missed))
+		log_warn("channel_dial_failed", message, L_INT("forward", f->index),
+			 L_STR("error", why->why), L_INT("unsaid", missed));
+}
+
 static void refuse(struct forward *f, enum ssh_open_failure code, const struct fault *why)
 {
 	struct forward_set *set = f->set;
 
-	log_warn("channel_dial_failed", "the local service did not accept a connection",
-		 L_INT("forward", f->index), L_STR("error", why->why));
+	say_failed(f, "the local service did not accept a connection", why);
 	publish_dial_failed(set->publish, f->index);
 	ssh_channel_set_user(set->ssh, f->channel, NULL);
 	ssh_channel_reject(set->ssh, f->channel, code, "the local service did not accept");
@@ -73,6 +81,7 @@ static void on_dialled(void *user, struct dial_result *result)
 	struct forward_set *set = f->set;
 
 	f->dial = NULL;
+	set->dials--;
 	if (result->fd < 0) {
 		refuse(f, SSH_OPEN_CONNECT_FAILED, &result->why);
 		return;
@@ -91,8 +100,7 @@ static void on_dialled(void *user, struct dial_result *result)
 	publish_channel_opened(set->publish, f->index);
 	set->last_byte_ns = loop_now(set->loop);
 	if (channel_pipe_new(&f->pipe, &options, &result->why) < 0) {
-		log_warn("channel_dial_failed", "a connection could not be served",
-			 L_INT("forward", f->index), L_STR("error", result->why.why));
+		say_failed(f, "a connection could not be served", &result->why);
 		ssh_channel_set_user(set->ssh, f->channel, NULL);
 		ssh_channel_close(set->ssh, f->channel);
 		on_gone(f);
@@ -101,11 +109,27 @@ static void on_dialled(void *user, struct dial_result *result)
 	set->kick(set->user);
 }
 
+static void refuse_surplus(struct forward_set *set, uint32_t channel)
+{
+	uint64_t missed;
+
+	if (pace_take(&set->pace, loop_now(set->loop), &missed))
+		log_warn("channel_rejected", "too many connections are open or being opened",
+			 L_INT("connections", set->n), L_INT("dialling", set->dials),
+			 L_INT("unsaid", missed));
+	publish_channel_rejected(set->publish);
+	ssh_channel_reject(set->ssh, channel, SSH_OPEN_RESOURCE_SHORTAGE, "too many connections");
+}
+
 void forward_start(struct forward_set *set, uint32_t channel, const struct forward_target *to)
 {
 	struct fault why = { 0 };
-	struct forward *f = calloc(1, sizeof(*f));
 
+	if (set->n >= FORWARDS_MAX || set->dials >= FORWARD_DIALS_MAX) {
+		refuse_surplus(set, channel);
+		return;
+	}
+	struct forward *f = calloc(1, sizeof(*f));
 	if (!f) {
 		ssh_channel_reject(set->ssh, channel, SSH_OPEN_RESOURCE_SHORTAGE, "no memory");
 		publish_dial_failed(set->publish, to->index);
@@ -125,13 +149,16 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 	if (dial_start(&f->dial, set->loop, &options, on_dialled, f, &why) < 0) {
 		f->dial = NULL;
 		refuse(f, SSH_OPEN_RESOURCE_SHORTAGE, &why);
+		return;
 	}
+	set->dials++;
 }
 
 /* The peer took its open back before the dial was done. */
 static void on_closed_early(struct forward *f)
 {
 	dial_cancel(f->dial);
+	f->set->dials--;
 	destroy(f);
 }
 

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #define PING_DEADLINE S(5) /* nothing at all heard for this long after a ping: dead */
+#define STABLE_NS S(10) /* tunnels that end sooner, one after the other, are no success: waits grow */
 #define RETRY_FIRST_NS MS(100)
 #define RETRY_LISTEN_FIRST_NS MS(250)
 #define RETRY_LISTEN_MAX_NS S(2)
@@ -163,13 +164,17 @@ static uint64_t next_wait(struct session *s, enum retry_class class)
 	};
 	const uint64_t max = bounds[class].max ? bounds[class].max : s->o.retry_max_ns;
 
-	if (class != s->retry_class || s->failures == 1) {
-		s->retry_class = class;
-		backoff_init(&s->backoff, min_u64(bounds[class].first, max), max);
-	}
+	/* One for each class: a server that changes its excuse gains nothing. */
+	struct backoff *b = &s->backoff[class];
+
+	if (s->fresh)
+		memset(s->backoff, 0, sizeof(s->backoff));
+	s->fresh = false;
+	if (!b->max_ns)
+		backoff_init(b, min_u64(bounds[class].first, max), max);
 	uint64_t random;
 	session_entropy(NULL, &random, sizeof(random));
-	return backoff_next(&s->backoff, random);
+	return backoff_next(b, random);
 }
 
 static void give_up(struct session *s)
@@ -192,6 +197,12 @@ void session_fail(struct session *s, const struct fault *why)
 
 	s->fault = *why;
 	s->failures++;
+	if (is_serving(s)) {
+		const bool is_short = session_now(s) - s->up_ns < STABLE_NS;
+
+		s->fresh = !is_short || !s->was_short;
+		s->was_short = is_short;
+	}
 	publish_failure(s->o.publish, why);
 	snprintf(r->last_error, sizeof(r->last_error), "%s", why->why);
 	snprintf(r->last_error_phase, sizeof(r->last_error_phase), "%s", bus_state_name(phase));
@@ -247,8 +258,9 @@ static void ping(struct session *s)
 {
 	if (ssh_global_request(stack_ssh(carrier_stack(s->carrier)), CHISEL_REQUEST_PING, true,
 			       span_of(NULL, 0), TAG_PING) < 0)
-		return;
-	s->ping_ns = session_now(s);
+		s->next_ping_ns = session_now(s) + s->o.keepalive_ns; /* the carrier will say why */
+	else
+		s->ping_ns = session_now(s);
 	carrier_kick(s->carrier);
 }
 
@@ -389,6 +401,7 @@ void session_up(struct session *s, const struct session_target *target)
 	s->wanted = true;
 	s->idle_closed = false;
 	s->failures = 0;
+	s->fresh = true;
 	for (size_t i = 0; i < target->n; i++)
 		chisel_target_write(&target->remotes[i], s->targets[i], sizeof(s->targets[i]));
 	session_attempt(s);

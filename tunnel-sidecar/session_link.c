@@ -17,6 +17,7 @@ enum { TX_MAX = 256 * 1024 }; /* sealed bytes that may wait in front of a keystr
 static void open_channel(struct session *s, const struct ssh_event *ev)
 {
 	struct ssh *ssh = stack_ssh(carrier_stack(s->carrier));
+	uint64_t missed;
 
 	if (!s->draining && s->state == BUS_STATE_UP && span_is(ev->name, CHISEL_CHANNEL))
 		for (size_t i = 0; i < s->target.n; i++)
@@ -28,10 +29,13 @@ static void open_channel(struct session *s, const struct ssh_event *ev)
 									r->port });
 				return;
 			}
-	log_warn("channel_rejected",
-		 s->draining ? "draining: no new channels"
-			     : "the server asked for a target that is no forward of this session",
-		 L_SPAN("type", ev->name), L_SPAN("target", span_of(ev->payload.p, ev->payload.n)));
+	if (pace_take(&s->forwards.pace, session_now(s), &missed))
+		log_warn("channel_rejected",
+			 s->draining ? "draining: no new channels"
+				     : "the server asked for a target that is no forward of this session",
+			 L_SPAN("type", ev->name),
+			 L_SPAN("target", span_of(ev->payload.p, ev->payload.n)),
+			 L_INT("unsaid", missed));
 	publish_channel_rejected(s->o.publish);
 	ssh_channel_reject(ssh, ev->channel, SSH_OPEN_ADMINISTRATIVELY_PROHIBITED,
 			   s->draining ? "draining" : "no such forward");
@@ -61,6 +65,7 @@ static void come_up(struct session *s)
 	struct bus_session *r = publish_record(s->o.publish);
 
 	s->failures = 0;
+	s->up_ns = session_now(s);
 	s->fault = (struct fault){ 0 };
 	s->next_ping_ns = session_now(s) + s->o.keepalive_ns;
 	s->forwards.last_byte_ns = session_now(s);
@@ -236,6 +241,7 @@ static void on_dialled(void *user, struct dial_result *result)
 			 .mem = &mem_heap,
 			 .random = session_entropy,
 			 .tx_max = TX_MAX,
+			 .channels_max = FORWARDS_MAX,
 			 .user = s->target.user,
 			 .password = s->target.password },
 	};

@@ -18,7 +18,7 @@
 enum request_tag { TAG_CONFIG = 1, TAG_PING = 2 };
 
 /* How soon to come back, by what went wrong. */
-enum retry_class { RETRY_NORMAL, RETRY_LISTEN, RETRY_REFUSED };
+enum retry_class { RETRY_NORMAL, RETRY_LISTEN, RETRY_REFUSED, RETRY_CLASSES };
 
 struct session {
 	struct session_options o;
@@ -37,8 +37,10 @@ struct session {
 	uint64_t ping_ns;              /* sent and unanswered, else 0 */
 	uint64_t next_ping_ns, phase_deadline_ns;
 	int64_t failures;              /* in a row */
-	struct backoff backoff;
-	enum retry_class retry_class;  /* the one that backoff counts for */
+	uint64_t up_ns;                /* when the tunnel came up last */
+	bool was_short;                /* the last one ended at once */
+	bool fresh;                    /* waits start anew */
+	struct backoff backoff[RETRY_CLASSES];
 	struct timer timer;            /* earliest deadline of this session */
 
 	bool draining;

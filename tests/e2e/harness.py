@@ -114,7 +114,7 @@ class Program:
 			[str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
 			stderr=subprocess.PIPE, env={**os.environ, **(env or {})}, cwd=cwd,
 			text=True, errors="replace")
-		self.pid = self.popen.pid
+		self.pid, self.born = self.popen.pid, time.monotonic()
 		self.readers = [threading.Thread(target=self._read, args=(f,), daemon=True)
 				for f in (self.popen.stdout, self.popen.stderr)]
 		for r in self.readers:

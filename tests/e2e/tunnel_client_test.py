@@ -301,6 +301,64 @@ def test_flood_of_forbidden_opens_leaves_nothing(t, io):
 	gate.close()
 
 
+def test_flood_of_forbidden_opens_does_not_flood_the_log(t):
+	s = server(t, "--misbehave", "flood-opens")
+	c, _ = tunnel(t, s, t.open(Echo()))
+	s.wait("opens_refused", count=5000)
+	seconds = time.monotonic() - c.born
+	check(c.count("channel_rejected") <= 10 + seconds + 1, f"{c.count('channel_rejected')} lines for 5000 opens")
+
+
+def small_listener(backlog):
+	"""Small segments make small buffers in the kernel."""
+	x = socket.socket()
+	x.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+	x.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+	x.bind(("127.0.0.1", 0))
+	x.listen(backlog)
+	return x, f"127.0.0.1:{x.getsockname()[1]}"
+
+
+@each(io=harness.IO)
+def test_connections_to_a_service_that_takes_nothing_are_bounded(t, io):
+	"""A channel that the server closed is gone from SSH, its bytes are not."""
+	x, target = small_listener(1000)
+	t.open(x)
+	s = server(t, "--misbehave", f"pile-up={target}")
+	c = t.start(client_argv(s.url, f"R:{free_port()}:{target}", io=io))
+	done = s.wait("piled_up", seconds=60)
+	check(done["refused"].get("4", 0) > 0, f"none was refused for want of room: {done}")
+	check(c.fds() <= 256 + 30, f"{c.fds()} descriptors")
+	check(c.running(), "the client lives on")
+	c.kill() # a SIGTERM would wait for the connections
+
+
+@each(io=harness.IO)
+def test_dials_to_a_service_that_does_not_accept_are_bounded(t, io):
+	x, target = small_listener(0)
+	t.open(x)
+	for _ in range(4): # the queue is full: a connect is not even refused
+		full = t.open(socket.socket())
+		full.setblocking(False)
+		full.connect_ex(x.getsockname())
+	s = server(t, "--misbehave", f"pile-up={target}")
+	c = t.start(client_argv(s.url, f"R:{free_port()}:{target}", io=io))
+	c.wait("tunnel_up")
+	eventually(lambda: c.fds() >= 64, "dials")
+	check(c.fds() <= 64 + 30, f"{c.fds()} descriptors while 200 channels wait")
+	done = s.wait("piled_up", seconds=60)
+	check(done["refused"].get("4", 0) > 100, f"refused for want of room: {done}")
+	c.kill()
+
+
+@each(io=harness.IO)
+def test_a_burst_of_connections_to_a_named_service(t, io):
+	s, service, port = server(t), t.open(Echo()), free_port()
+	c = t.start(client_argv(s.url, f"R:{port}:localhost:{service.port}", io=io))
+	c.wait("tunnel_up")
+	together(*[lambda: echo_once(port)] * 40)
+
+
 def test_channel_types_of_others_are_refused(t):
 	s = server(t, "--misbehave", "wrong-channel-type")
 	c, _ = tunnel(t, s, t.open(Echo()))
@@ -527,6 +585,19 @@ def test_goodbye_of_the_server_is_followed_by_a_new_try(t):
 	c = t.start(client_argv(s.url, r, flags=["--max-retry-interval", "200ms"]))
 	eventually(lambda: s.count("handshake") >= 3, "a third session")
 	check(c.running(), "the client lives on")
+
+
+def test_sessions_that_end_at_once_come_ever_slower(t):
+	s = server(t, "--misbehave", "goodbye")
+	_, r = remote(t.open(Echo()))
+	c = t.start(client_argv(s.url, r))
+	eventually(lambda: any(float(e["wait_s"]) > 0.35 for e in c.events if e["event"] == "tunnel_retry"),
+		   "a wait beyond three times the first one", 30)
+
+
+def test_password_of_the_url_is_not_shown(t):
+	text = refused(client_argv("http://user:hush-hush@tunnel.example.org", "R:1:127.0.0.1:2", auth=None), 2, "plain http")
+	check("hush" not in text, text)
 
 
 if __name__ == "__main__":

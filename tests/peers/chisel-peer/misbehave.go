@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -36,6 +37,7 @@ var modes = []struct{ name, text, what string }{
 	{"flood-pings", "", "sends WebSocket and SSH pings without pause"},
 	{"flood-requests", "", "sends unknown global requests without pause"},
 	{"flood-opens", "169.254.169.254:80", "opens channels to this target without pause"},
+	{"pile-up", "127.0.0.1:9", "opens 600 channels to this target, sends on each and closes it"},
 	{"wrong-channel-type", "", "opens channels of types that a tunnel client does not have"},
 	{"extended-data", "", "sends the first bytes of a channel as stderr data as well"},
 	{"goodbye", "", "disconnects as soon as the tunnel is up"},
@@ -180,6 +182,8 @@ func (m mode) serving(sc ssh.Conn) {
 				time.Sleep(10 * time.Millisecond)
 			}
 		}
+	case "pile-up":
+		m.pileUp(sc)
 	case "wrong-channel-type":
 		for _, kind := range []string{"session", "direct-tcpip", "forwarded-tcpip", "x11", "Chisel", "chisel\x00", ""} {
 			m.open(sc, kind, "localhost:22", true)
@@ -188,6 +192,36 @@ func (m mode) serving(sc ssh.Conn) {
 	case "goodbye":
 		sc.Close()
 	}
+}
+
+func (m mode) pileUp(sc ssh.Conn) {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	granted, refused := 0, map[string]int{}
+	for range 200 {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			for range 3 {
+				ch, requests, err := sc.OpenChannel("chisel", []byte(m.text))
+				var open *ssh.OpenChannelError
+				mu.Lock()
+				if errors.As(err, &open) {
+					refused[fmt.Sprint(int(open.Reason))]++
+				} else if err == nil {
+					granted++
+				}
+				mu.Unlock()
+				if err == nil {
+					go ssh.DiscardRequests(requests)
+					ch.Write(make([]byte, 256*1024))
+					ch.Close()
+				}
+			}
+		}()
+	}
+	all.Wait()
+	say("piled_up", map[string]any{"granted": granted, "refused": refused})
 }
 
 func (m mode) open(sc ssh.Conn, kind, extra string, tell bool) {
