@@ -111,19 +111,11 @@ static int read_target(struct session_target *t, const struct client_options *o,
 	return rc < 0 ? rc : read_remotes(t, o, why);
 }
 
-static int loop_choice(const char *io, enum loop_choice *to, struct fault *why)
+static enum loop_choice loop_choice(const char *io)
 {
-	static const struct {
-		const char *name;
-		enum loop_choice choice;
-	} names[] = { { "auto", LOOP_AUTO }, { "uring", LOOP_URING }, { "epoll", LOOP_EPOLL } };
-
-	for (size_t i = 0; i < array_len(names); i++)
-		if (!io || strcmp(io, names[i].name) == 0) {
-			*to = names[i].choice;
-			return 0;
-		}
-	return fault_set(why, ERR_USAGE, "--io takes auto, uring or epoll");
+	if (!io || strcmp(io, "auto") == 0)
+		return LOOP_AUTO;
+	return strcmp(io, "uring") == 0 ? LOOP_URING : LOOP_EPOLL;
 }
 
 static int run(struct client *c, const struct client_options *o, struct fault *why)
@@ -135,14 +127,11 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 	SSL_CTX *tls = NULL;
 	char texts[CHISEL_REMOTES_MAX][2 * CHISEL_HOST_MAX + 32];
 	const char *names[CHISEL_REMOTES_MAX];
-	enum loop_choice choice = LOOP_AUTO;
 
 	memset(&target, 0, sizeof(target));
 	int rc = read_target(&target, o, why);
 	if (rc >= 0 && o->proxy)
 		rc = proxy_url_read(&proxy, o->proxy, why);
-	if (rc >= 0)
-		rc = loop_choice(o->io, &choice, why);
 	if (rc >= 0 && target.url.tls)
 		rc = tls_context_new(&tls, &(struct tls_context_options){
 						   .ca_file = o->tls_ca,
@@ -150,7 +139,7 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 						   .cert_file = o->tls_cert,
 						   .key_file = o->tls_key }, why);
 	if (rc >= 0)
-		rc = loop_new(&c->loop, choice, why);
+		rc = loop_new(&c->loop, loop_choice(o->io), why);
 	if (rc >= 0)
 		rc = signals_new(&signals, c->loop, on_signal, c, why);
 	for (size_t i = 0; i < target.n; i++) {
@@ -164,6 +153,7 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 						      .loop = c->loop,
 						      .publish = publish,
 						      .tls_ctx = tls,
+						      .tls_settings = "--tls-ca and --sni",
 						      .skip_verify = o->tls_skip_verify,
 						      .sni = o->sni,
 						      .host_header = o->hostname,

@@ -9,7 +9,14 @@
 
 #define S(n) ((n) * 1000000000ull)
 
-enum option_type { OPTION_TEXT, OPTION_DURATION, OPTION_COUNT, OPTION_FLAG, OPTION_LIST };
+enum option_type {
+	OPTION_TEXT,
+	OPTION_CHOICE,
+	OPTION_DURATION,
+	OPTION_COUNT,
+	OPTION_FLAG,
+	OPTION_LIST,
+};
 
 static const struct option_row {
 	const char *flag, *argument, *help;
@@ -44,6 +51,19 @@ static int store_count(int64_t *to, const struct option_row *row, const char *te
 	return 0;
 }
 
+/* Header lines go on the wire as they are. */
+static int check_headers(const struct client_options *o, struct fault *why)
+{
+	for (size_t i = 0; o->header[i]; i++) {
+		const char *h = o->header[i];
+
+		if (strcspn(h, ": \t") == 0 || h[strcspn(h, ": \t")] != ':' || strpbrk(h, "\r\n"))
+			return fault_set(why, ERR_USAGE,
+					 "--header takes one line \"Name: value\", like --header \"X-Team: edge\"");
+	}
+	return 0;
+}
+
 static int store(struct client_options *o, const struct option_row *row, const char *text,
 		 struct fault *why)
 {
@@ -59,7 +79,15 @@ static int store(struct client_options *o, const struct option_row *row, const c
 	case OPTION_COUNT:
 		return store_count((int64_t *)at, row, text, why);
 	case OPTION_DURATION:
-		return config_duration(text, (uint64_t *)at, why);
+		if (config_duration(text, (uint64_t *)at, NULL) < 0)
+			return fault_set(why, ERR_USAGE,
+					 "--%s: \"%.40s\" is no duration like 250ms, 30s or 5m", row->flag, text);
+		return 0;
+	case OPTION_CHOICE:
+		*(const char **)at = text;
+		return config_has_word(row->argument, text)
+			       ? 0
+			       : fault_set(why, ERR_USAGE, "--%s takes one of %s", row->flag, row->argument);
 	case OPTION_LIST:
 		for (size_t i = 0; i < CLIENT_LIST_MAX; i++)
 			if (!((const char **)at)[i]) {
@@ -128,6 +156,13 @@ int client_options_read(struct client_options *out, int argc, char *const argv[]
 		return fault_set(why, ERR_USAGE,
 				 "a server and at least one remote are needed, like: tunnel-sidecar client "
 				 "https://tunnel.example.com R:8000:localhost:6443");
+	for (int r = i + 1; !o.help && r < argc; r++)
+		if (argv[r][0] == '-')
+			return fault_set(why, ERR_USAGE, "flags stand before the server: move %.40s there",
+					 argv[r]);
+	const int rc = check_headers(&o, why);
+	if (rc < 0)
+		return rc;
 	if (i < argc)
 		o.server = argv[i];
 	o.remotes = argv + i + 1;
@@ -169,5 +204,5 @@ void client_options_print_help(void)
 	     "Options:");
 	for (size_t i = 0; i < array_len(rows); i++)
 		print_row(&rows[i]);
-	puts("\nExit codes: 0 done, 1 runtime failure, 2 usage.");
+	puts("\nExit codes: 0 done, 1 runtime failure, 2 usage, 64 a file that was named can't be used.");
 }

@@ -86,6 +86,8 @@ static int start(struct sidecar *t, struct fault *why)
 		rc = session_new(&t->session, &(struct session_options){ .loop = t->loop,
 									 .publish = t->publish,
 									 .tls_ctx = t->tls,
+									 .tls_settings = "pipeops.tls.ca_file "
+											 "(PIPEOPS_CA_FILE)",
 									 .keepalive_ns = c->keepalive_ns,
 									 .retry_max_ns = RETRY_MAX_NS,
 									 .retry_count = -1,

@@ -194,7 +194,13 @@ void session_fail(struct session *s, const struct fault *why)
 	const enum bus_state phase = s->state;
 	const enum retry_class class = classify(why);
 	struct bus_session *r = publish_record(s->o.publish);
+	struct fault whole = { 0 };
 
+	/* The engine knows no settings; we know which of this program is meant. */
+	if (why->code == ERR_TRUST && phase == BUS_STATE_TLS && s->o.tls_settings) {
+		fault_set(&whole, ERR_TRUST, "%s (see %s)", why->why, s->o.tls_settings);
+		why = &whole;
+	}
 	s->fault = *why;
 	s->failures++;
 	if (is_serving(s)) {

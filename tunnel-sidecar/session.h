@@ -33,6 +33,7 @@ struct session_options {
 	struct loop *loop;
 	struct publish *publish;
 	SSL_CTX *tls_ctx;            /* kept by the caller; used for https and wss */
+	const char *tls_settings;    /* where the user sets trust and names; for sentences */
 	bool skip_verify;
 	const char *sni;             /* NULL: the URL's host */
 	const char *host_header;     /* NULL: the URL's */

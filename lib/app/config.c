@@ -58,7 +58,7 @@ bool config_count(const char *text, const char *bounds, int64_t *to)
 	return true;
 }
 
-static bool choice_has(const char *words, const char *text)
+bool config_has_word(const char *words, const char *text)
 {
 	for (const char *w = words; w; w = strchr(w, '|')) {
 		w += *w == '|';
@@ -107,7 +107,7 @@ int config_set(struct config *c, const struct config_row *row, const char *text,
 		return 0;
 	case CONFIG_CHOICE:
 		snprintf(expected, sizeof(expected), "one of %s", row->extra);
-		if (!choice_has(row->extra, text))
+		if (!config_has_word(row->extra, text))
 			return wrong(why, code, what, text, expected);
 		snprintf(at, CONFIG_NAME_MAX + 1, "%s", text);
 		return 0;

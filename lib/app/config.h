@@ -90,6 +90,8 @@ void config_print_docs(void);
 
 /* "5m", "1h30m", "250ms", "30" (seconds) to ns.  ERR_USAGE. */
 MUST_USE int config_duration(const char *text, uint64_t *ns, struct fault *why);
+/* Is text one of the words, which '|' joins? */
+bool config_has_word(const char *words, const char *text);
 /* The configured forward for a name of the control plane's ("k8s-api" is
  * "kubernetes-api", "kubelet" is "kubelet-metrics"); -1 for none. */
 int config_forward_find(const struct config *c, const char *name);

@@ -125,7 +125,7 @@ def stay(p):
 				last = program.lines[-1] if program.lines else ""
 				say(f"  its last line: {last}")
 				{"tunnel-sidecar": p.start_tunnel, "control-agent": p.start_control,
-				 "status-server": p.start_status}.get(program.name, sys.exit)()
+				 "status-server": p.start_status}.get(program.name, end)()
 
 
 def end(*_):
@@ -133,7 +133,8 @@ def end(*_):
 
 
 def main():
-	signal.signal(signal.SIGTERM, end)
+	for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+		signal.signal(number, end)
 	t = harness.Case()
 	code = 1
 	try:

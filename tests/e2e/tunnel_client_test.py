@@ -436,7 +436,7 @@ def test_wrong_ca(t):
 	s = server(t, tls=Certificates(t.dir))
 	other = Certificates(t.dir, "other")
 	_, r = remote(t.open(Echo()))
-	refused(client_argv(s.url, r, flags=[*ONCE, "--tls-ca", other.ca]), 1, "certificate|verif")
+	refused(client_argv(s.url, r, flags=[*ONCE, "--tls-ca", other.ca]), 1, "certificate.*--tls-ca")
 
 
 def test_certificate_of_another_host(t):
@@ -502,6 +502,10 @@ def test_bad_remote(t, bad):
 def test_usage(t):
 	for argv, pattern in (([], "url|server|usage"), (["http://127.0.0.1:1"], "remote|R:|usage"),
 			      (["--no-such-flag", "http://127.0.0.1:1", "R:1:a:2"], "no-such-flag"),
+			      (["http://127.0.0.1:1", "R:1:a:2", "--auth", "u:p"], "before the server"),
+			      (["--header", "no colon", "http://127.0.0.1:1", "R:1:a:2"], "Name: value"),
+			      (["--header", "a: b\r\nc: d", "http://127.0.0.1:1", "R:1:a:2"], "Name: value"),
+			      (["--log-format", "xml", "http://127.0.0.1:1", "R:1:a:2"], r"json\|text"),
 			      (["--max-retry-count", "many", "http://127.0.0.1:1", "R:1:a:2"], "max-retry-count"),
 			      (["ftp://127.0.0.1:1", "R:1:a:2"], "ftp|scheme"),
 			      (["http://", "R:1:a:2"], "host|url")):

@@ -57,7 +57,11 @@ static void test_refused(void)
 		{ "unknown flag", { "client", "--nope", "host", "R:1" }, "unknown flag --nope" },
 		{ "no value", { "client", "--auth" }, "--auth needs a value" },
 		{ "bad count", { "client", "--max-retry-count", "x", "host", "R:1" }, "whole number" },
-		{ "bad duration", { "client", "--keepalive", "soon", "host", "R:1" }, "soon" },
+		{ "bad duration", { "client", "--keepalive", "soon", "host", "R:1" }, "--keepalive: \"soon\"" },
+		{ "bad word", { "client", "--io", "kqueue", "host", "R:1" }, "--io takes one of auto|uring|epoll" },
+		{ "header without a colon", { "client", "--header", "A B: c", "host", "R:1" }, "Name: value" },
+		{ "header of two lines", { "client", "--header", "A: b\nC: d", "host", "R:1" }, "Name: value" },
+		{ "flag behind", { "client", "host", "R:1", "--auth", "u:p" }, "move --auth there" },
 		{ "flag with value", { "client", "--verbose=9", "host", "R:1" }, "takes no value" },
 	};
 
