@@ -2,7 +2,7 @@
 # make demo        the whole pod on this machine, bytes through the tunnel, until Ctrl-C
 # make demo-check  the same, ends with the verdict
 # make test        everything: unit, fuzz seconds, sanitizers, both compilers, end to end
-# make check       layers, lint of the house rules, every unit test
+# make check       layers, house rules, every unit test, the generated pages of docs/
 # make e2e         the real programs against real peers
 # make fuzz        each fuzz target for FUZZ_SECONDS (default 5)
 # make model      explores the models of the bus with SPIN, and their mutants, which must fail
@@ -97,7 +97,8 @@ $(OUT)/lib/app/version.o: $(OUT)/revision
 
 unit: $(UNIT)
 	@scripts/run-unit $(UNIT)
-check: layers rules unit
+check: layers rules unit $(OUT)/bin/print-docs
+	@PRINT_DOCS=$(OUT)/bin/print-docs scripts/docs --check
 
 # An upper floor may include a lower one, never the reverse; and no object of
 # lib/proto may ask the linker for a system call, a clock, a log or the heap.
