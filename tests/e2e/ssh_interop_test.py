@@ -19,7 +19,6 @@ KEX = ["curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256"
 HOST_KEYS = [("ed25519", "ssh-ed25519"), ("ecdsa", "ecdsa-sha2-nistp256"), ("rsa", "rsa-sha2-256"),
 	     ("rsa", "rsa-sha2-512")]
 CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"]
-ANY_CIPHER = ",".join(CIPHERS)
 BULK = (2 if SHORT else 8) * MIB
 USER = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
 
@@ -198,11 +197,11 @@ def test_server_with_libssh2(t, host_key, cipher):
 
 @each(kex=KEX)
 def test_server_with_libssh2_kex(t, kex):
-	libssh2(t, kex, HOST_KEYS[0], ANY_CIPHER, 1000)
+	libssh2(t, kex, HOST_KEYS[0], CIPHERS[1], 1000)
 
 
 def test_server_with_libssh2_rekeys(t):
-	done = libssh2(t, "", HOST_KEYS[0], ANY_CIPHER, MIB, "--rekey", 256 * 1024)
+	done = libssh2(t, "", HOST_KEYS[0], CIPHERS[1], MIB, "--rekey", 256 * 1024)
 	check(done["rekeys"] >= 2, f"{done['rekeys']} rekeys")
 
 
