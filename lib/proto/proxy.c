@@ -344,7 +344,7 @@ struct span proxy_pending(struct proxy *p)
 
 void proxy_sent(struct proxy *p, size_t n)
 {
-	if (buf_len(&p->flight) == n)
+	if (n && buf_len(&p->flight) == n)
 		OPENSSL_cleanse(p->flight.p + p->flight.start, n);
 	buf_consume(&p->flight, n);
 }
