@@ -35,6 +35,19 @@ static void path_of(char to[STATE_PATH_MAX], const struct state_places *at, bool
 		 name);
 }
 
+/* In a directory where everybody may make files (/tmp), another user's file is a
+ * plant: it would say which cluster this is. */
+static bool is_planted(const char *path, const struct stat *file)
+{
+	char copy[STATE_PATH_MAX];
+	struct stat dir;
+
+	if (file->st_uid == geteuid() || file->st_uid == 0)
+		return false;
+	snprintf(copy, sizeof(copy), "%s", path);
+	return stat(dirname(copy), &dir) < 0 || ((dir.st_mode & S_ISVTX) && (dir.st_mode & S_IWOTH));
+}
+
 /* Reads a small regular file into b: 1, 0 when there is none, or an error. */
 static int read_file(struct buf *b, const char *path, struct fault *why)
 {
@@ -48,6 +61,8 @@ static int read_file(struct buf *b, const char *path, struct fault *why)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : fault_set_sys(why, errno, "open");
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		rc = fault_set(why, ERR_PROTO, "it is no regular file");
+	else if (is_planted(path, &st))
+		rc = fault_set(why, ERR_PROTO, "it is another user's, in a directory open to all");
 	else if (buf_reserve(b, STATE_FILE_MAX + 1, &room) < 0)
 		rc = fault_set(why, ERR_NOMEM, "no memory");
 	/* One byte more than allowed is asked for: state_read() then refuses. */

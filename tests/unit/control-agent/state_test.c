@@ -344,6 +344,35 @@ static void test_own_place_takes_no_legacy_files(void)
 	world_fini(&w);
 }
 
+/* An agent started in "/" looks into /tmp: there anybody may have written one. */
+static void test_planted_file_is_not_taken(void)
+{
+	static const struct {
+		const char *name;
+		mode_t dir;
+		uid_t owner;
+		bool taken;
+	} rows[] = {
+		{ "another's, in a /tmp", 01777, 12345, false },
+		{ "another's, in a volume", 0777, 12345, true },
+		{ "root's, in a /tmp", 01777, 0, true },
+	};
+
+	if (geteuid()) /* only root can give files away */
+		return;
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct world w;
+
+		world_init(&w);
+		check(chown(at(&w, "/here/tmp/agent-state.yaml", "cluster_id: planted\n"), rows[i].owner, 0) == 0);
+		check(chmod(at(&w, "/here/tmp", NULL), rows[i].dir) == 0);
+		state_load(&w.store, &w.state, &w.places);
+		check_row(rows[i].name, (w.state.cluster_id[0] != '\0') == rows[i].taken);
+		check_row(rows[i].name, (w.store.trouble.code == 0) == rows[i].taken);
+		world_fini(&w);
+	}
+}
+
 static void test_ids(void)
 {
 	check(state_is_id("550e8400-e29b-41d4-a716-446655440000"));
@@ -373,6 +402,7 @@ int main(void)
 		{ "not replaced", test_what_cannot_be_moved_is_not_replaced },
 		{ "too long", test_too_long_a_file },
 		{ "own place", test_own_place_takes_no_legacy_files },
+		{ "planted file", test_planted_file_is_not_taken },
 		{ "ids", test_ids },
 	};
 	return run_cases("state", cases, array_len(cases));
