@@ -78,7 +78,7 @@ $(filter $(OUT)/bin/tests/unit/$(notdir $(1))/%,$(UNIT)): $(OUT)/$(notdir $(1)).
 endef
 $(foreach p,tunnel-sidecar control-agent status-server tests/devplane,$(eval $(call parts,$(p))))
 $(patsubst %,$(OUT)/bin/tests/fuzz/%_fuzz,register_answer tunnel_answer state_file): $(OUT)/control-agent.a
-$(OUT)/bin/tests/fuzz/metrics_render_fuzz: $(OUT)/status-server.a
+$(OUT)/bin/tests/fuzz/metrics_render_fuzz $(OUT)/bin/tests/fuzz/bus_dump_fuzz: $(OUT)/status-server.a
 
 $(OUT)/%.a:
 	@mkdir -p $(@D) && rm -f $@

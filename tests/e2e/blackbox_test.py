@@ -2,6 +2,7 @@
 """What stays of a container that died: its counters on /metrics, its last words
 on /api/v1/blackbox."""
 import datetime
+import json
 import threading
 import time
 
@@ -70,6 +71,13 @@ def test_tunnel_killed_under_traffic(t, io):
 		check(any(line.startswith(want) for line in texts(dead, "events")), f"{want} in {texts(dead, 'events')}")
 	equal(component(p, "control")["presence"], "alive", "control")
 	stream.join()
+
+	code, text = harness.run([harness.program("status-server"), "dump", t.dir / "bus/tunnel/segment", "--json"])
+	equal(code, 0, f"exit code of the dump: {text[-200:]}")
+	dump = json.loads(text)
+	equal((dump["valid"], dump["writer"]["presence"]), (True, "dead"), "the dump's verdict")
+	carried = sum(n["value"] for n in dump["numbers"] if n["name"] == "pipeops_tunnel_bytes_total")
+	equal(carried, sum_of(after, "pipeops_tunnel_bytes_total"), "bytes in the dump and on /metrics")
 
 	p.start_tunnel()
 	p.tunnel.wait("tunnel_up")

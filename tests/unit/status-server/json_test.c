@@ -51,6 +51,20 @@ static void test_times(void)
 	CHECK_DOC("\"2554-07-21T23:34:33.709Z\"", json_time(&j, NULL, UINT64_MAX));
 }
 
+/* The same calls as lines for an eye. */
+static void test_plain(void)
+{
+	CHECK_DOC("a: 1\nb:\n  c: true\n  d: x \"y\" ?\n  e: -\nf:\n  1  two  true  3  4\n  5\ng: -\n",
+		  j.plain = true; json_open(&j, NULL, '{'); json_number(&j, "a", 1);
+		  json_open(&j, "b", '{'); json_bool(&j, "c", true); json_text(&j, "d", "x \"y\" \x1b");
+		  json_text(&j, "e", ""); json_close(&j, '}');
+		  json_open(&j, "f", '['); json_open(&j, NULL, '{'); json_number(&j, "k", 1);
+		  json_text(&j, "l", "two"); json_bool(&j, "m", true);
+		  json_open(&j, "n", '['); json_number(&j, NULL, 3); json_number(&j, NULL, 4); json_close(&j, ']');
+		  json_close(&j, '}'); json_open(&j, NULL, '{'); json_number(&j, "k", 5); json_close(&j, '}');
+		  json_close(&j, ']'); json_time(&j, "g", 0); json_close(&j, '}'));
+}
+
 static void test_first_failure_stays(void)
 {
 	struct buf doc;
@@ -72,6 +86,7 @@ int main(void)
 		{ "structure", test_structure },
 		{ "texts", test_texts },
 		{ "times", test_times },
+		{ "plain", test_plain },
 		{ "first failure", test_first_failure_stays },
 	};
 	return run_cases("json", cases, array_len(cases));
