@@ -38,6 +38,7 @@ struct conn {
 	struct sock *sock;
 	struct conn *prev, *next; /* the server's list, the longest in its state first */
 	enum conn_state state;
+	uint64_t since_ns; /* it is in this state */
 	struct timer timer;
 	struct buf in, head, body;
 	bool last; /* the connection ends with this answer */
@@ -83,6 +84,7 @@ static void enter(struct conn *c, enum conn_state state)
 	struct http_server *s = c->server;
 
 	c->state = state;
+	c->since_ns = loop_now(s->loop);
 	unlink_conn(c);
 	link_newest(s, c);
 	timer_set(s->loop, &c->timer, loop_now(s->loop) + s->timeout_ns[state]);
@@ -409,14 +411,21 @@ static const struct sock_handler handler = {
 	.on_closed = on_closed,
 };
 
-/* Ends the connection that is worth least; false when all are being answered. */
+/* Under pressure a client has a part of its time to take an answer: 2 of 30 s. */
+static bool is_slow(const struct http_server *s, const struct conn *c)
+{
+	return loop_now(s->loop) - c->since_ns >= s->timeout_ns[CONN_ANSWER] / 15;
+}
+
+/* Ends the connection that is worth least; false when all are being answered, and
+ * none of them is slow. */
 static bool make_room(struct http_server *s)
 {
-	static const enum conn_state order[] = { CONN_GOODBYE, CONN_IDLE, CONN_HEAD };
+	static const enum conn_state order[] = { CONN_GOODBYE, CONN_IDLE, CONN_HEAD, CONN_ANSWER };
 
 	for (size_t i = 0; i < array_len(order); i++)
 		for (struct conn *c = s->first; c; c = c->next)
-			if (c->state == order[i]) {
+			if (c->state == order[i] && (order[i] != CONN_ANSWER || is_slow(s, c))) {
 				end_conn(c, order[i] != CONN_IDLE);
 				return true;
 			}

@@ -1,5 +1,6 @@
 #include "lib/app/http_server.h"
 
+#include <netinet/tcp.h>
 #include <string.h>
 #include <strings.h>
 
@@ -339,6 +340,51 @@ static void test_client_that_does_not_read(struct loop *l)
 	close_server(l, s);
 }
 
+/* A client whose side holds next to nothing, and that reads nothing. */
+static struct end *dial_and_never_read(struct loop *l, const struct http_server *s)
+{
+	const struct sockaddr_in at = { .sin_family = AF_INET,
+					.sin_port = htons(http_server_port(s)),
+					.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), little = 2048, segment = 536;
+
+	must(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)) == 0);
+	must(setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) == 0);
+	must(connect(fd, (const struct sockaddr *)&at, sizeof(at)) == 0);
+	must(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0);
+	return end_new(l, fd);
+}
+
+/* Answers that nobody takes are no reason to turn all others away. */
+static void test_many_that_do_not_read(struct loop *l)
+{
+	enum { SLOW = 64, REQUESTS = 600 };
+	static char all[REQUESTS * (sizeof(GET("/a") END) - 1)];
+	struct http_server *s = open_server(l, &(struct http_server_options){ .answer_ns = 3000 * MS });
+	struct end *slow[SLOW];
+
+	for (size_t i = 0; i < REQUESTS; i++)
+		memcpy(all + i * (sizeof(GET("/a") END) - 1), GET("/a") END, sizeof(GET("/a") END) - 1);
+	for (size_t i = 0; i < SLOW; i++) {
+		slow[i] = dial_and_never_read(l, s);
+		end_send(slow[i], all, sizeof(all));
+		step(l);
+	}
+	check(http_server_connections(s) == SLOW);
+	const uint64_t from = loop_now(l);
+	until(l, loop_now(l) > from + 300 * MS);
+	check(http_server_connections(s) == SLOW);
+	struct end *e = dial_server(l, s);
+	say(l, e, GET("/a") END, sizeof(GET("/a") END) - 1);
+	until(l, has_answer(e) || e->eof || e->errors);
+	check(has_answer(e) && status_of(e) == 200);
+	check(http_server_connections(s) == SLOW);
+	end_free(l, e);
+	for (size_t i = 0; i < SLOW; i++)
+		end_free(l, slow[i]);
+	close_server(l, s);
+}
+
 static void test_many_idle(struct loop *l)
 {
 	enum { IDLE = 100 };
@@ -448,6 +494,7 @@ ON_BOTH(test_keep_alive_and_pipeline)
 ON_BOTH(test_head)
 ON_BOTH(test_big_head)
 ON_BOTH(test_slow_head)
+ON_BOTH(test_many_that_do_not_read)
 ON_BOTH(test_idle_ends_silently)
 ON_BOTH(test_client_that_does_not_read)
 ON_BOTH(test_many_idle)
@@ -464,6 +511,7 @@ int main(void)
 		{ "HEAD", test_head_on_both },
 		{ "big head", test_big_head_on_both },
 		{ "slow head", test_slow_head_on_both },
+		{ "many that do not read", test_many_that_do_not_read_on_both },
 		{ "idle", test_idle_ends_silently_on_both },
 		{ "client that does not read", test_client_that_does_not_read_on_both },
 		{ "many idle", test_many_idle_on_both },
