@@ -88,7 +88,7 @@ def free_port():
 _ports = itertools.cycle(range(12000 + os.getpid() * 37 % 18000, 32000))
 
 
-_text_line = re.compile(r"^\S+Z (?:debug|info|warn|error) (\w+): (.*)")
+_text_line = re.compile(r"^\S+Z (?:DEBUG|INFO|WARN|ERROR) +(\w+) (.*)")
 
 
 def read_event(line):
