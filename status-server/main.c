@@ -124,7 +124,7 @@ static int run(struct app *a)
 	source_free(a->site.source);
 	signals_free(a->signals);
 	loop_free(a->loop);
-	return program_stop(NAME, program_exit_code(&why), &why);
+	return program_stop(NAME, rc < 0 ? program_exit_code(&why) : EXIT_DONE, &why);
 }
 
 static int probe(const struct config *c, bool ready)

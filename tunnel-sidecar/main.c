@@ -129,7 +129,7 @@ static int run(struct sidecar *t)
 		rc = start(t, &why);
 	if (rc >= 0)
 		rc = loop_run(t->loop, &why);
-	const int code = program_stop(NAME, program_exit_code(&why), &why);
+	const int code = program_stop(NAME, rc < 0 ? program_exit_code(&why) : EXIT_DONE, &why);
 	stop(t, code);
 	return code;
 }
