@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,6 +26,28 @@ struct desired {
 	struct fault fault; /* why gen_seen was refused; code 0: it was not */
 };
 
+/* One entry of tunnel.allowed_hosts: the name itself, or what ends in ".suffix". */
+static bool is_host_of(const char *host, const char *entry, size_t n)
+{
+	const size_t len = strlen(host);
+
+	if (n && entry[0] == '.')
+		return len > n && strncasecmp(host + len - n, entry, n) == 0;
+	return len == n && strncasecmp(host, entry, n) == 0;
+}
+
+static bool is_allowed(const char *host, const char *list)
+{
+	for (const char *at = list; *at;) {
+		const size_t n = strcspn(at, ", ");
+
+		if (n && is_host_of(host, at, n))
+			return true;
+		at += n + (at[n] != '\0');
+	}
+	return !*list;
+}
+
 /* Every text of the record is the control container's: bounded, then read by
  * the strict parsers that also read an operator's words. */
 static int check_server(struct session_target *to, const struct bus_desired *r,
@@ -38,6 +61,9 @@ static int check_server(struct session_target *to, const struct bus_desired *r,
 		return fault_set(why, ERR_CONFIG,
 				 "the tunnel URL is plain http to a host that is not this machine: set "
 				 "pipeops.tls.allow_plain when the way there is trusted");
+	if (!is_allowed(to->url.host, c->allowed_hosts))
+		return fault_set(why, ERR_CONFIG, "the tunnel server %.120s is not in tunnel.allowed_hosts",
+				 to->url.host);
 	if (r->fingerprint[0]) {
 		rc = chisel_fingerprint_check(r->fingerprint, why);
 		if (rc < 0)

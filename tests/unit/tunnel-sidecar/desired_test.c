@@ -91,6 +91,35 @@ static void test_refused_records(void)
 	}
 }
 
+/* A control container that was taken over can't move the tunnel to a server of
+ * its own where the operator has named the right ones. */
+static void test_allowed_hosts(void)
+{
+	static const struct {
+		const char *list, *url;
+		int want;
+	} hosts[] = {
+		{ "", "wss://any.where", 0 },
+		{ "tunnel.example.com", "wss://Tunnel.Example.com:8443/x", 0 },
+		{ "other.com, .example.com", "wss://tunnel.example.com", 0 },
+		{ ".example.com", "wss://example.com", ERR_CONFIG },
+		{ ".example.com", "wss://evilexample.com", ERR_CONFIG },
+		{ "example.com", "wss://tunnel.example.com", ERR_CONFIG },
+		{ "tunnel.example.com", "wss://tunnel.example.com.evil.org", ERR_CONFIG },
+		{ ",", "wss://tunnel.example.com", ERR_CONFIG },
+	};
+
+	make_config();
+	for (size_t i = 0; i < array_len(hosts); i++) {
+		struct session_target t = { 0 };
+		struct bus_desired r = good();
+
+		snprintf(r.url, sizeof(r.url), "%s", hosts[i].url);
+		snprintf(config.allowed_hosts, sizeof(config.allowed_hosts), "%s", hosts[i].list);
+		check_row(hosts[i].url, desired_check(&t, &r, &config, NULL) == hosts[i].want);
+	}
+}
+
 static void write_file(const char *path, const char *text, size_t n)
 {
 	const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -146,6 +175,7 @@ int main(void)
 	static const struct test_case cases[] = {
 		{ "good record", test_good_record_is_a_target },
 		{ "refused records", test_refused_records },
+		{ "allowed hosts", test_allowed_hosts },
 		{ "credentials", test_credentials },
 	};
 	return run_cases("desired", cases, array_len(cases));
