@@ -47,10 +47,20 @@ struct bus_cell {
 };
 struct bus_cell *bus_cell(struct bus_writer *w, enum bus_field counter, unsigned index);
 
+/*
+ * One owner, so load, add and store need not be one step: a reader sees the
+ * old or the new value.  gcc makes three instructions of the relaxed pair; the
+ * x86 form is the same store (8 aligned bytes are never torn) in one, at half
+ * the cost (make bench-bus).
+ */
 static inline void bus_cell_add(struct bus_cell *c, uint64_t n)
 {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+	__asm__("addq %1, %0" : "+m"(c->value) : "er"(n) : "cc");
+#else
 	atomic_store_explicit(&c->value, atomic_load_explicit(&c->value, memory_order_relaxed) + n,
 			      memory_order_relaxed);
+#endif
 }
 
 void bus_publish_session(struct bus_writer *w, const struct bus_session *r);
