@@ -69,8 +69,8 @@ static void refuse(struct forward *f, enum ssh_open_failure code, const struct f
 
 	say_failed(f, "the local service did not accept a connection", why);
 	publish_dial_failed(set->publish, f->index);
-	ssh_channel_set_user(set->ssh, f->channel, NULL);
-	ssh_channel_reject(set->ssh, f->channel, code, "the local service did not accept");
+	channels_set_user(&set->channels, f->channel, NULL);
+	channels_reject(&set->channels, f->channel, code, "the local service did not accept");
 	destroy(f);
 	set->kick(set->user);
 }
@@ -86,10 +86,10 @@ static void on_dialled(void *user, struct dial_result *result)
 		refuse(f, SSH_OPEN_CONNECT_FAILED, &result->why);
 		return;
 	}
-	ssh_channel_accept(set->ssh, f->channel);
+	channels_accept(&set->channels, f->channel);
 	const struct channel_pipe_options options = {
 		.loop = set->loop,
-		.ssh = set->ssh,
+		.channels = set->channels,
 		.channel = f->channel,
 		.fd = result->fd,
 		.on_bytes = on_bytes,
@@ -101,8 +101,8 @@ static void on_dialled(void *user, struct dial_result *result)
 	set->last_byte_ns = loop_now(set->loop);
 	if (channel_pipe_new(&f->pipe, &options, &result->why) < 0) {
 		say_failed(f, "a connection could not be served", &result->why);
-		ssh_channel_set_user(set->ssh, f->channel, NULL);
-		ssh_channel_close(set->ssh, f->channel);
+		channels_set_user(&set->channels, f->channel, NULL);
+		channels_close(&set->channels, f->channel);
 		on_gone(f);
 		return;
 	}
@@ -118,7 +118,7 @@ static void refuse_surplus(struct forward_set *set, uint32_t channel)
 			 L_INT("connections", set->n), L_INT("dialling", set->dials),
 			 L_INT("unsaid", missed));
 	publish_channel_rejected(set->publish);
-	ssh_channel_reject(set->ssh, channel, SSH_OPEN_RESOURCE_SHORTAGE, "too many connections");
+	channels_reject(&set->channels, channel, SSH_OPEN_RESOURCE_SHORTAGE, "too many connections");
 }
 
 void forward_start(struct forward_set *set, uint32_t channel, const struct forward_target *to)
@@ -131,7 +131,7 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 	}
 	struct forward *f = calloc(1, sizeof(*f));
 	if (!f) {
-		ssh_channel_reject(set->ssh, channel, SSH_OPEN_RESOURCE_SHORTAGE, "no memory");
+		channels_reject(&set->channels, channel, SSH_OPEN_RESOURCE_SHORTAGE, "no memory");
 		publish_dial_failed(set->publish, to->index);
 		return;
 	}
@@ -143,7 +143,7 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 		f->next->prev = f;
 	set->first = f;
 	set->n++;
-	ssh_channel_set_user(set->ssh, channel, f);
+	channels_set_user(&set->channels, channel, f);
 
 	const struct dial_options options = { .host = to->host, .port = to->port, .timeout_ns = DIAL_NS };
 	if (dial_start(&f->dial, set->loop, &options, on_dialled, f, &why) < 0) {
@@ -181,7 +181,7 @@ void forward_on_event(struct forward *f, const struct ssh_event *ev)
 
 void forward_set_abort(struct forward_set *set)
 {
-	set->ssh = NULL;
+	set->channels = (struct channels){ 0 };
 	for (struct forward *f = set->first, *next; f; f = next) {
 		next = f->next;
 		if (f->pipe)

@@ -9,28 +9,28 @@
 #define TUNNEL_SIDECAR_FORWARD_H
 
 #include "lib/base/pace.h"
+#include "lib/io/channels.h"
 #include "lib/io/loop.h"
-#include "lib/proto/ssh/ssh.h"
 #include "tunnel-sidecar/publish.h"
 
 struct forward;
 
 /* Beyond these the server hears RESOURCE_SHORTAGE.  The first counts also what
  * leaves: a channel may be gone while its service has not taken the bytes yet,
- * and the engine's bound on channels does not see that one any more. */
+ * and the link's bound on channels does not see that one any more. */
 enum { FORWARDS_MAX = 256, FORWARD_DIALS_MAX = 64 };
 
 /* All channels of a session, and of those before it that still leave. */
 struct forward_set {
 	struct loop *loop;
 	struct publish *publish;
-	struct ssh *ssh;              /* NULL between sessions */
+	struct channels channels;     /* none between sessions */
 	struct forward *first;
 	size_t n;                     /* alive: dialling, open or leaving */
 	size_t dials;                 /* of those: dialling */
 	struct pace pace;             /* of log lines: the server makes them as it likes */
 	uint64_t last_byte_ns;        /* loop clock; any byte of any channel */
-	void (*kick)(void *user);     /* the SSH engine was driven, or one has left */
+	void (*kick)(void *user);     /* the link was driven, or one has left */
 	void *user;
 };
 
@@ -44,7 +44,7 @@ struct forward_target {
  * even try, or when there are too many. */
 void forward_start(struct forward_set *set, uint32_t channel, const struct forward_target *to);
 
-/* Events of the SSH engine for a channel that forward_start() was given. */
+/* Events of the link for a channel that forward_start() was given. */
 void forward_on_event(struct forward *f, const struct ssh_event *ev);
 
 /* The session is lost: resets every local connection.  The set serves a new

@@ -16,7 +16,6 @@ enum { TX_MAX = 256 * 1024 }; /* sealed bytes that may wait in front of a keystr
 
 static void open_channel(struct session *s, const struct ssh_event *ev)
 {
-	struct ssh *ssh = stack_ssh(carrier_stack(s->carrier));
 	uint64_t missed;
 
 	if (!s->draining && s->state == BUS_STATE_UP && span_is(ev->name, CHISEL_CHANNEL))
@@ -37,8 +36,8 @@ static void open_channel(struct session *s, const struct ssh_event *ev)
 			 L_SPAN("target", span_of(ev->payload.p, ev->payload.n)),
 			 L_INT("unsaid", missed));
 	publish_channel_rejected(s->o.publish);
-	ssh_channel_reject(ssh, ev->channel, SSH_OPEN_ADMINISTRATIVELY_PROHIBITED,
-			   s->draining ? "draining" : "no such forward");
+	channels_reject(&s->forwards.channels, ev->channel, SSH_OPEN_ADMINISTRATIVELY_PROHIBITED,
+			s->draining ? "draining" : "no such forward");
 }
 
 static void send_config(struct session *s)
@@ -158,7 +157,7 @@ static void on_event(void *user, const struct ssh_event *ev)
 	case SSH_EVENT_CHANNEL_WRITABLE:
 	case SSH_EVENT_CHANNEL_EOF:
 	case SSH_EVENT_CHANNEL_CLOSED:
-		f = ssh_channel_user(ssh, ev->channel);
+		f = channels_user(&s->forwards.channels, ev->channel);
 		break;
 	case SSH_EVENT_REKEYED:
 		publish_rekey(s->o.publish);
@@ -263,7 +262,7 @@ static void on_dialled(void *user, struct dial_result *result)
 		return;
 	}
 	s->carriers++;
-	s->forwards.ssh = stack_ssh(carrier_stack(s->carrier));
+	s->forwards.channels = channels_of_ssh(stack_ssh(carrier_stack(s->carrier)));
 	session_arm(s);
 }
 

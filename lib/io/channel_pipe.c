@@ -13,11 +13,11 @@ enum {
 
 struct channel_pipe {
 	struct channel_pipe_options o;
-	struct ssh *ssh;     /* NULL once the engine has forgotten the channel */
+	struct channels channels; /* none once the link has forgotten the channel */
 	struct sock *sock;   /* NULL after on_closed */
 	struct buf sending;  /* with the kernel: channel to socket */
 	struct buf waiting;  /* next in line */
-	struct buf unsent;   /* socket to channel: found no room in the engine */
+	struct buf unsent;   /* socket to channel: found no room in the link */
 	struct timer linger; /* runs once the channel is gone and data still waits */
 	bool channel_eof, socket_shut; /* the channel sends no more; told to the socket */
 	bool socket_eof, channel_shut; /* the socket sends no more; told to the channel */
@@ -29,7 +29,7 @@ static void destroy_when_unused(struct channel_pipe *p)
 	void (*on_gone)(void *) = p->o.on_gone;
 	void *user = p->o.user;
 
-	if (p->sock || p->ssh)
+	if (p->sock || channels_exist(&p->channels))
 		return;
 	timer_clear(p->o.loop, &p->linger);
 	buf_fini(&p->sending);
@@ -50,8 +50,8 @@ static void close_sock(struct channel_pipe *p, bool reset)
 /* An end that is no orderly one: the other side learns it as far as it can. */
 static void cut(struct channel_pipe *p)
 {
-	if (p->ssh)
-		ssh_channel_close(p->ssh, p->o.channel);
+	if (channels_exist(&p->channels))
+		channels_close(&p->channels, p->o.channel);
 	close_sock(p, true);
 }
 
@@ -75,8 +75,8 @@ static void send_waiting(struct channel_pipe *p)
 		sock_shutdown_write(p->sock);
 	}
 	if (p->socket_shut && p->channel_shut) {
-		if (p->ssh)
-			ssh_channel_close(p->ssh, p->o.channel);
+		if (channels_exist(&p->channels))
+			channels_close(&p->channels, p->o.channel);
 		close_sock(p, false);
 	}
 }
@@ -85,7 +85,7 @@ void channel_pipe_on_data(struct channel_pipe *p, struct mspan data)
 {
 	p->o.on_bytes(p->o.user, PIPE_TO_SOCKET, data.n);
 	if (p->closing || p->socket_shut) {
-		ssh_channel_credit(p->ssh, p->o.channel, data.n); /* nobody is left to read it */
+		channels_credit(&p->channels, p->o.channel, data.n); /* nobody is left to read it */
 		return;
 	}
 	if (buf_append(&p->waiting, data.p, data.n) < 0) {
@@ -102,8 +102,8 @@ static void on_sent(struct sock *s, void *user)
 
 	(void)s;
 	buf_consume(&p->sending, n);
-	if (p->ssh)
-		ssh_channel_credit(p->ssh, p->o.channel, n);
+	if (channels_exist(&p->channels))
+		channels_credit(&p->channels, p->o.channel, n);
 	send_waiting(p);
 	p->o.kick(p->o.user);
 }
@@ -116,17 +116,17 @@ void channel_pipe_on_eof(struct channel_pipe *p)
 
 /* ---- socket to channel ---- */
 
-/* Asks the socket for as much as the engine would take, and for nothing while
+/* Asks the socket for as much as the link would take, and for nothing while
  * it takes nothing: its "writable" comes here again. */
 static void receive(struct channel_pipe *p)
 {
-	if (!p->ssh || p->closing || p->socket_eof || buf_len(&p->unsent))
+	if (!channels_exist(&p->channels) || p->closing || p->socket_eof || buf_len(&p->unsent))
 		return;
-	const size_t room = ssh_channel_writable(p->ssh, p->o.channel);
+	const size_t room = channels_writable(&p->channels, p->o.channel);
 	if (room)
 		sock_recv(p->sock, min_size(room, RECV_MAX));
 	else
-		ssh_channel_want_write(p->ssh, p->o.channel);
+		channels_want_write(&p->channels, p->o.channel);
 }
 
 static void pass_eof(struct channel_pipe *p)
@@ -134,8 +134,8 @@ static void pass_eof(struct channel_pipe *p)
 	if (!p->socket_eof || p->channel_shut || buf_len(&p->unsent))
 		return;
 	p->channel_shut = true;
-	if (p->ssh)
-		ssh_channel_eof(p->ssh, p->o.channel);
+	if (channels_exist(&p->channels))
+		channels_eof(&p->channels, p->o.channel);
 	send_waiting(p);
 }
 
@@ -144,7 +144,7 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 	struct channel_pipe *p = user;
 
 	(void)s;
-	if (!p->ssh)
+	if (!channels_exist(&p->channels))
 		return;
 	if (data.n == 0) {
 		p->socket_eof = true;
@@ -153,8 +153,8 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 		return;
 	}
 	p->o.on_bytes(p->o.user, PIPE_TO_CHANNEL, data.n);
-	const int taken = ssh_channel_write(p->ssh, p->o.channel, data.p, data.n);
-	/* A failed engine ends this pipe with all others. */
+	const int taken = channels_write(&p->channels, p->o.channel, data.p, data.n);
+	/* A failed link ends this pipe with all others. */
 	if (taken >= 0 && (size_t)taken < data.n &&
 	    buf_append(&p->unsent, data.p + taken, data.n - (size_t)taken) < 0)
 		cut(p);
@@ -169,7 +169,7 @@ void channel_pipe_on_writable(struct channel_pipe *p)
 	if (p->closing)
 		return;
 	if (left.n) {
-		const int taken = ssh_channel_write(p->ssh, p->o.channel, left.p, left.n);
+		const int taken = channels_write(&p->channels, p->o.channel, left.p, left.n);
 		if (taken > 0)
 			buf_consume(&p->unsent, (size_t)taken);
 	}
@@ -206,7 +206,7 @@ static void on_linger(struct timer *t)
 
 void channel_pipe_on_closed(struct channel_pipe *p)
 {
-	p->ssh = NULL;
+	p->channels = (struct channels){ 0 };
 	p->channel_eof = p->socket_eof = p->channel_shut = true;
 	if (p->sock && !p->closing) {
 		timer_set(p->o.loop, &p->linger, loop_now(p->o.loop) + LINGER_NS);
@@ -217,7 +217,7 @@ void channel_pipe_on_closed(struct channel_pipe *p)
 
 void channel_pipe_abort(struct channel_pipe *p)
 {
-	p->ssh = NULL;
+	p->channels = (struct channels){ 0 };
 	if (p->sock)
 		close_sock(p, true);
 	destroy_when_unused(p);
@@ -240,7 +240,7 @@ int channel_pipe_new(struct channel_pipe **out, const struct channel_pipe_option
 		return fault_set(why, ERR_NOMEM, "no memory for a connection");
 	}
 	p->o = *options;
-	p->ssh = options->ssh;
+	p->channels = options->channels;
 	p->linger.fire = on_linger;
 	buf_init(&p->sending, &mem_heap, HELD_MAX);
 	buf_init(&p->waiting, &mem_heap, HELD_MAX);

@@ -1,5 +1,5 @@
 /*
- * channel_pipe -- an SSH channel joined to a TCP socket, either role.
+ * channel_pipe -- a channel of a link joined to a TCP socket, either role.
  *
  * Each direction ends on its own (half-close is kept); when both have, the
  * channel closes.  Nothing is read from either side faster than the other
@@ -10,8 +10,8 @@
 #ifndef LIB_IO_CHANNEL_PIPE_H
 #define LIB_IO_CHANNEL_PIPE_H
 
+#include "lib/io/channels.h"
 #include "lib/io/loop.h"
-#include "lib/proto/ssh/ssh.h"
 
 struct channel_pipe;
 
@@ -19,12 +19,12 @@ enum pipe_direction { PIPE_TO_CHANNEL, PIPE_TO_SOCKET };
 
 struct channel_pipe_options {
 	struct loop *loop;
-	struct ssh *ssh;
+	struct channels channels;
 	uint32_t channel;
 	int fd; /* taken in success and failure */
 	/* n payload bytes were read from the socket or the channel. */
 	void (*on_bytes)(void *user, enum pipe_direction d, size_t n);
-	/* The engine was driven: what is pending should be sent. */
+	/* The link was driven: what is pending should be sent. */
 	void (*kick)(void *user);
 	/* Channel and socket are both gone and so is the pipe: the last call, never
 	 * from inside channel_pipe_new(). */
@@ -36,16 +36,16 @@ struct channel_pipe_options {
 MUST_USE int channel_pipe_new(struct channel_pipe **out, const struct channel_pipe_options *options,
 			      struct fault *why);
 
-/* Events of the SSH engine for this channel. */
+/* Events of the link for this channel. */
 void channel_pipe_on_data(struct channel_pipe *p, struct mspan data);
 void channel_pipe_on_writable(struct channel_pipe *p);
 void channel_pipe_on_eof(struct channel_pipe *p);
-/* The engine has forgotten the channel: what it sent still goes to the socket,
+/* The link has forgotten the channel: what it sent still goes to the socket,
  * for at most a minute. */
 void channel_pipe_on_closed(struct channel_pipe *p);
 
-/* The engine itself is gone, or going: resets the socket, never touches the
- * engine again.  on_gone follows. */
+/* The link itself is gone, or going: resets the socket, never touches the
+ * link again.  on_gone follows. */
 void channel_pipe_abort(struct channel_pipe *p);
 
 #endif

@@ -154,7 +154,7 @@ static void on_opened(struct visitor *v, struct ssh *ssh, uint32_t channel)
 {
 	const struct channel_pipe_options options = {
 		.loop = v->client->gateway->loop,
-		.ssh = ssh,
+		.channels = channels_of_ssh(ssh),
 		.channel = channel,
 		.fd = v->fd,
 		.on_bytes = on_bytes,

@@ -49,7 +49,7 @@ static void start_pipe(struct side *s, struct loop *l, uint32_t channel)
 {
 	const struct channel_pipe_options o = {
 		.loop = l,
-		.ssh = node_ssh(s->node),
+		.channels = channels_of_ssh(node_ssh(s->node)),
 		.channel = channel,
 		.fd = s->inner_fd,
 		.on_bytes = on_bytes,
