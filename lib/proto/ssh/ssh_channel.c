@@ -170,9 +170,14 @@ size_t ssh_channel_writable(const struct ssh *s, uint32_t id)
 static size_t next_piece(const struct ssh *s, const struct ssh_channel *c, size_t n)
 {
 	const size_t want = min_size(n, min_size(c->tx_window, c->tx_packet));
-	const size_t room = fit(s, tx_room(s));
+	const size_t room = tx_room(s);
 
-	return want <= room ? want : room >= PIECE_MIN ? room : 0;
+	/* Not by fit(), which takes padding for lost: ssh_channel_writable() counts
+	 * whole packets by their cost. */
+	if (ssh_tx_cost(&s->tx, DATA_HEAD + want) <= room)
+		return want;
+	const size_t part = min_size(fit(s, room), want);
+	return part == want || part >= PIECE_MIN ? part : 0;
 }
 
 static int send_data(struct ssh *s, struct ssh_channel *c, struct span data)
