@@ -5,6 +5,7 @@
 # make check       layers, house rules, every unit test, the generated pages of docs/
 # make e2e         the real programs against real peers
 # make fuzz        each fuzz target for FUZZ_SECONDS (default 5)
+# make fuzz-long   each for FUZZ_SECONDS (default 600), JOBS at a time; what is learnt is kept
 # make model      explores the models of the bus with SPIN, and their mutants, which must fail
 # make layers      proves the floors of lib/ and that lib/proto is sans-I/O
 # make lint        clang-tidy, cppcheck, house rules
@@ -112,6 +113,7 @@ e2e: $(PROGRAMS) $(OUT)/bin/devplane $(OUT)/bin/print-docs $(INTEROP) ; @tests/e
 interop: $(INTEROP)
 fuzzers: $(FUZZERS)
 fuzz: ; @scripts/fuzz
+fuzz-long: ; @scripts/fuzz-long $(FUZZ)
 model: ; @scripts/model
 bench: $(PROGRAMS) ; @tests/bench/run
 bench-bus: $(OUT)/bin/bench-bus ; @$<
@@ -128,5 +130,5 @@ V ?= 0
 Q := $(if $(filter 0,$(V)),@)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz model bench bench-bus torture docs test demo demo-check help clean
+.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz fuzz-long model bench bench-bus torture docs test demo demo-check help clean
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
