@@ -10,6 +10,16 @@ const char *bus_state_name(uint64_t state)
 	return state < array_len(names) ? names[state] : "unknown";
 }
 
+const char *bus_cause_name(uint64_t cause)
+{
+	static const char *const names[] = {
+#define X(id, name) [BUS_CAUSE_##id] = name,
+		BUS_CAUSES(X)
+#undef X
+	};
+	return cause < array_len(names) ? names[cause] : "unknown";
+}
+
 const char *bus_phase_name(uint64_t phase)
 {
 	static const char *const names[] = {

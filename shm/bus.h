@@ -34,6 +34,36 @@ enum bus_state {
 	BUS_STATES_N
 };
 
+/* Why the tunnel is not connected; one list for the label `cause`.  The first is
+ * its opposite. */
+#define BUS_CAUSES(X)                                                                    \
+	X(CONNECTED, "none")             /* the forwards are agreed */                       \
+	X(NOT_WANTED, "not_wanted")      /* the control plane wants no tunnel (yet) */       \
+	X(IDLE_CLOSED, "idle_closed")    /* closed by the inactivity timeout */              \
+	X(STARTING, "starting")          /* first attempt at what is wanted now */           \
+	X(DNS, "dns")                    /* the name gave no address */                      \
+	X(TCP, "tcp")                    /* no connection to an address, or to the proxy */  \
+	X(PROXY, "proxy")                /* the proxy refused or failed */                   \
+	X(TLS, "tls")                    /* handshake or certificate */                      \
+	X(UPGRADE, "upgrade")            /* no WebSocket was granted */                      \
+	X(SSH, "ssh")                    /* key exchange failed */                           \
+	X(AUTH, "auth")                  /* our credentials were refused */                  \
+	X(FINGERPRINT, "fingerprint")    /* the host key is not the pinned one */            \
+	X(CONFIG, "config")              /* the forwards were refused */                     \
+	X(CANNOT_LISTEN, "cannot_listen") /* the server could not bind a forward's port */   \
+	X(DEAD_LINK, "dead_link")        /* a session fell silent */                         \
+	X(PEER_CLOSED, "peer_closed")    /* a session was ended by the server */             \
+	X(RESET, "reset")                /* a session's connection broke */                  \
+	X(PROTOCOL, "protocol")          /* a session broke its wire format */               \
+	X(LOCAL, "local")                /* this program's own limits: memory, descriptors */ \
+	X(DRAINED, "drained")            /* ended for good: the program was told to stop */
+enum bus_cause {
+#define X(id, name) BUS_CAUSE_##id,
+	BUS_CAUSES(X)
+#undef X
+	BUS_CAUSES_N
+};
+
 /* The numbers: BUS_C_<id> counters, BUS_G_<id> gauges, BUS_H_<id> histograms.
  * Rows: see fields.def. */
 enum bus_field {
@@ -60,6 +90,7 @@ struct bus_session {
 	char last_error[BUS_TEXT_MAX];  /* "" when none; escaped */
 	char last_error_phase[32];
 	char last_error_reason[32]; /* err_name() */
+	char cause[32];           /* why it is not connected: bus_cause_name(); "none" when it is */
 };
 
 /* control: registration as it is now */
@@ -100,6 +131,7 @@ struct bus_observed {
 };
 
 const char *bus_state_name(uint64_t state); /* "unknown" for other values */
+const char *bus_cause_name(uint64_t cause);
 const char *bus_phase_name(uint64_t phase);
 
 #endif

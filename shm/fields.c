@@ -68,6 +68,9 @@ static uint32_t count_indexes(enum bus_labels labels, size_t forwards_n)
 		return PHASES;
 	case BUS_LABELS_REASON:
 		return REASONS;
+	case BUS_LABELS_CAUSE:
+	case BUS_LABELS_STATE_CAUSE:
+		return BUS_CAUSES_N;
 	}
 	must_failed(__FILE__, __LINE__, "a label set of fields.def");
 }
@@ -117,6 +120,13 @@ static void put_labels(char to[BUS_STRING_MAX], enum bus_labels labels, uint32_t
 	case BUS_LABELS_REASON:
 		snprintf(to, BUS_STRING_MAX, "reason=\"%s\"",
 			 index ? err_name(-(int)index) : "none");
+		break;
+	case BUS_LABELS_CAUSE:
+		snprintf(to, BUS_STRING_MAX, "cause=\"%s\"", bus_cause_name(index));
+		break;
+	case BUS_LABELS_STATE_CAUSE:
+		snprintf(to, BUS_STRING_MAX, "state=\"%s\",cause=\"%s\"",
+			 index == BUS_CAUSE_CONNECTED ? "connected" : "disconnected", bus_cause_name(index));
 		break;
 	}
 }

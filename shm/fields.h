@@ -12,6 +12,8 @@ enum bus_labels {
 	BUS_LABELS_FORWARD_DIRECTION,
 	BUS_LABELS_PHASE,
 	BUS_LABELS_REASON,
+	BUS_LABELS_CAUSE,
+	BUS_LABELS_STATE_CAUSE,
 };
 
 struct bus_field_info {

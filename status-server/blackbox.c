@@ -21,6 +21,7 @@ static void write_session(struct json *j, const struct bus_session *s)
 	json_text(j, "last_error", s->last_error);
 	json_text(j, "last_error_phase", s->last_error_phase);
 	json_text(j, "last_error_reason", s->last_error_reason);
+	json_text(j, "cause", s->cause);
 	json_close(j, '}');
 }
 

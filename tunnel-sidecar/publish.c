@@ -8,6 +8,7 @@
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "shm/writer.h"
+#include "tunnel-sidecar/state_time.h"
 
 #define BEAT_NS 1000000000ull
 
@@ -17,6 +18,7 @@ struct publish {
 	struct bus_session session;
 	uint64_t state_said; /* the last one in the event ring */
 	struct timer beat;
+	struct state_time time;
 	uint64_t channels[BUS_FORWARDS_MAX];
 	struct bus_cell *bytes[BUS_FORWARDS_MAX][2]; /* by enum publish_direction: counted per packet */
 };
@@ -50,6 +52,13 @@ static void on_log_line(void *user, enum log_level level, struct span line)
 	bus_log(p->writer, level, (const char *)line.p, line.n);
 }
 
+static void book(void *user, enum bus_cause cause, uint64_t ns)
+{
+	struct publish *p = user;
+
+	bus_add(p->writer, BUS_TUNNEL_STATE_TIME, cause, ns);
+}
+
 /* From the main loop and nowhere else, so that a hung loop is seen. */
 static void on_beat(struct timer *t)
 {
@@ -61,6 +70,7 @@ static void on_beat(struct timer *t)
 		loop_stop(p->loop);
 		return;
 	}
+	state_time_advance(&p->time, loop_now(p->loop));
 	timer_set(p->loop, &p->beat, loop_now(p->loop) + BEAT_NS);
 }
 
@@ -94,6 +104,8 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 	snprintf(p->session.io_reason, sizeof(p->session.io_reason), "%s", loop_backend_reason(l));
 	p->session.since_realtime_ns = realtime_ns();
 	p->state_said = BUS_STATES_N;
+	p->time = (struct state_time){ loop_now(l), BUS_CAUSE_NOT_WANTED, book, p };
+	publish_cause(p, BUS_CAUSE_NOT_WANTED);
 	publish_session(p);
 	log_set_tap(on_log_line, p);
 	bus_phase(p->writer, BUS_RUNNING);
@@ -105,8 +117,12 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 
 void publish_free(struct publish *p, int exit_code)
 {
+	struct timespec t;
+
 	if (!p)
 		return;
+	clock_gettime(CLOCK_BOOTTIME, &t); /* the loop's clock; the loop is gone */
+	state_time_advance(&p->time, (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec);
 	log_set_tap(NULL, NULL);
 	bus_writer_free(p->writer, exit_code);
 	free(p);
@@ -119,6 +135,7 @@ struct bus_session *publish_record(struct publish *p)
 
 void publish_session(struct publish *p)
 {
+	bus_set(p->writer, BUS_TUNNEL_NEXT_RETRY, 0, p->session.next_retry_realtime_ns);
 	bus_publish_session(p->writer, &p->session);
 	if (p->session.state == p->state_said)
 		return;
@@ -136,8 +153,15 @@ void publish_attempt(struct publish *p)
 	bus_add(p->writer, BUS_TUNNEL_CONNECT_ATTEMPTS, 0, 1);
 }
 
-void publish_failure(struct publish *p, const struct fault *why)
+void publish_cause(struct publish *p, enum bus_cause cause)
 {
+	state_time_enter(&p->time, cause, loop_now(p->loop));
+	snprintf(p->session.cause, sizeof(p->session.cause), "%s", bus_cause_name(cause));
+}
+
+void publish_failure(struct publish *p, enum bus_cause cause, const struct fault *why)
+{
+	bus_add(p->writer, BUS_TUNNEL_FAILURES, cause, 1);
 	bus_add(p->writer, BUS_TUNNEL_CONNECT_FAILURES, (unsigned)-why->code, 1);
 	say(p, "error %s while %s: %s", err_name(why->code), bus_state_name(p->session.state), why->why);
 }
@@ -167,6 +191,7 @@ void publish_closed(struct publish *p, const char *reason)
 void publish_ping(struct publish *p, uint64_t rtt_ns)
 {
 	bus_observe(p->writer, BUS_TUNNEL_PING_RTT, 0, rtt_ns);
+	bus_set(p->writer, BUS_TUNNEL_LAST_PONG, 0, realtime_ns());
 }
 
 void publish_rekey(struct publish *p)

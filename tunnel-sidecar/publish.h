@@ -28,7 +28,9 @@ void publish_session(struct publish *p);
 void publish_observed(struct publish *p, const struct bus_observed *o);
 
 void publish_attempt(struct publish *p);
-void publish_failure(struct publish *p, const struct fault *why);
+void publish_failure(struct publish *p, enum bus_cause cause, const struct fault *why);
+/* From now on time is this cause's: at every change of state. */
+void publish_cause(struct publish *p, enum bus_cause cause);
 void publish_up(struct publish *p, size_t forwards, uint64_t connect_ns);
 void publish_down(struct publish *p);
 void publish_closed(struct publish *p, const char *reason); /* our end of a connection */

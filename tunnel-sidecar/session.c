@@ -43,6 +43,11 @@ uint64_t session_now(const struct session *s)
 	return loop_now(s->o.loop);
 }
 
+static bool is_serving(const struct session *s)
+{
+	return s->state == BUS_STATE_UP || s->state == BUS_STATE_DRAINING;
+}
+
 /* The one place where the state changes: timer, log line, bus. */
 void session_enter(struct session *s, enum bus_state state)
 {
@@ -57,6 +62,7 @@ void session_enter(struct session *s, enum bus_state state)
 	r->since_realtime_ns = session_realtime_ns();
 	r->attempts = (uint64_t)s->failures;
 	r->idle_closed = s->idle_closed;
+	publish_cause(s->o.publish, is_serving(s) ? BUS_CAUSE_CONNECTED : s->cause);
 	if (state != BUS_STATE_BACKOFF)
 		r->next_retry_realtime_ns = 0;
 	publish_session(s->o.publish);
@@ -64,11 +70,6 @@ void session_enter(struct session *s, enum bus_state state)
 		  LOG_FIELDS(L_STR("state", bus_state_name(state))), 1);
 	if (s->o.changed)
 		s->o.changed(s->o.user, state);
-}
-
-static bool is_serving(const struct session *s)
-{
-	return s->state == BUS_STATE_UP || s->state == BUS_STATE_DRAINING;
 }
 
 /* When a connection on which a ping waits is given up: nothing at all was heard
@@ -209,13 +210,15 @@ void session_fail(struct session *s, const struct fault *why)
 		s->fresh = !is_short || !s->was_short;
 		s->was_short = is_short;
 	}
-	publish_failure(s->o.publish, why);
+	s->cause = state_time_cause(phase, s->carrier != NULL, why);
+	publish_failure(s->o.publish, s->cause, why);
 	snprintf(r->last_error, sizeof(r->last_error), "%s", why->why);
 	snprintf(r->last_error_phase, sizeof(r->last_error_phase), "%s", bus_state_name(phase));
 	snprintf(r->last_error_reason, sizeof(r->last_error_reason), "%s", err_name(why->code));
 	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, why->why);
 
 	if (s->draining) {
+		s->cause = BUS_CAUSE_DRAINED;
 		session_enter(s, BUS_STATE_IDLE);
 		s->drain_deadline_ns = UINT64_MAX;
 		session_arm(s);
@@ -231,8 +234,8 @@ void session_fail(struct session *s, const struct fault *why)
 	log_write(class == RETRY_REFUSED ? LOG_ERROR : LOG_WARN, "tunnel_retry",
 		  "tunnel lost or not reached: trying again",
 		  LOG_FIELDS(L_STR("phase", bus_state_name(phase)), L_STR("reason", err_name(why->code)),
-			     L_STR("error", why->why), L_INT("failures", s->failures),
-			     L_NS("wait_s", wait)), 5);
+			     L_STR("cause", bus_cause_name(s->cause)), L_STR("error", why->why),
+			     L_INT("failures", s->failures), L_NS("wait_s", wait)), 6);
 	r->next_retry_realtime_ns = session_realtime_ns() + wait;
 	session_enter(s, BUS_STATE_BACKOFF);
 	s->phase_deadline_ns = session_now(s) + wait;
@@ -255,6 +258,7 @@ static void close_idle(struct session *s)
 				       "control plane's answer changes",
 		 L_NS("timeout_s", s->target.inactivity_ns));
 	s->idle_closed = true;
+	s->cause = BUS_CAUSE_IDLE_CLOSED;
 	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, "idle");
 	session_enter(s, BUS_STATE_IDLE);
 	session_arm(s);
@@ -276,6 +280,7 @@ static void end_drain(struct session *s)
 		log_warn("drain", "grace period is over: open connections are cut",
 			 L_INT("channels", s->forwards.n));
 	s->drain_deadline_ns = UINT64_MAX;
+	s->cause = BUS_CAUSE_DRAINED;
 	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, "draining done");
 	session_enter(s, BUS_STATE_IDLE);
 	session_arm(s);
@@ -343,6 +348,7 @@ int session_new(struct session **out, const struct session_options *options, str
 	if (!s)
 		return fault_set(why, ERR_NOMEM, "no memory for the session");
 	s->o = *options;
+	s->cause = BUS_CAUSE_NOT_WANTED;
 	s->phase_deadline_ns = UINT64_MAX;
 	s->drain_deadline_ns = UINT64_MAX;
 	s->timer.fire = on_timer;
@@ -407,6 +413,7 @@ void session_up(struct session *s, const struct session_target *target)
 	s->wanted = true;
 	s->idle_closed = false;
 	s->failures = 0;
+	s->cause = BUS_CAUSE_STARTING;
 	s->fresh = true;
 	for (size_t i = 0; i < target->n; i++)
 		chisel_target_write(&target->remotes[i], s->targets[i], sizeof(s->targets[i]));
@@ -419,6 +426,7 @@ void session_down(struct session *s)
 		return;
 	s->wanted = false;
 	s->idle_closed = false;
+	s->cause = BUS_CAUSE_NOT_WANTED;
 	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, "the tunnel is not wanted any more");
 	session_enter(s, BUS_STATE_IDLE);
 	session_arm(s);

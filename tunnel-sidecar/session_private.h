@@ -11,6 +11,7 @@
 #include "lib/io/dial.h"
 #include "tunnel-sidecar/forward.h"
 #include "tunnel-sidecar/session.h"
+#include "tunnel-sidecar/state_time.h"
 
 #define S(n) ((n) * 1000000000ull)
 #define MS(n) ((n) * 1000000ull)
@@ -26,6 +27,7 @@ struct session {
 	bool wanted, idle_closed;
 	enum bus_state state;
 	struct fault fault;            /* of the last attempt */
+	enum bus_cause cause;          /* why it is not connected, while it is not */
 
 	struct dial *dial;
 	struct carrier *carrier;       /* the connection that counts; NULL: none */

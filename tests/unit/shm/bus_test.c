@@ -28,6 +28,13 @@ static const char *labels_of(enum bus_labels labels, unsigned index)
 		snprintf(text, sizeof(text), "reason=\"%s\"",
 			 index ? err_name(-(int)index) : "none");
 		break;
+	case BUS_LABELS_CAUSE:
+		snprintf(text, sizeof(text), "cause=\"%s\"", bus_cause_name(index));
+		break;
+	case BUS_LABELS_STATE_CAUSE:
+		snprintf(text, sizeof(text), "state=\"%sconnected\",cause=\"%s\"", index ? "dis" : "",
+			 bus_cause_name(index));
+		break;
 	}
 	return text;
 }
@@ -45,6 +52,9 @@ static unsigned indexes_of(enum bus_labels labels)
 		return 6;
 	case BUS_LABELS_REASON:
 		return 17;
+	case BUS_LABELS_CAUSE:
+	case BUS_LABELS_STATE_CAUSE:
+		return BUS_CAUSES_N;
 	}
 	return 0;
 }
@@ -77,7 +87,9 @@ static void check_number(struct bus_reader *r, enum bus_field field, unsigned in
 	check_row(info->name, strcmp(got.sample.unit, info->unit) == 0);
 	check_row(info->name, strcmp(got.sample.help, info->help) == 0);
 	if (info->kind != BUS_KIND_HISTOGRAM) {
-		check_row(info->name, got.sample.value == v && got.sample.scale == 1);
+		const double scale = strcmp(info->unit, "seconds") == 0 ? 1e-9 : 1;
+
+		check_row(info->name, got.sample.value == v && got.sample.scale == scale);
 		return;
 	}
 	uint64_t sum = 0;
