@@ -179,6 +179,11 @@ const char *loop_backend_reason(const struct loop *l)
 	return l->reason;
 }
 
+const char *loop_unrestricted(const struct loop *l)
+{
+	return l->unrestricted;
+}
+
 struct loop_counts loop_counts(const struct loop *l)
 {
 	return l->counts;
@@ -206,6 +211,7 @@ static int open_backend(struct loop *l, enum loop_choice want, struct fault *why
 		if (want == LOOP_URING)
 			return fault_copy(why, &refused);
 		snprintf(l->reason, sizeof(l->reason), "%s", refused.why);
+		l->unrestricted[0] = '\0';
 	}
 	l->backend = &loop_epoll;
 	return l->backend->open(l, why);

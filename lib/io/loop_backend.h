@@ -102,6 +102,7 @@ struct loop {
 	const struct loop_backend *backend;
 	void *state; /* the backend's */
 	char reason[FAULT_WHY_MAX];
+	char unrestricted[112]; /* why the ring takes every operation; "" = it does not */
 	uint64_t now_ns;
 	bool running, stopped, firing, ending;
 

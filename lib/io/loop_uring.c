@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
@@ -23,7 +24,9 @@ static int uring_open(struct loop *l, struct fault *why)
 	l->state = u;
 	if (!u)
 		return fault_set(why, ERR_NOMEM, "no memory for io_uring");
-	return uring_ring_open(u, why);
+	const int rc = uring_ring_open(u, why);
+	snprintf(l->unrestricted, sizeof(l->unrestricted), "%s", u->unrestricted.why);
+	return rc;
 }
 
 static void uring_close(struct loop *l)

@@ -1,6 +1,6 @@
 /*
  * loop_uring -- the ring itself and its pools of receive buffers: set up,
- * probed and tested.  Private to loop_uring.c and loop_uring_ring.c.
+ * probed, restricted and tested.  Private to loop_uring.c and loop_uring_ring.c.
  *
  * The kernel takes a buffer from a pool only when data is there and the
  * buffer comes back when on_data returns, so an idle socket holds none and a
@@ -32,6 +32,7 @@ struct uring_state {
 	struct io_uring ring;
 	bool ring_open;
 	struct uring_pool pools[POOLS];
+	struct fault unrestricted; /* code 0: the ring takes the loop's operations only */
 };
 
 MUST_USE int uring_ring_open(struct uring_state *u, struct fault *why);

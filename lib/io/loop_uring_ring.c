@@ -17,6 +17,11 @@ static const struct {
 	[POOL_LARGE] = { 8, SOCK_RECV_MAX },
 };
 
+/* All that loop_uring.c and the self-test submit.  What is not here the kernel
+ * refuses, whoever writes into the ring. */
+static const uint8_t operations[] = { IORING_OP_CONNECT, IORING_OP_RECV, IORING_OP_SENDMSG,
+				      IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL };
+
 /* ---- pools ---- */
 
 uint8_t *uring_pool_buffer(const struct uring_pool *p, unsigned id)
@@ -66,6 +71,40 @@ static int open_pool(struct uring_state *u, int group, struct fault *why)
 	for (unsigned id = 0; id < p->count; id++)
 		uring_pool_give(p, id);
 	return 0;
+}
+
+/* ---- restrictions ---- */
+
+/* liburing 2.3 declares calls of their own for these two and does not export them. */
+static int ring_register(struct uring_state *u, unsigned opcode, const void *arg, unsigned n)
+{
+	return io_uring_register((unsigned)u->ring.ring_fd, opcode, arg, n);
+}
+
+/* A filter of system calls does not see what a ring does: so the ring itself
+ * must not open files, make sockets or bind them.  No register operation is on
+ * the list either: the pools are there by now, and the list can't be changed. */
+static int restrict_ring(struct uring_state *u)
+{
+	struct io_uring_restriction list[array_len(operations) + 1] = {
+		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_BUFFER_SELECT },
+	};
+
+	for (size_t i = 0; i < array_len(operations); i++)
+		list[i + 1] = (struct io_uring_restriction){ .opcode = IORING_RESTRICTION_SQE_OP,
+							     .sqe_op = operations[i] };
+	return ring_register(u, IORING_REGISTER_RESTRICTIONS, list, array_len(list));
+}
+
+/* The ring was made disabled.  Where restrictions are refused it is used without. */
+static int enable(struct uring_state *u, struct fault *why)
+{
+	int rc = restrict_ring(u);
+
+	if (rc < 0)
+		(void)fault_set_sys(&u->unrestricted, -rc, "io_uring_register of restrictions");
+	rc = ring_register(u, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	return rc < 0 ? fault_set_sys(why, -rc, "io_uring_register to enable the ring") : 0;
 }
 
 /* ---- self-test: kernels exist that grant a ring on which nothing completes ---- */
@@ -165,7 +204,8 @@ int uring_ring_open(struct uring_state *u, struct fault *why)
 	/* Linux 6.1 and later; one path, no ladder of older features. */
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-			 IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL,
+			 IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL |
+			 IORING_SETUP_R_DISABLED,
 		.cq_entries = CQ_ENTRIES,
 	};
 	int rc = io_uring_queue_init_params(RING_ENTRIES, &u->ring, &params);
@@ -183,5 +223,6 @@ int uring_ring_open(struct uring_state *u, struct fault *why)
 		if (rc < 0)
 			return rc;
 	}
-	return self_test(u, why);
+	rc = enable(u, why);
+	return rc < 0 ? rc : self_test(u, why);
 }

@@ -1,4 +1,4 @@
-#include "lib/io/loop.h"
+#include "lib/io/loop_uring.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,16 @@
 
 #include "tests/support/cases.h"
 
+static int install(const struct sock_filter *code, size_t n)
+{
+	const struct sock_fprog program = { .len = (unsigned short)n,
+					    .filter = (struct sock_filter *)(uintptr_t)code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -1;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
 /* This process answers `sys` to system call `nr` from now on. */
 static int refuse(int nr, int sys)
 {
@@ -23,12 +33,21 @@ static int refuse(int nr, int sys)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)sys),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	const struct sock_fprog program = { .len = array_len(code),
-					    .filter = (struct sock_filter *)(uintptr_t)code };
+	return install(code, array_len(code));
+}
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return -1;
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+/* To one operation of io_uring_register() only. */
+static int refuse_register(unsigned operation, int sys)
+{
+	const struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_register, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, operation, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)sys),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	return install(code, array_len(code));
 }
 
 struct row {
@@ -99,6 +118,88 @@ static void test_refused(void)
 	}
 }
 
+/* What the ring answers to an operation whose arguments are all zero. */
+static int submit(struct io_uring *ring, unsigned op, unsigned flags)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	struct io_uring_cqe *cqe = NULL;
+
+	must(sqe);
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = (uint8_t)op;
+	sqe->flags = (uint8_t)flags;
+	sqe->fd = -1;
+	must(io_uring_submit_and_wait(ring, 1) == 1 && io_uring_peek_cqe(ring, &cqe) == 0);
+	const int res = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return res;
+}
+
+/* Filters of system calls don't see what a ring is asked for: the ring itself
+ * must refuse all that the loop has no use for. */
+static void test_restricted(void)
+{
+	static const unsigned used[] = { IORING_OP_CONNECT, IORING_OP_RECV, IORING_OP_SENDMSG,
+					 IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL };
+	struct loop *l;
+
+	if (loop_new(&l, LOOP_URING, NULL) < 0) {
+		puts(" [uring skipped: the kernel refuses it here] ");
+		return;
+	}
+	struct io_uring *ring = &((struct uring_state *)l->state)->ring;
+	check(strcmp(loop_unrestricted(l), "") == 0);
+	for (unsigned op = 0; op < 64; op++) {
+		char name[32];
+		bool is_used = false;
+		for (size_t i = 0; i < array_len(used); i++)
+			is_used = is_used || used[i] == op;
+		snprintf(name, sizeof(name), "operation %u", op);
+		const int res = submit(ring, op, 0);
+		/* One that the kernel does not know may be refused before it is looked up. */
+		check_row(name, is_used ? res != -EACCES : res == -EACCES || res == -EINVAL);
+		if (op == IORING_OP_OPENAT || op == IORING_OP_SOCKET || op == IORING_OP_WRITE)
+			check_row(name, res == -EACCES);
+	}
+	check(submit(ring, IORING_OP_POLL_ADD, IOSQE_ASYNC) == -EACCES);
+	check(io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_PERSONALITY, NULL, 0) == -EACCES);
+	loop_free(l);
+}
+
+/* 0: the ring is used all the same, and the loop says so. */
+static int judge_unrestricted(void)
+{
+	struct fault why = { 0 };
+	struct loop *l;
+
+	if (refuse_register(IORING_REGISTER_RESTRICTIONS, EINVAL) < 0)
+		return 2;
+	if (loop_new(&l, LOOP_AUTO, &why) < 0)
+		return 3;
+	if (strcmp(loop_backend(l), "uring") != 0)
+		return 4;
+	if (!strstr(loop_unrestricted(l), "restrictions: Invalid argument"))
+		return 5;
+	loop_free(l);
+	return 0;
+}
+
+static void test_unrestricted(void)
+{
+	int status = -1;
+	struct loop *l;
+
+	if (loop_new(&l, LOOP_URING, NULL) < 0)
+		return; /* said by the one before */
+	loop_free(l);
+	fflush(stdout);
+	const pid_t child = fork();
+	if (child == 0)
+		_exit(judge_unrestricted());
+	check(waitpid(child, &status, 0) == child && WIFEXITED(status));
+	check(WEXITSTATUS(status) == 0);
+}
+
 static void test_asked_for(void)
 {
 	struct loop *l;
@@ -142,6 +243,8 @@ int main(void)
 {
 	static const struct test_case cases[] = {
 		{ "refused by the kernel", test_refused },
+		{ "restricted ring", test_restricted },
+		{ "restrictions refused", test_unrestricted },
 		{ "asked for", test_asked_for },
 		{ "close on exec", test_close_on_exec },
 	};
