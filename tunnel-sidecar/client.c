@@ -147,7 +147,7 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 		names[i] = texts[i];
 	}
 	if (rc >= 0)
-		rc = publish_new(&publish, c->loop, &(struct publish_options){ NULL, names, target.n }, why);
+		rc = publish_new(&publish, c->loop, &(struct publish_options){ o->bus_dir, names, target.n }, why);
 	if (rc >= 0)
 		rc = session_new(&c->session, &(struct session_options){
 						      .loop = c->loop,

@@ -5,6 +5,7 @@
 #ifndef TUNNEL_SIDECAR_PUBLISH_H
 #define TUNNEL_SIDECAR_PUBLISH_H
 
+#include "lib/base/glitch.h"
 #include "lib/io/loop.h"
 #include "shm/bus.h"
 
@@ -21,6 +22,10 @@ MUST_USE int publish_new(struct publish **out, struct loop *l, const struct publ
 			 struct fault *why);
 /* After loop_free().  Accepts NULL. */
 void publish_free(struct publish *p, int exit_code);
+
+/* Called once a second, before the beat: for numbers that are not published at
+ * each of their steps. */
+void publish_on_beat(struct publish *p, void (*look)(void *user), void *user);
 
 /* The record that readers see; change its fields, then call publish_session(). */
 struct bus_session *publish_record(struct publish *p);
@@ -42,7 +47,8 @@ enum publish_direction { PUBLISH_UP, PUBLISH_DOWN }; /* in the order of fields.d
 void publish_bytes(struct publish *p, unsigned forward, enum publish_direction d, uint64_t n);
 void publish_channel_opened(struct publish *p, unsigned forward);
 void publish_channel_closed(struct publish *p, unsigned forward);
-void publish_channel_rejected(struct publish *p);
+void publish_channel_rejected(struct publish *p, enum bus_refusal reason);
+void publish_glitches(struct publish *p, enum glitch_kind kind, uint64_t n);
 void publish_dial_failed(struct publish *p, unsigned forward);
 
 #endif
