@@ -29,11 +29,12 @@ static void on_signal(void *user, int signo)
 {
 	struct control *c = user;
 
-	log_info("signal", "signal received", L_STR("name", signo == SIGTERM ? "SIGTERM" :
-							    signo == SIGINT  ? "SIGINT"
-									     : "SIGHUP"));
-	if (signo != SIGHUP)
-		loop_stop(c->loop);
+	if (signo == SIGHUP) {
+		publish_soon(c->publish);
+		return;
+	}
+	log_info("signal", "signal received", L_STR("name", signo == SIGTERM ? "SIGTERM" : "SIGINT"));
+	loop_stop(c->loop);
 }
 
 static void on_replaced(void *user)

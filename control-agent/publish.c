@@ -1,5 +1,6 @@
 #include "control-agent/publish.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,9 +9,16 @@
 
 #include "lib/app/log.h"
 #include "lib/app/program.h"
+#include "lib/app/self.h"
 #include "shm/writer.h"
 
 #define BEAT_NS 1000000000ull
+#define SOON_NS 1000000ull
+
+#define X(id, name, help) \
+	static_assert(BUS_CONTROL_##id == (int)BUS_CONTROL_OPEN_FDS + (int)SELF_##id, "order of fields.def");
+SELF_NUMBERS(X)
+#undef X
 
 struct publish {
 	struct loop *loop;
@@ -28,11 +36,22 @@ static void on_log(void *user, enum log_level level, struct span line)
 	bus_log(p->writer, (unsigned)level, (const char *)line.p, line.n);
 }
 
+static void publish_self(struct publish *p)
+{
+	uint64_t numbers[SELF_NUMBERS_N];
+
+	loop_trim(p->loop);
+	self_measure(numbers, loop_counts(p->loop));
+	for (unsigned i = 0; i < SELF_NUMBERS_N; i++)
+		bus_set(p->writer, BUS_CONTROL_OPEN_FDS + i, 0, numbers[i]);
+}
+
 static void on_beat(struct timer *t)
 {
 	struct publish *p = (struct publish *)((char *)t - offsetof(struct publish, beat));
 
 	timer_set(p->loop, &p->beat, loop_now(p->loop) + BEAT_NS);
+	publish_self(p);
 	if (bus_beat(p->writer) < 0)
 		p->o.on_replaced(p->o.user);
 }
@@ -77,6 +96,12 @@ void publish_free(struct publish *p, int exit_code)
 	log_set_tap(NULL, NULL);
 	bus_writer_free(p->writer, exit_code);
 	free(p);
+}
+
+/* Not from inside a callback of the loop: what it works on is between two states. */
+void publish_soon(struct publish *p)
+{
+	timer_set(p->loop, &p->beat, loop_now(p->loop) + SOON_NS);
 }
 
 struct bus_registration *publish_record(struct publish *p)

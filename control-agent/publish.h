@@ -28,6 +28,9 @@ MUST_USE int publish_new(struct publish **out, struct loop *l, const struct publ
 /* Before loop_free(); readers see `exit_code`.  Accepts NULL. */
 void publish_free(struct publish *p, int exit_code);
 
+/* The numbers of the next beat, at once. */
+void publish_soon(struct publish *p);
+
 /* The registration that readers see: change its fields, then call
  * publish_registration(). */
 struct bus_registration *publish_record(struct publish *p);

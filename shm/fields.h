@@ -14,8 +14,6 @@ enum bus_labels {
 	BUS_LABELS_REASON,
 	BUS_LABELS_CAUSE,
 	BUS_LABELS_STATE_CAUSE,
-	BUS_LABELS_GLITCH,
-	BUS_LABELS_REFUSAL,
 };
 
 struct bus_field_info {

@@ -84,6 +84,7 @@ static int start(struct app *a, struct fault *why)
 	int rc = loop_new(&a->loop, program_loop_choice(c), why);
 	if (rc < 0)
 		return rc;
+	a->site.loop = a->loop;
 	a->site.io_backend = loop_backend(a->loop);
 	a->site.io_reason = loop_backend_reason(a->loop);
 	log_info("io_backend", "event loop", L_STR("backend", a->site.io_backend),

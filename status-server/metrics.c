@@ -6,6 +6,7 @@
 
 #include "lib/app/log.h"
 #include "lib/app/program.h"
+#include "lib/app/self.h"
 #include "shm/text.h"
 #include "status-server/process.h"
 #include "status-server/readiness.h"
@@ -112,6 +113,23 @@ static void write_process(struct exposition *e)
 		gauge(e, "process_max_fds", "Most file descriptors the status server may open.", "",
 		      p.max_fds);
 	}
+}
+
+static void write_self(struct exposition *e, struct loop *l)
+{
+	static const struct {
+		const char *name, *help;
+	} rows[SELF_NUMBERS_N] = {
+#define X(id, name, help) [SELF_##id] = { "pipeops_status_" name, help ": the status server." },
+		SELF_NUMBERS(X)
+#undef X
+	};
+	uint64_t numbers[SELF_NUMBERS_N];
+
+	loop_trim(l);
+	self_measure(numbers, loop_counts(l));
+	for (size_t i = 0; i < SELF_NUMBERS_N; i++)
+		gauge(e, rows[i].name, rows[i].help, "", numbers[i]);
 }
 
 /* ---- the pod ---- */
@@ -352,6 +370,8 @@ int metrics_write(struct buf *to, enum exposition_format format, const struct si
 	write_requests(e, site);
 	write_log(e);
 	write_process(e);
+	if (site->loop)
+		write_self(e, site->loop);
 	copy_segments(e, v, read);
 	write_absent(e, v);
 	exposition_created(e, site->start_realtime_ns);

@@ -1,12 +1,13 @@
 #include "status-server/process.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "lib/app/self.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -53,20 +54,6 @@ static uint64_t now_ns(clockid_t id)
 	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
 
-static bool count_fds(uint64_t *n)
-{
-	DIR *d = opendir("/proc/self/fd");
-
-	if (!d)
-		return false;
-	*n = 0;
-	for (const struct dirent *e; (e = readdir(d));)
-		*n += e->d_name[0] != '.';
-	--*n; /* the folder itself was open */
-	closedir(d);
-	return true;
-}
-
 void process_read(struct process_facts *out)
 {
 	uint64_t f[FIELD_RSS + 1] = { 0 };
@@ -82,7 +69,8 @@ void process_read(struct process_facts *out)
 		out->start_realtime_ns =
 			now_ns(CLOCK_REALTIME) - now_ns(CLOCK_BOOTTIME) + f[FIELD_START] * tick_ns;
 	}
-	out->has_fds = count_fds(&out->open_fds) && getrlimit(RLIMIT_NOFILE, &most) == 0;
+	out->open_fds = self_count_fds();
+	out->has_fds = out->open_fds && getrlimit(RLIMIT_NOFILE, &most) == 0;
 	if (out->has_fds)
 		out->max_fds = most.rlim_cur;
 }

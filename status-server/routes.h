@@ -26,6 +26,7 @@ extern const struct route_info route_info[ROUTES_N];
 struct site {
 	struct config *config;
 	struct source *source;
+	struct loop *loop;
 	const char *io_backend, *io_reason;
 	uint64_t start_realtime_ns;  /* of this program */
 	uint64_t requests[ROUTES_N]; /* routes'; counted when they come */

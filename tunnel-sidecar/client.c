@@ -16,6 +16,7 @@
 
 struct client {
 	struct loop *loop;
+	struct publish *publish;
 	struct session *session;
 	int exit_code;
 	bool ending;
@@ -41,14 +42,24 @@ static void on_signal(void *user, int signo)
 {
 	struct client *c = user;
 
-	if (signo == SIGHUP)
+	if (signo == SIGHUP) {
+		publish_soon(c->publish);
 		return;
+	}
 	if (c->ending) {
 		loop_stop(c->loop);
 		return;
 	}
 	c->ending = true;
 	session_drain(c->session, DRAIN_NS, on_drained, c);
+}
+
+static void on_trim(void *user)
+{
+	struct client *c = user;
+
+	if (c->session)
+		session_trim(c->session);
 }
 
 static int read_credentials(struct session_target *t, const struct client_options *o,
@@ -123,7 +134,6 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 	struct session_target target;
 	struct proxy_url proxy;
 	struct signals *signals = NULL;
-	struct publish *publish = NULL;
 	SSL_CTX *tls = NULL;
 	char texts[CHISEL_REMOTES_MAX][2 * CHISEL_HOST_MAX + 32];
 	const char *names[CHISEL_REMOTES_MAX];
@@ -147,11 +157,12 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 		names[i] = texts[i];
 	}
 	if (rc >= 0)
-		rc = publish_new(&publish, c->loop, &(struct publish_options){ o->bus_dir, names, target.n }, why);
+		rc = publish_new(&c->publish, c->loop,
+				 &(struct publish_options){ o->bus_dir, names, target.n, on_trim, c }, why);
 	if (rc >= 0)
 		rc = session_new(&c->session, &(struct session_options){
 						      .loop = c->loop,
-						      .publish = publish,
+						      .publish = c->publish,
 						      .tls_ctx = tls,
 						      .tls_settings = "--tls-ca and --sni",
 						      .skip_verify = o->tls_skip_verify,
@@ -173,7 +184,7 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 	signals_free(signals);
 	loop_free(c->loop);
 	session_free(c->session);
-	publish_free(publish, c->exit_code);
+	publish_free(c->publish, c->exit_code);
 	SSL_CTX_free(tls);
 	OPENSSL_cleanse(&target, sizeof(target));
 	return rc;

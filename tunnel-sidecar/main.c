@@ -9,7 +9,6 @@
 #include "lib/app/config.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
-#include "lib/base/limits.h"
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
 #include "tunnel-sidecar/client.h"
@@ -18,6 +17,7 @@
 #include "tunnel-sidecar/session.h"
 
 #define NAME "tunnel-sidecar"
+#define RETRY_MAX_NS (15 * 1000000000ull)
 
 struct sidecar {
 	struct config config;
@@ -37,16 +37,17 @@ static void on_drained(void *user)
 	loop_stop(t->loop);
 }
 
-/* SIGTERM and SIGINT drain; a second one ends at once.  SIGHUP is nothing. */
+/* SIGTERM and SIGINT drain; a second one ends at once.  SIGHUP: the program's own
+ * numbers, now. */
 static void on_signal(void *user, int signo)
 {
 	struct sidecar *t = user;
 
-	log_info("signal", "signal received", L_STR("name", signo == SIGTERM ? "SIGTERM" :
-							    signo == SIGINT  ? "SIGINT"
-									     : "SIGHUP"));
-	if (signo == SIGHUP)
+	if (signo == SIGHUP) {
+		publish_soon(t->publish);
 		return;
+	}
+	log_info("signal", "signal received", L_STR("name", signo == SIGTERM ? "SIGTERM" : "SIGINT"));
 	if (t->ending) {
 		loop_stop(t->loop);
 		return;
@@ -62,6 +63,14 @@ static void on_changed(void *user, enum bus_state state)
 	(void)state;
 	if (t->desired)
 		desired_answer(t->desired);
+}
+
+static void on_trim(void *user)
+{
+	struct sidecar *t = user;
+
+	if (t->session)
+		session_trim(t->session);
 }
 
 static int start(struct sidecar *t, struct fault *why)
@@ -81,7 +90,7 @@ static int start(struct sidecar *t, struct fault *why)
 		rc = signals_new(&t->signals, t->loop, on_signal, t, why);
 	if (rc >= 0)
 		rc = publish_new(&t->publish, t->loop,
-				 &(struct publish_options){ c->bus_dir, names, c->forwards_n }, why);
+				 &(struct publish_options){ c->bus_dir, names, c->forwards_n, on_trim, t }, why);
 	if (rc >= 0)
 		rc = session_new(&t->session, &(struct session_options){ .loop = t->loop,
 									 .publish = t->publish,
@@ -89,7 +98,7 @@ static int start(struct sidecar *t, struct fault *why)
 									 .tls_settings = "pipeops.tls.ca_file "
 											 "(PIPEOPS_CA_FILE)",
 									 .keepalive_ns = c->keepalive_ns,
-									 .retry_max_ns = LIMIT_NS(RETRY_MAX),
+									 .retry_max_ns = RETRY_MAX_NS,
 									 .retry_count = -1,
 									 .changed = on_changed,
 									 .user = t }, why);

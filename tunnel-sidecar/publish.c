@@ -1,5 +1,6 @@
 #include "tunnel-sidecar/publish.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,20 +8,27 @@
 
 #include "lib/app/log.h"
 #include "lib/app/program.h"
+#include "lib/app/self.h"
 #include "shm/writer.h"
 #include "tunnel-sidecar/state_time.h"
 
 #define BEAT_NS 1000000000ull
+#define SOON_NS 1000000ull
+
+#define X(id, name, help) \
+	static_assert(BUS_TUNNEL_##id == (int)BUS_TUNNEL_OPEN_FDS + (int)SELF_##id, "order of fields.def");
+SELF_NUMBERS(X)
+#undef X
 
 struct publish {
 	struct loop *loop;
+	void (*trim)(void *user);
+	void *user;
 	struct bus_writer *writer;
 	struct bus_session session;
 	uint64_t state_said; /* the last one in the event ring */
 	struct timer beat;
 	struct state_time time;
-	void (*look)(void *user); /* before each beat */
-	void *look_user;
 	uint64_t channels[BUS_FORWARDS_MAX];
 	struct bus_cell *bytes[BUS_FORWARDS_MAX][2]; /* by enum publish_direction: counted per packet */
 };
@@ -61,13 +69,24 @@ static void book(void *user, enum bus_cause cause, uint64_t ns)
 	bus_add(p->writer, BUS_TUNNEL_STATE_TIME, cause, ns);
 }
 
+static void publish_self(struct publish *p)
+{
+	uint64_t numbers[SELF_NUMBERS_N];
+
+	if (p->trim)
+		p->trim(p->user);
+	loop_trim(p->loop);
+	self_measure(numbers, loop_counts(p->loop));
+	for (unsigned i = 0; i < SELF_NUMBERS_N; i++)
+		bus_set(p->writer, BUS_TUNNEL_OPEN_FDS + i, 0, numbers[i]);
+}
+
 /* From the main loop and nowhere else, so that a hung loop is seen. */
 static void on_beat(struct timer *t)
 {
 	struct publish *p = (struct publish *)((char *)t - offsetof(struct publish, beat));
 
-	if (p->look)
-		p->look(p->look_user);
+	publish_self(p);
 	if (bus_beat(p->writer) < 0) {
 		log_error("bus_replaced", "another tunnel-sidecar took the bus segment: ending");
 		bus_phase(p->writer, BUS_FAILED);
@@ -93,6 +112,8 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 		.forwards_n = o->forwards_n,
 	};
 	p->loop = l;
+	p->trim = o->trim;
+	p->user = o->user;
 	const int rc = bus_writer_new(&p->writer, &options, why);
 	if (rc < 0) {
 		free(p);
@@ -132,10 +153,10 @@ void publish_free(struct publish *p, int exit_code)
 	free(p);
 }
 
-void publish_on_beat(struct publish *p, void (*look)(void *user), void *user)
+/* Not from inside a callback of the loop: what it works on is between two states. */
+void publish_soon(struct publish *p)
 {
-	p->look = look;
-	p->look_user = user;
+	timer_set(p->loop, &p->beat, loop_now(p->loop) + SOON_NS);
 }
 
 struct bus_session *publish_record(struct publish *p)
@@ -231,15 +252,9 @@ void publish_channel_closed(struct publish *p, unsigned forward)
 	bus_set(p->writer, BUS_TUNNEL_CHANNELS, forward, --p->channels[forward]);
 }
 
-void publish_channel_rejected(struct publish *p, enum bus_refusal reason)
+void publish_channel_rejected(struct publish *p)
 {
-	bus_add(p->writer, BUS_TUNNEL_OPENS_REFUSED, reason, 1);
 	bus_add(p->writer, BUS_TUNNEL_CHANNELS_REJECTED, 0, 1);
-}
-
-void publish_glitches(struct publish *p, enum glitch_kind kind, uint64_t n)
-{
-	bus_add(p->writer, BUS_TUNNEL_PEER_GLITCHES, kind, n);
 }
 
 void publish_dial_failed(struct publish *p, unsigned forward)

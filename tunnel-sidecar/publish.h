@@ -5,7 +5,6 @@
 #ifndef TUNNEL_SIDECAR_PUBLISH_H
 #define TUNNEL_SIDECAR_PUBLISH_H
 
-#include "lib/base/glitch.h"
 #include "lib/io/loop.h"
 #include "shm/bus.h"
 
@@ -15,6 +14,10 @@ struct publish_options {
 	const char *bus_dir;         /* NULL: nobody reads (the `client` verb) */
 	const char *const *forwards; /* names, in the order of the configuration */
 	size_t forwards_n;
+	/* Before the program's own numbers are taken: to give back what is only kept
+	 * for a next time.  May be NULL. */
+	void (*trim)(void *user);
+	void *user;
 };
 
 /* ERR_NOMEM, ERR_FULL (another tunnel-sidecar owns the segment). */
@@ -23,9 +26,8 @@ MUST_USE int publish_new(struct publish **out, struct loop *l, const struct publ
 /* After loop_free().  Accepts NULL. */
 void publish_free(struct publish *p, int exit_code);
 
-/* Called once a second, before the beat: for numbers that are not published at
- * each of their steps. */
-void publish_on_beat(struct publish *p, void (*look)(void *user), void *user);
+/* The numbers of the next beat, at once. */
+void publish_soon(struct publish *p);
 
 /* The record that readers see; change its fields, then call publish_session(). */
 struct bus_session *publish_record(struct publish *p);
@@ -47,8 +49,7 @@ enum publish_direction { PUBLISH_UP, PUBLISH_DOWN }; /* in the order of fields.d
 void publish_bytes(struct publish *p, unsigned forward, enum publish_direction d, uint64_t n);
 void publish_channel_opened(struct publish *p, unsigned forward);
 void publish_channel_closed(struct publish *p, unsigned forward);
-void publish_channel_rejected(struct publish *p, enum bus_refusal reason);
-void publish_glitches(struct publish *p, enum glitch_kind kind, uint64_t n);
+void publish_channel_rejected(struct publish *p);
 void publish_dial_failed(struct publish *p, unsigned forward);
 
 #endif

@@ -6,7 +6,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "lib/base/limits.h"
+#define PING_DEADLINE S(5) /* nothing at all heard for this long after a ping: dead */
+#define STABLE_NS S(10) /* tunnels that end sooner, one after the other, are no success: waits grow */
+#define RETRY_FIRST_NS MS(100)
+#define RETRY_LISTEN_FIRST_NS MS(250)
+#define RETRY_LISTEN_MAX_NS S(2)
+#define RETRY_REFUSED_FIRST_NS S(15) /* credentials or host key refused: loud and slow */
+#define RETRY_REFUSED_MAX_NS S(60)
 
 static const struct {
 	uint64_t timeout_ns;
@@ -72,7 +78,7 @@ static uint64_t silence_deadline(const struct session *s)
 {
 	const uint64_t heard = carrier_heard_ns(s->carrier);
 
-	return (heard > s->ping_ns ? heard : s->ping_ns) + LIMIT_NS(PING);
+	return (heard > s->ping_ns ? heard : s->ping_ns) + PING_DEADLINE;
 }
 
 /* When the tunnel has been idle long enough; never while a channel is open. */
@@ -122,7 +128,7 @@ void session_gone(struct session *s)
 	finish_drain(s);
 }
 
-static enum retry_class classify(const struct fault *why, bool serving)
+static enum retry_class classify(const struct fault *why)
 {
 	switch (why->code) {
 	case ERR_LISTEN:
@@ -130,11 +136,10 @@ static enum retry_class classify(const struct fault *why, bool serving)
 	case ERR_AUTH:
 	case ERR_TRUST:
 		return RETRY_REFUSED;
-	case ERR_LIMIT: /* a server that comes up and then floods is not a busy one */
-		return serving ? RETRY_ABUSE : RETRY_NORMAL;
 	case ERR_NOMEM:
 	case ERR_SYS:
 	case ERR_PROTO:
+	case ERR_LIMIT:
 	case ERR_CLOSED:
 	case ERR_TIMEOUT:
 	case ERR_REFUSED:
@@ -154,15 +159,11 @@ static uint64_t next_wait(struct session *s, enum retry_class class)
 	static const struct {
 		uint64_t first, max;
 	} bounds[] = {
-		[RETRY_NORMAL] = { LIMIT_NS(RETRY_FIRST), 0 },
-		[RETRY_LISTEN] = { LIMIT_NS(RETRY_LISTEN_FIRST), LIMIT_NS(RETRY_LISTEN_MAX) },
-		[RETRY_REFUSED] = { LIMIT_NS(RETRY_REFUSED_FIRST), LIMIT_NS(RETRY_REFUSED_MAX) },
-		[RETRY_ABUSE] = { LIMIT_NS(RETRY_REFUSED_FIRST), LIMIT_NS(RETRY_REFUSED_MAX) },
+		[RETRY_NORMAL] = { RETRY_FIRST_NS, 0 },
+		[RETRY_LISTEN] = { RETRY_LISTEN_FIRST_NS, RETRY_LISTEN_MAX_NS },
+		[RETRY_REFUSED] = { RETRY_REFUSED_FIRST_NS, RETRY_REFUSED_MAX_NS },
 	};
-	/* Who asks for shorter waits means all of them. */
-	const uint64_t max = !bounds[class].max	      ? s->o.retry_max_ns
-			     : class == RETRY_LISTEN ? bounds[class].max
-						     : min_u64(bounds[class].max, 4 * s->o.retry_max_ns);
+	const uint64_t max = bounds[class].max ? bounds[class].max : s->o.retry_max_ns;
 
 	/* One for each class: a server that changes its excuse gains nothing. */
 	struct backoff *b = &s->backoff[class];
@@ -171,7 +172,7 @@ static uint64_t next_wait(struct session *s, enum retry_class class)
 		memset(s->backoff, 0, sizeof(s->backoff));
 	s->fresh = false;
 	if (!b->max_ns)
-		backoff_init(b, min_u64(bounds[class].first, min_u64(max, s->o.retry_max_ns)), max);
+		backoff_init(b, min_u64(bounds[class].first, max), max);
 	uint64_t random;
 	session_entropy(NULL, &random, sizeof(random));
 	return backoff_next(b, random);
@@ -192,7 +193,7 @@ static void give_up(struct session *s)
 void session_fail(struct session *s, const struct fault *why)
 {
 	const enum bus_state phase = s->state;
-	const enum retry_class class = classify(why, is_serving(s));
+	const enum retry_class class = classify(why);
 	struct bus_session *r = publish_record(s->o.publish);
 	struct fault whole = { 0 };
 
@@ -204,7 +205,7 @@ void session_fail(struct session *s, const struct fault *why)
 	s->fault = *why;
 	s->failures++;
 	if (is_serving(s)) {
-		const bool is_short = session_now(s) - s->up_ns < LIMIT_NS(STABLE);
+		const bool is_short = session_now(s) - s->up_ns < STABLE_NS;
 
 		s->fresh = !is_short || !s->was_short;
 		s->was_short = is_short;
@@ -214,7 +215,6 @@ void session_fail(struct session *s, const struct fault *why)
 	snprintf(r->last_error, sizeof(r->last_error), "%s", why->why);
 	snprintf(r->last_error_phase, sizeof(r->last_error_phase), "%s", bus_state_name(phase));
 	snprintf(r->last_error_reason, sizeof(r->last_error_reason), "%s", err_name(why->code));
-	const uint64_t asked = s->carrier ? S((uint64_t)stack_retry_after_s(carrier_stack(s->carrier))) : 0;
 	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, why->why);
 
 	if (s->draining) {
@@ -230,8 +230,8 @@ void session_fail(struct session *s, const struct fault *why)
 		give_up(s);
 		return;
 	}
-	const uint64_t wait = asked + next_wait(s, class);
-	log_write(class >= RETRY_REFUSED ? LOG_ERROR : LOG_WARN, "tunnel_retry",
+	const uint64_t wait = next_wait(s, class);
+	log_write(class == RETRY_REFUSED ? LOG_ERROR : LOG_WARN, "tunnel_retry",
 		  "tunnel lost or not reached: trying again",
 		  LOG_FIELDS(L_STR("phase", bus_state_name(phase)), L_STR("reason", err_name(why->code)),
 			     L_STR("cause", bus_cause_name(s->cause)), L_STR("error", why->why),
@@ -358,7 +358,6 @@ int session_new(struct session **out, const struct session_options *options, str
 		.kick = on_kick,
 		.user = s,
 	};
-	publish_on_beat(options->publish, session_report, s);
 	*out = s;
 	return 0;
 }
@@ -448,6 +447,12 @@ void session_drain(struct session *s, uint64_t grace_ns, void (*done)(void *user
 	s->drain_deadline_ns = session_now(s) + grace_ns;
 	session_enter(s, BUS_STATE_DRAINING);
 	timer_set(s->o.loop, &s->timer, session_now(s)); /* at once when nothing is open */
+}
+
+void session_trim(struct session *s)
+{
+	if (s->carrier && !s->forwards.n)
+		stack_trim(carrier_stack(s->carrier));
 }
 
 enum bus_state session_state(const struct session *s)

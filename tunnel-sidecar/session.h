@@ -66,6 +66,9 @@ void session_down(struct session *s);
  * then calls done. */
 void session_drain(struct session *s, uint64_t grace_ns, void (*done)(void *user), void *user);
 
+/* Gives back memory that waits for a next use, unless a channel is open. */
+void session_trim(struct session *s);
+
 enum bus_state session_state(const struct session *s);
 bool session_is_idle_closed(const struct session *s);
 const struct session_target *session_target(const struct session *s); /* NULL: none wanted */

@@ -2,10 +2,10 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "lib/app/http_link.h"
 #include "lib/base/buf.h"
+#include "lib/base/mem.h"
 #include "lib/proto/http1.h"
 
 enum {
@@ -441,7 +441,7 @@ int http_client_new(struct http_client **out, struct loop *l,
 {
 	*out = NULL;
 	must(!options->tls || options->tls_ctx);
-	struct http_client *c = calloc(1, sizeof(*c));
+	struct http_client *c = mem_take_zeroed(&mem_heap, sizeof(*c));
 	if (!c)
 		return fault_set(why, ERR_NOMEM, "no memory for an HTTP client");
 	c->loop = l;
@@ -452,7 +452,7 @@ int http_client_new(struct http_client **out, struct loop *l,
 	if (!copy_text(c->host, options->host) || !c->host[0] ||
 	    !copy_text(c->host_header, options->host_header ? options->host_header : options->host) ||
 	    !copy_text(c->user_agent, options->user_agent)) {
-		free(c);
+		mem_give(&mem_heap, c);
 		return fault_set(why, ERR_USAGE, "request: host or user agent is empty or above %d bytes",
 				 TEXT_MAX - 1);
 	}
@@ -469,5 +469,5 @@ void http_client_free(struct http_client *c)
 	wipe_request(c);
 	buf_fini(&c->answer.head);
 	buf_fini(&c->answer.body);
-	free(c);
+	mem_give(&mem_heap, c);
 }

@@ -1,8 +1,7 @@
 #include "lib/app/http_link.h"
 
-#include <stdlib.h>
-
 #include "lib/base/buf.h"
+#include "lib/base/mem.h"
 #include "lib/io/dial.h"
 #include "lib/proto/tls.h"
 
@@ -45,7 +44,7 @@ static void link_free(struct http_link *k)
 	wipe_wire(k);
 	buf_fini(&k->wire);
 	tls_free(k->tls);
-	free(k);
+	mem_give(&mem_heap, k);
 }
 
 static void end(struct http_link *k, const struct fault *why, bool whole)
@@ -292,7 +291,7 @@ int http_link_new(struct http_link **out, struct loop *l, const struct http_link
 		.port = options->port,
 		.timeout_ns = options->timeout_ns,
 	};
-	struct http_link *k = calloc(1, sizeof(*k));
+	struct http_link *k = mem_take_zeroed(&mem_heap, sizeof(*k));
 
 	*out = NULL;
 	must(strlen(options->host) < sizeof(k->host));

@@ -5,11 +5,11 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/base/mem.h"
 #include "lib/proto/http1.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -110,7 +110,7 @@ static void on_closed(void *user)
 	buf_fini(&c->in);
 	buf_fini(&c->head);
 	buf_fini(&c->body);
-	free(c);
+	mem_give(&mem_heap, c);
 }
 
 /* ---- answers ---- */
@@ -441,7 +441,7 @@ static void on_accept(void *user, int fd)
 		close(fd);
 		return;
 	}
-	struct conn *c = calloc(1, sizeof(*c));
+	struct conn *c = mem_take_zeroed(&mem_heap, sizeof(*c));
 	if (!c) {
 		close(fd);
 		return;
@@ -545,7 +545,7 @@ int http_server_new(struct http_server **out, struct loop *l,
 		    const struct http_server_options *options, struct fault *why)
 {
 	*out = NULL;
-	struct http_server *s = calloc(1, sizeof(*s));
+	struct http_server *s = mem_take_zeroed(&mem_heap, sizeof(*s));
 	if (!s)
 		return fault_set(why, ERR_NOMEM, "no memory for the HTTP server");
 	*s = (struct http_server){
@@ -575,7 +575,7 @@ void http_server_free(struct http_server *s)
 	while (s->first)
 		end_conn(s->first, false);
 	timer_clear(s->loop, &s->drained_soon);
-	free(s);
+	mem_give(&mem_heap, s);
 }
 
 void http_server_drain(struct http_server *s, void (*done)(void *user), void *user)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/app/log.h"
+#include "lib/app/self.h"
 
 /* The defaults of config.def. */
 #define BUS_DIR	    "/run/pipeops/bus"
@@ -62,6 +63,7 @@ void program_harden(void)
 {
 	const struct rlimit none = { 0, 0 };
 
+	self_start();
 	/* Both are best effort: a sandbox that forbids them forbids dumps as well. */
 	(void)setrlimit(RLIMIT_CORE, &none);
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

@@ -74,16 +74,21 @@ int buf_append(struct buf *b, const void *p, size_t n)
 	return 0;
 }
 
+void buf_trim(struct buf *b)
+{
+	if (buf_len(b))
+		return;
+	mem_give(b->mem, b->p);
+	*b = (struct buf){ .mem = b->mem, .max = b->max, .keep = b->keep };
+}
+
 void buf_consume(struct buf *b, size_t n)
 {
 	must(n <= buf_len(b));
 	b->start += n;
 	if (b->start < b->end)
 		return;
+	if (!b->keep)
+		buf_trim(b);
 	b->start = b->end = 0;
-	if (!b->keep) {
-		mem_give(b->mem, b->p);
-		b->p = NULL;
-		b->cap = 0;
-	}
 }

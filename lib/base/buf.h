@@ -3,7 +3,7 @@
  *
  * Bytes are appended at the end and consumed at the front.  Memory is taken
  * when the first byte comes and given back when the last one goes, so an
- * idle owner holds none (buf_keep() turns that off for hot paths).
+ * idle owner holds none (`keep` turns that off for hot paths).
  */
 #ifndef LIB_BASE_BUF_H
 #define LIB_BASE_BUF_H
@@ -53,5 +53,7 @@ MUST_USE int buf_append(struct buf *b, const void *p, size_t n);
 
 /* Drops n bytes from the front. */
 void buf_consume(struct buf *b, size_t n);
+/* Gives back what an empty buffer has kept. */
+void buf_trim(struct buf *b);
 
 #endif

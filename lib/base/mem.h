@@ -13,7 +13,14 @@ struct mem {
 	void *ctx;
 };
 
-extern const struct mem mem_heap; /* malloc and free */
+extern const struct mem mem_heap; /* malloc and free, counted */
+
+/* What mem_heap has handed out and not got back, by all threads; bytes as the
+ * heap rounds them. */
+struct mem_use {
+	size_t blocks, bytes;
+};
+struct mem_use mem_heap_use(void);
 
 static inline void *mem_take(const struct mem *m, size_t bytes)
 {

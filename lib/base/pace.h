@@ -10,9 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "lib/base/limits.h"
-
-enum { PACE_BURST = LIMIT_LOG_BURST };
+enum { PACE_BURST = 10 };
 #define PACE_EVERY_NS 1000000000ull
 
 struct pace {

@@ -1,8 +1,9 @@
 #include "lib/io/carrier.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <unistd.h>
+
+#include "lib/base/mem.h"
 
 #define GOODBYE_NS 1000000000ull
 
@@ -172,7 +173,7 @@ static void on_closed(void *user)
 	void *owner = c->user;
 
 	stack_free(c->stack);
-	free(c);
+	mem_give(&mem_heap, c);
 	gone(owner);
 }
 
@@ -204,7 +205,7 @@ static const struct sock_handler sock_handler = {
 int carrier_new(struct carrier **out, struct loop *l, int fd, const struct stack_options *options,
 		const struct carrier_handler *handler, void *user, struct fault *why)
 {
-	struct carrier *c = calloc(1, sizeof(*c));
+	struct carrier *c = mem_take_zeroed(&mem_heap, sizeof(*c));
 	int rc;
 
 	if (!c) {
@@ -219,14 +220,14 @@ int carrier_new(struct carrier **out, struct loop *l, int fd, const struct stack
 	rc = stack_new(&c->stack, options, &mem_heap, loop_now(l), why);
 	if (rc < 0) {
 		close(fd);
-		free(c);
+		mem_give(&mem_heap, c);
 		return rc;
 	}
 	c->phase = stack_phase(c->stack);
 	rc = sock_new(&c->sock, l, fd, &sock_handler, c, why);
 	if (rc < 0) {
 		stack_free(c->stack);
-		free(c);
+		mem_give(&mem_heap, c);
 		return rc;
 	}
 	sock_recv(c->sock, SOCK_RECV_MAX);

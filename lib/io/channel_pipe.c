@@ -1,15 +1,15 @@
 #include "lib/io/channel_pipe.h"
 
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "lib/base/buf.h"
-#include "lib/base/limits.h"
+#include "lib/base/mem.h"
 
 enum {
 	RECV_MAX = 64 * 1024,        /* one receive from the socket */
 	HELD_MAX = 64 * 1024 * 1024, /* above any window we grant: the window is the real bound */
 };
+#define LINGER_NS (60 * 1000000000ull) /* for a socket that takes no more */
 
 struct channel_pipe {
 	struct channel_pipe_options o;
@@ -35,7 +35,7 @@ static void destroy_when_unused(struct channel_pipe *p)
 	buf_fini(&p->sending);
 	buf_fini(&p->waiting);
 	buf_fini(&p->unsent);
-	free(p);
+	mem_give(&mem_heap, p);
 	on_gone(user);
 }
 
@@ -209,7 +209,7 @@ void channel_pipe_on_closed(struct channel_pipe *p)
 	p->channels = (struct channels){ 0 };
 	p->channel_eof = p->socket_eof = p->channel_shut = true;
 	if (p->sock && !p->closing) {
-		timer_set(p->o.loop, &p->linger, loop_now(p->o.loop) + LIMIT_NS(LINGER));
+		timer_set(p->o.loop, &p->linger, loop_now(p->o.loop) + LINGER_NS);
 		send_waiting(p);
 	}
 	destroy_when_unused(p);
@@ -233,7 +233,7 @@ static const struct sock_handler handler = {
 int channel_pipe_new(struct channel_pipe **out, const struct channel_pipe_options *options,
 		     struct fault *why)
 {
-	struct channel_pipe *p = calloc(1, sizeof(*p));
+	struct channel_pipe *p = mem_take_zeroed(&mem_heap, sizeof(*p));
 
 	if (!p) {
 		close(options->fd);
@@ -247,7 +247,7 @@ int channel_pipe_new(struct channel_pipe **out, const struct channel_pipe_option
 	buf_init(&p->unsent, &mem_heap, RECV_MAX);
 	const int rc = sock_new(&p->sock, options->loop, options->fd, &handler, p, why);
 	if (rc < 0) {
-		free(p);
+		mem_give(&mem_heap, p);
 		return rc;
 	}
 	receive(p);

@@ -6,8 +6,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 
+#include "lib/base/mem.h"
 #include "lib/io/loop_backend.h"
 #include "lib/io/race.h"
 
@@ -85,7 +85,7 @@ static void lookup_drop(struct lookup *k)
 	if (left)
 		return;
 	pthread_mutex_destroy(&k->lock);
-	free(k);
+	mem_give(&mem_heap, k);
 }
 
 static void *lookup_main(void *arg)
@@ -135,7 +135,7 @@ static int lookup_start(struct dial *d, struct fault *why)
 		__atomic_sub_fetch(&lookups_alive, 1, __ATOMIC_RELAXED);
 		return say_full(d, why);
 	}
-	struct lookup *k = calloc(1, sizeof(*k));
+	struct lookup *k = mem_take_zeroed(&mem_heap, sizeof(*k));
 	int sys = ENOMEM;
 	if (k) {
 		pthread_mutex_init(&k->lock, NULL);
@@ -149,7 +149,7 @@ static int lookup_start(struct dial *d, struct fault *why)
 	}
 	if (sys) {
 		__atomic_sub_fetch(&lookups_alive, 1, __ATOMIC_RELAXED);
-		free(k);
+		mem_give(&mem_heap, k);
 		(void)fault_set_sys(why, sys, "start the look-up of %s", d->name);
 		return ERR_NOMEM;
 	}
@@ -182,7 +182,7 @@ void dial_cancel(struct dial *d)
 	timer_clear(d->loop, &d->deadline);
 	timer_clear(d->loop, &d->turn);
 	loop_end_clear(d->loop, &d->end);
-	free(d);
+	mem_give(&mem_heap, d);
 }
 
 static void on_loop_end(struct loop_end *e)
@@ -296,7 +296,7 @@ int dial_start(struct dial **out, struct loop *l, const struct dial_options *o, 
 	int sys;
 
 	*out = NULL;
-	struct dial *d = calloc(1, sizeof(*d));
+	struct dial *d = mem_take_zeroed(&mem_heap, sizeof(*d));
 	if (!d)
 		return fault_set(why, ERR_NOMEM, "no memory to dial");
 	d->loop = l;

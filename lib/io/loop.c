@@ -189,6 +189,11 @@ struct loop_counts loop_counts(const struct loop *l)
 	return l->counts;
 }
 
+void loop_trim(struct loop *l)
+{
+	loop_free_spares(l);
+}
+
 /* ---- life ---- */
 
 static int fault_copy(struct fault *to, const struct fault *from)

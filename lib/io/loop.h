@@ -125,8 +125,12 @@ void watch_close(struct watch *w);                     /* accepts NULL */
 
 /* What is alive, for leak gates and metrics. */
 struct loop_counts {
-	size_t socks, listeners, watches, timers, in_flight;
+	size_t socks, listeners, watches, timers;
+	size_t in_flight; /* operations that a socket's owner waits for */
+	size_t in_kernel; /* uring: entries of the ring without an answer; epoll: descriptors watched */
 };
 struct loop_counts loop_counts(const struct loop *l);
+/* Gives back memory that is only kept for a next time; for a quiet moment. */
+void loop_trim(struct loop *l);
 
 #endif

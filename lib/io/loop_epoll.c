@@ -74,6 +74,7 @@ static int epoll_watch_arm(struct loop *l, struct watch *w)
 	if (epoll_ctl(e->fd, EPOLL_CTL_ADD, w->fd, &ev) < 0)
 		return errno;
 	w->begun = true;
+	l->counts.in_kernel++;
 	return 0;
 }
 
@@ -81,9 +82,11 @@ static void epoll_watch_disarm(struct loop *l, struct watch *w)
 {
 	struct epoll_state *e = l->state;
 
-	if (w->begun)
-		(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, w->fd, NULL);
+	if (!w->begun)
+		return;
+	(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, w->fd, NULL);
 	w->begun = false;
+	l->counts.in_kernel--;
 }
 
 /* ---- beginning what is asked for ---- */
@@ -111,7 +114,16 @@ static bool see_edges(struct sock *s)
 		return false;
 	}
 	s->registered = true;
+	s->loop->counts.in_kernel++;
 	return true;
+}
+
+/* Its descriptor, closed now, leaves the set by itself. */
+static void retire(struct sock *s)
+{
+	s->loop->counts.in_kernel -= s->registered;
+	s->registered = false;
+	loop_retire(s);
 }
 
 static void begin_connect(struct sock *s)
@@ -156,7 +168,7 @@ static void begin(struct sock *s)
 		if (s->ready)
 			loop_dirty(s); /* the next wait takes it off that list */
 		else
-			loop_retire(s);
+			retire(s);
 		return;
 	}
 	if (s->failed)

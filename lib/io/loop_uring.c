@@ -66,6 +66,7 @@ static struct io_uring_sqe *take_sqe(struct loop *l, const void *p, enum tag tag
 	if (sqe) {
 		/* The prep calls leave user_data alone. */
 		io_uring_sqe_set_data64(sqe, name_of(p, tag));
+		l->counts.in_kernel++; /* one answer each: none of ours is multishot */
 	}
 	return sqe;
 }
@@ -389,6 +390,7 @@ static int uring_sleep(struct loop *l, uint64_t timeout_ns, struct fault *why)
 			break;
 		const struct io_uring_cqe cqe = *at;
 		io_uring_cqe_seen(&u->ring, at);
+		l->counts.in_kernel--;
 		answered(&cqe);
 	}
 	struct sock *s;

@@ -5,9 +5,9 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
+#include "lib/base/mem.h"
 #include "lib/io/loop_backend.h"
 
 static const uint64_t stagger_ns = 250000000; /* RFC 8305, 5: Connection Attempt Delay */
@@ -79,7 +79,7 @@ void race_cancel(struct race *r)
 	timer_clear(r->loop, &r->next);
 	for (size_t i = 0; i < r->started; i++)
 		attempt_close(&r->attempts[i], false);
-	free(r);
+	mem_give(&mem_heap, r);
 }
 
 static void finish(struct race *r, int fd, const struct sockaddr_storage *winner)
@@ -185,7 +185,7 @@ int race_start(struct race **out, struct loop *l, const struct sockaddr_storage 
 {
 	*out = NULL;
 	must(n > 0);
-	struct race *r = calloc(1, sizeof(*r));
+	struct race *r = mem_take_zeroed(&mem_heap, sizeof(*r));
 	if (!r)
 		return fault_set(why, ERR_NOMEM, "no memory to connect to %s", name);
 	r->loop = l;

@@ -43,15 +43,15 @@ void stack_sent(struct stack *s, size_t n);
 uint64_t stack_deadline(const struct stack *s);
 MUST_USE int stack_tick(struct stack *s, uint64_t now_ns);
 
+/* Gives back memory that waits for a next use; for a quiet moment. */
+void stack_trim(struct stack *s);
+
 struct ssh *stack_ssh(struct stack *s);
 enum stack_phase stack_phase(const struct stack *s);
 /* The first fault of any of the three, TLS first. */
 const struct fault *stack_fault(const struct stack *s);
 const struct tls *stack_tls(const struct stack *s); /* NULL when plain */
 int stack_upgrade_status(const struct stack *s);    /* ws_refused_status */
-unsigned stack_retry_after_s(const struct stack *s);
-/* What the peer did without any use so far, on any floor. */
-void stack_glitches(const struct stack *s, uint64_t counts[GLITCH_KINDS]);
 /* Says goodbye on every floor that is open: SSH disconnect, WebSocket close,
  * TLS close_notify.  What is pending after it should still be sent. */
 void stack_close(struct stack *s, enum ssh_disconnect_reason reason, const char *text);

@@ -233,6 +233,12 @@ void tls_free(struct tls *t)
 	mem_give(t->mem, t);
 }
 
+void tls_trim(struct tls *t)
+{
+	buf_trim(&t->tx);
+	buf_trim(&t->flight);
+}
+
 /* ---- failures in words ---- */
 
 static int fail_certificate(struct tls *t, long verdict)

@@ -36,6 +36,7 @@ struct tls_event {
 MUST_USE int tls_new(struct tls **out, SSL_CTX *ctx, const struct tls_options *options,
 		     const struct mem *mem, uint64_t now_ns, struct fault *why);
 void tls_free(struct tls *t); /* accepts NULL */
+void tls_trim(struct tls *t); /* gives back what empty buffers keep */
 
 /* Takes ciphertext; returns how many bytes were taken (fewer than n while
  * events wait), or an enum err: ERR_TRUST with the certificate's problem in

@@ -32,6 +32,8 @@ import threading
 import time
 import traceback
 
+import leaks
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("BIN", ROOT / "build/release/bin")).resolve()
 PEERS = ROOT / "build/peers"
@@ -112,6 +114,7 @@ class Program:
 	def __init__(self, argv, name=None, env=None, cwd=None):
 		self.name = name or pathlib.Path(str(argv[0])).name
 		self.lines, self.events = [], []
+		self.gate = None  # of a tunnel: leaks.Gate
 		self.news = threading.Condition()
 		self.popen = subprocess.Popen(
 			[str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -153,7 +156,7 @@ class Program:
 			while True:
 				found = self.find(event, since, **fields)
 				if found:
-					return found
+					break
 				left = end - time.monotonic()
 				if left <= 0:
 					raise Failure(f"{self.name} never said {event} {fields or ''}")
@@ -161,6 +164,9 @@ class Program:
 					raise Failure(f"{self.name} ended with {self.popen.returncode}"
 						      f" and never said {event} {fields or ''}")
 				self.news.wait(min(left, 0.1))
+		if event == "tunnel_up" and self.gate:
+			self.gate.settle()
+		return found
 
 	def count(self, event):
 		with self.news:
@@ -216,19 +222,43 @@ class Case:
 
 	def __init__(self):
 		self.stack = contextlib.ExitStack()
-		self.programs = []
+		self.programs, self.services = [], []
 		self.dir = pathlib.Path(tempfile.mkdtemp(prefix="e2e-"))
 		self.stack.callback(shutil.rmtree, self.dir, ignore_errors=True)
 
 	def start(self, argv, **options):
+		argv, segment = self._publishing(argv)
 		p = Program(argv, **options)
+		if segment:
+			p.gate = leaks.Gate(p, segment)
 		self.programs.append(p)
 		self.stack.callback(p.stop)
 		return p
 
+	def _publishing(self, argv):
+		"""The command line, with a bus for a client that has none; the segment of a tunnel."""
+		argv = [str(a) for a in argv]
+		if pathlib.Path(argv[0]).name != "tunnel-sidecar":
+			return argv, None
+		if argv[1:2] != ["client"]:
+			return argv, self.dir / "bus/tunnel/segment"
+		folder = self.dir / f"client-bus-{len(self.programs)}"
+		folder.mkdir()
+		return [*argv[:2], "--bus-dir", str(folder), *argv[2:]], folder / "tunnel/segment"
+
 	def open(self, service):
 		self.stack.callback(service.close)
+		self.services.append(service)
 		return service
+
+	def check_leaks(self):
+		"""After a test that was good: its services end their streams, then every
+		tunnel that lives must hold what it held when it came up."""
+		for service in self.services:
+			service.close()
+		for p in self.programs:
+			complaint = p.gate and p.gate.complaint()
+			check(not complaint, complaint)
 
 	def close(self):
 		self.stack.close()
@@ -546,6 +576,7 @@ def _run_one(label, test, row):
 	try:
 		try:
 			test(case, **row)
+			case.check_leaks()
 		finally:
 			case.close()
 	except Skip as e:

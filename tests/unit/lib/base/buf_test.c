@@ -57,12 +57,50 @@ static void test_famine_changes_nothing(void)
 	check(f.live == 0);
 }
 
+static void test_trim_gives_back_what_is_kept(void)
+{
+	struct famine f;
+	famine_init(&f, 0);
+	struct buf b;
+	buf_init(&b, &f.mem, 100000);
+	b.keep = true;
+
+	check(buf_append(&b, "0123456789", 10) == 0);
+	buf_consume(&b, 4);
+	buf_trim(&b);
+	check(span_is(span_of(buf_bytes(&b).p, buf_len(&b)), "456789")); /* in use */
+	buf_consume(&b, 6);
+	check(f.live == 1);
+	buf_trim(&b);
+	check(f.live == 0);
+	check(b.keep && buf_room(&b) == 100000);
+	check(buf_append(&b, "x", 1) == 0);
+	buf_fini(&b);
+	check(f.live == 0);
+}
+
+static void test_heap_is_counted(void)
+{
+	const struct mem_use before = mem_heap_use();
+	void *a = mem_take_zeroed(&mem_heap, 1000), *b = mem_take(&mem_heap, 1);
+	const struct mem_use with = mem_heap_use();
+
+	check(with.blocks == before.blocks + 2 && with.bytes >= before.bytes + 1001);
+	mem_give(&mem_heap, NULL);
+	mem_give(&mem_heap, a);
+	check(mem_heap_use().blocks == before.blocks + 1);
+	mem_give(&mem_heap, b);
+	check(mem_heap_use().blocks == before.blocks && mem_heap_use().bytes == before.bytes);
+}
+
 int main(void)
 {
 	static const struct test_case cases[] = {
 		{ "order through growth", test_queue_keeps_order_through_growth },
 		{ "bound", test_bound_refuses_whole },
 		{ "famine", test_famine_changes_nothing },
+		{ "trim", test_trim_gives_back_what_is_kept },
+		{ "the heap is counted", test_heap_is_counted },
 	};
 	return run_cases("buf", cases, array_len(cases));
 }
