@@ -221,8 +221,7 @@ class Case:
 	"""One run of one test: what it opened, closed in reverse order."""
 
 	def __init__(self):
-		self.stack = contextlib.ExitStack()
-		self.programs, self.services = [], []
+		self.stack, self.programs, self.services = contextlib.ExitStack(), [], []
 		self.dir = pathlib.Path(tempfile.mkdtemp(prefix="e2e-"))
 		self.stack.callback(shutil.rmtree, self.dir, ignore_errors=True)
 
@@ -252,8 +251,7 @@ class Case:
 		return service
 
 	def check_leaks(self):
-		"""After a test that was good: its services end their streams, then every
-		tunnel that lives must hold what it held when it came up."""
+		"""The services end their streams, then each tunnel must hold what it held when it came up."""
 		for service in self.services:
 			service.close()
 		for p in self.programs:
