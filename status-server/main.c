@@ -21,6 +21,7 @@
 	"Serves health, readiness and metrics of the agent.\n" \
 	"A segment of the status bus, printed: status-server dump SEGMENT [--json]"
 #define DRAIN_NS UINT64_C(5000000000)
+#define BUSY_NS	 UINT64_C(1000000000)
 
 struct app {
 	struct config config;
@@ -99,7 +100,8 @@ static int start(struct app *a, struct fault *why)
 			     &(struct http_server_options){ .bind = c->status_bind,
 							    .port = (uint16_t)c->status_port,
 							    .serve = routes_serve,
-							    .user = &a->site },
+							    .user = &a->site,
+							    .busy_ns = BUSY_NS },
 			     why);
 	if (rc < 0)
 		return rc;

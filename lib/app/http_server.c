@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/base/mem.h"
@@ -259,6 +260,21 @@ static int cannot_bind(const struct http_server_options *o, int sys, struct faul
 	return fault_set_sys(why, sys, "listen on port %u of %s", o->port, o->bind);
 }
 
+/* The kernel frees the listening socket of a killed process some milliseconds
+ * after its io_uring, and who restarts it may be quicker. */
+static int bind_patiently(int fd, const struct sockaddr *at, socklen_t n, uint64_t busy_ns)
+{
+	static const struct timespec nap = { .tv_nsec = 10000000 };
+
+	while (bind(fd, at, n) < 0) {
+		if (errno != EADDRINUSE || !busy_ns)
+			return -1;
+		nanosleep(&nap, NULL);
+		busy_ns -= min_u64(busy_ns, (uint64_t)nap.tv_nsec);
+	}
+	return 0;
+}
+
 /* Returns the listening socket and notes the port it got. */
 static int listen_at(const struct http_server_options *o, uint16_t *port, struct fault *why)
 {
@@ -273,7 +289,7 @@ static int listen_at(const struct http_server_options *o, uint16_t *port, struct
 	if (fd < 0)
 		return fault_set_sys(why, errno, "socket for port %u of %s", o->port, o->bind);
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fd, (struct sockaddr *)&at, n) || listen(fd, BACKLOG) ||
+	if (bind_patiently(fd, (struct sockaddr *)&at, n, o->busy_ns) || listen(fd, BACKLOG) ||
 	    getsockname(fd, (struct sockaddr *)&at, &n)) {
 		const int rc = cannot_bind(o, errno, why);
 		close(fd);

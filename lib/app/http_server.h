@@ -39,6 +39,7 @@ struct http_server_options {
 	http_server_fn *serve;
 	void *user;
 	uint64_t idle_ns, head_ns, answer_ns; /* 0: the bounds above */
+	uint64_t busy_ns; /* how long to try again, asleep, when the port is in use */
 };
 
 /* ERR_SYS names address, port and what to do when it is in use. */

@@ -111,14 +111,8 @@ class Pod:
 		self.control = self._start("control-agent")
 
 	def start_status(self):
-		"""As the kubelet does: again, when it ends at once.  (The kernel frees the
-		listening socket of a killed process some time after its io_uring.)"""
-		def answers():
-			if not self.status.running():
-				self.status = self._start("status-server")
-			return self.get("/health", quiet=True)
 		self.status = self._start("status-server")
-		eventually(answers, "status server answers")
+		eventually(lambda: self.get("/health", quiet=True), "status server answers")
 
 	def get(self, path, quiet=False):
 		"""(status, body as text); with quiet None when nobody listens."""

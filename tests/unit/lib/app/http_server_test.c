@@ -1,6 +1,7 @@
 #include "lib/app/http_server.h"
 
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <string.h>
 #include <strings.h>
 
@@ -488,6 +489,33 @@ static void test_addresses(struct loop *l)
 	{                                   \
 		on_both(name);              \
 	}
+static void *close_soon(void *fd)
+{
+	usleep(50000);
+	close(*(int *)fd);
+	return NULL;
+}
+
+/* Whoever holds the port lets go while we try. */
+static void test_port_that_becomes_free(struct loop *l)
+{
+	struct sockaddr_in at;
+	int fd = listen_somewhere(1, &at);
+	struct http_server *s;
+	struct fault why = { 0 };
+	pthread_t thread;
+	const struct http_server_options o = { .bind = "127.0.0.1",
+					       .port = ntohs(at.sin_port),
+					       .serve = serve,
+					       .busy_ns = 60 * UINT64_C(1000000000) };
+
+	must(pthread_create(&thread, NULL, close_soon, &fd) == 0);
+	check_row(why.why, http_server_new(&s, l, &o, &why) == 0);
+	pthread_join(thread, NULL);
+	check(s && http_server_port(s) == o.port);
+	http_server_free(s);
+}
+
 ON_BOTH(test_requests)
 ON_BOTH(test_chopped)
 ON_BOTH(test_keep_alive_and_pipeline)
@@ -501,6 +529,7 @@ ON_BOTH(test_many_idle)
 ON_BOTH(test_drain)
 ON_BOTH(test_free_under_way)
 ON_BOTH(test_addresses)
+ON_BOTH(test_port_that_becomes_free)
 
 int main(void)
 {
@@ -518,6 +547,7 @@ int main(void)
 		{ "drain", test_drain_on_both },
 		{ "free under way", test_free_under_way_on_both },
 		{ "addresses", test_addresses_on_both },
+		{ "port that becomes free", test_port_that_becomes_free_on_both },
 	};
 	return run_cases("http_server", cases, array_len(cases));
 }
