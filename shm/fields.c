@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/base/bytes.h"
+#include "lib/base/feature.h"
 #include "shm/text.h"
 
 #define KIND_COUNTER	       BUS_KIND_COUNTER
@@ -68,6 +69,8 @@ static uint32_t count_indexes(enum bus_labels labels, size_t forwards_n)
 		return PHASES;
 	case BUS_LABELS_REASON:
 		return REASONS;
+	case BUS_LABELS_FEATURE:
+		return SANDBOX_FEATURES_N;
 	case BUS_LABELS_CAUSE:
 	case BUS_LABELS_STATE_CAUSE:
 		return BUS_CAUSES_N;
@@ -120,6 +123,9 @@ static void put_labels(char to[BUS_STRING_MAX], enum bus_labels labels, uint32_t
 	case BUS_LABELS_REASON:
 		snprintf(to, BUS_STRING_MAX, "reason=\"%s\"",
 			 index ? err_name(-(int)index) : "none");
+		break;
+	case BUS_LABELS_FEATURE:
+		snprintf(to, BUS_STRING_MAX, "feature=\"%s\"", sandbox_feature_name(index));
 		break;
 	case BUS_LABELS_CAUSE:
 		snprintf(to, BUS_STRING_MAX, "cause=\"%s\"", bus_cause_name(index));

@@ -10,6 +10,7 @@
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
 #include "tunnel-sidecar/client_options.h"
+#include "tunnel-sidecar/confine.h"
 #include "tunnel-sidecar/session.h"
 
 #define DRAIN_NS (10 * 1000000000ull)
@@ -129,6 +130,25 @@ static enum loop_choice loop_choice(const char *io)
 	return strcmp(io, "uring") == 0 ? LOOP_URING : LOOP_EPOLL;
 }
 
+/* Everything that is dialled stands on the command line: with a proxy, that
+ * alone dials the server. */
+static int lock_in(const struct client *c, const struct session_target *t, const struct proxy_url *proxy,
+		   const struct client_options *o, struct fault *why)
+{
+	struct confine_ports ports = { 0 };
+
+	confine_add(&ports, proxy ? proxy->port : t->url.port);
+	for (size_t i = 0; i < t->n; i++)
+		confine_add(&ports, t->remotes[i].port);
+	return confine(&(struct confine_options){
+			       .mode = o->sandbox,
+			       .loop = c->loop,
+			       .publish = c->publish,
+			       .has_system_trust = t->url.tls && !o->tls_ca && !o->tls_skip_verify,
+			       .ports = &ports },
+		       why);
+}
+
 static int run(struct client *c, const struct client_options *o, struct fault *why)
 {
 	struct session_target target;
@@ -159,6 +179,8 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 	if (rc >= 0)
 		rc = publish_new(&c->publish, c->loop,
 				 &(struct publish_options){ o->bus_dir, names, target.n, on_trim, c }, why);
+	if (rc >= 0)
+		rc = lock_in(c, &target, o->proxy ? &proxy : NULL, o, why);
 	if (rc >= 0)
 		rc = session_new(&c->session, &(struct session_options){
 						      .loop = c->loop,

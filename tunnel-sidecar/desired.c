@@ -13,6 +13,7 @@
 #include "lib/base/escape.h"
 #include "shm/doorbell.h"
 #include "shm/reader.h"
+#include "tunnel-sidecar/confine.h"
 
 #define POLL_NS 250000000ull
 
@@ -64,6 +65,11 @@ static int check_server(struct session_target *to, const struct bus_desired *r,
 	if (!is_allowed(to->url.host, c->allowed_hosts))
 		return fault_set(why, ERR_CONFIG, "the tunnel server %.120s is not in tunnel.allowed_hosts",
 				 to->url.host);
+	if (!confine_allows(c->server_ports, to->url.port))
+		return fault_set(why, ERR_CONFIG,
+				 "the tunnel server's port %u is not in tunnel.server_ports "
+				 "(PIPEOPS_TUNNEL_SERVER_PORTS), which is %.60s",
+				 to->url.port, c->server_ports);
 	if (r->fingerprint[0]) {
 		rc = chisel_fingerprint_check(r->fingerprint, why);
 		if (rc < 0)

@@ -12,6 +12,7 @@
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
 #include "tunnel-sidecar/client.h"
+#include "tunnel-sidecar/confine.h"
 #include "tunnel-sidecar/desired.h"
 #include "tunnel-sidecar/probe.h"
 #include "tunnel-sidecar/session.h"
@@ -73,6 +74,30 @@ static void on_trim(void *user)
 		session_trim(t->session);
 }
 
+/* Where the tunnel server is comes later, from the control agent; its port must
+ * be one of the operator's list. */
+static int lock_in(struct sidecar *t, struct fault *why)
+{
+	const struct config *c = &t->config;
+	struct confine_ports ports = { 0 };
+	const int rc = confine_server_ports(&ports, c->server_ports, why);
+	const bool is_any = ports.n == 0;
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < c->forwards_n; i++)
+		confine_add(&ports, c->forwards[i].port);
+	return confine(&(struct confine_options){ .mode = c->sandbox,
+						  .loop = t->loop,
+						  .publish = t->publish,
+						  .bus_dir = c->bus_dir,
+						  .handoff_dir = c->handoff_dir,
+						  .has_system_trust = !*c->ca_file,
+						  .ports = &ports,
+						  .any_port = is_any ? "tunnel.server_ports is empty" : NULL },
+		       why);
+}
+
 static int start(struct sidecar *t, struct fault *why)
 {
 	const struct config *c = &t->config;
@@ -91,6 +116,8 @@ static int start(struct sidecar *t, struct fault *why)
 	if (rc >= 0)
 		rc = publish_new(&t->publish, t->loop,
 				 &(struct publish_options){ c->bus_dir, names, c->forwards_n, on_trim, t }, why);
+	if (rc >= 0)
+		rc = lock_in(t, why);
 	if (rc >= 0)
 		rc = session_new(&t->session, &(struct session_options){ .loop = t->loop,
 									 .publish = t->publish,

@@ -235,6 +235,11 @@ void publish_draining(struct publish *p)
 	bus_phase(p->writer, BUS_DRAINING);
 }
 
+void publish_sandbox(struct publish *p, enum sandbox_feature f, bool is_on)
+{
+	bus_set(p->writer, BUS_TUNNEL_SANDBOX, f, is_on);
+}
+
 void publish_bytes(struct publish *p, unsigned forward, enum publish_direction d, uint64_t n)
 {
 	bus_cell_add(p->bytes[forward][d], n);

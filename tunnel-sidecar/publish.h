@@ -5,6 +5,7 @@
 #ifndef TUNNEL_SIDECAR_PUBLISH_H
 #define TUNNEL_SIDECAR_PUBLISH_H
 
+#include "lib/base/feature.h"
 #include "lib/io/loop.h"
 #include "shm/bus.h"
 
@@ -44,6 +45,7 @@ void publish_closed(struct publish *p, const char *reason); /* our end of a conn
 void publish_ping(struct publish *p, uint64_t rtt_ns);
 void publish_rekey(struct publish *p);
 void publish_draining(struct publish *p);
+void publish_sandbox(struct publish *p, enum sandbox_feature f, bool is_on);
 
 enum publish_direction { PUBLISH_UP, PUBLISH_DOWN }; /* in the order of fields.def */
 void publish_bytes(struct publish *p, unsigned forward, enum publish_direction d, uint64_t n);

@@ -6,7 +6,7 @@
 #include "lib/base/utf8.h"
 
 static const char *const sections[] = { "agent", "pipeops", "tunnel", "kubernetes",
-					"monitoring", "status", "logging", "bus" };
+					"monitoring", "status", "logging", "bus", "security" };
 
 static bool is_in(const struct config_row *row, const char *section, enum config_user program)
 {

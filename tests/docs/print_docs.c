@@ -68,6 +68,7 @@ static const char *labels_text(enum bus_labels labels)
 	case BUS_LABELS_FORWARD_DIRECTION: return "`forward`, `direction`";
 	case BUS_LABELS_PHASE: return "`phase`";
 	case BUS_LABELS_REASON: return "`reason`";
+	case BUS_LABELS_FEATURE: return "`feature`";
 	case BUS_LABELS_CAUSE: return "`cause`";
 	case BUS_LABELS_STATE_CAUSE: return "`state`, `cause`";
 	}

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 
 import harness
@@ -196,6 +197,7 @@ pipeops:
 kubernetes: {{in_cluster: false}}
 status: {{bind: 127.0.0.1, port: {self.port}}}
 tunnel:
+  server_ports: "{urllib.parse.urlsplit(plane.gateway_url).port}"
   forwards:
 {rows}""")
 		for path in folder.iterdir():

@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import ssl
+import urllib.parse
 
 import harness
 from harness import equal, eventually, free_port
@@ -11,7 +12,8 @@ from harness import equal, eventually, free_port
 TOKEN = "canary-token-7f3a9c"
 
 
-def configuration(t, api_url, forwards, status_port, io="auto", ca=None, inactivity="5m", extra=""):
+def configuration(t, api_url, forwards, status_port, io="auto", ca=None, inactivity="5m", server_ports="443,80",
+		  extra=""):
 	"""Writes the YAML that all three programs read; returns its path."""
 	rows = "".join(f"    - name: {name}\n      local_addr: 127.0.0.1:{port}\n      remote_port: 0\n"
 		       for name, port in forwards.items())
@@ -35,6 +37,7 @@ pipeops:
   io: {io}
   inactivity_timeout: {inactivity}
   drain_timeout: 2s
+  server_ports: "{server_ports}"
   forwards:
 {rows}kubernetes:
   in_cluster: false
@@ -92,6 +95,8 @@ class Pod:
 		self.status_port = free_port()
 		for folder in ("bus", "handoff"):
 			(t.dir / folder).mkdir(exist_ok=True)
+		# The gateway's port is one of this machine's free ones, no tunnel server's.
+		options.setdefault("server_ports", urllib.parse.urlsplit(plane.gateway_url).port)
 		self.config = configuration(t, plane.api_url, forwards, self.status_port, io, plane.ca, **options)
 
 	def _start(self, name):

@@ -1,6 +1,7 @@
 /* Writer to reader: every number, record and line, through the file. */
 #include "shm/attach.h"
 #include "shm/fields.h"
+#include "lib/base/feature.h"
 #include "tests/unit/shm/bus_fixture.h"
 
 /* The labels that fields.def promises for an index. */
@@ -28,6 +29,9 @@ static const char *labels_of(enum bus_labels labels, unsigned index)
 		snprintf(text, sizeof(text), "reason=\"%s\"",
 			 index ? err_name(-(int)index) : "none");
 		break;
+	case BUS_LABELS_FEATURE:
+		snprintf(text, sizeof(text), "feature=\"%s\"", sandbox_feature_name(index));
+		break;
 	case BUS_LABELS_CAUSE:
 		snprintf(text, sizeof(text), "cause=\"%s\"", bus_cause_name(index));
 		break;
@@ -52,6 +56,8 @@ static unsigned indexes_of(enum bus_labels labels)
 		return 6;
 	case BUS_LABELS_REASON:
 		return 17;
+	case BUS_LABELS_FEATURE:
+		return 6;
 	case BUS_LABELS_CAUSE:
 	case BUS_LABELS_STATE_CAUSE:
 		return BUS_CAUSES_N;

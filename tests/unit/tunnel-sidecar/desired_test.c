@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/support/cases.h"
+#include "tunnel-sidecar/confine.h"
 
 #define FINGERPRINT "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
@@ -120,6 +121,57 @@ static void test_allowed_hosts(void)
 	}
 }
 
+/* Nor to another port of theirs: the wall around connects knows ports only. */
+static void test_server_ports(void)
+{
+	static const struct {
+		const char *list, *url;
+		int want;
+	} rows[] = {
+		{ "443,80", "wss://any.where", 0 },
+		{ "443,80", "wss://any.where:443", 0 },
+		{ "443,80", "wss://any.where:8443", ERR_CONFIG },
+		{ "443,80", "ws://127.0.0.1", 0 },
+		{ "443, 8443", "wss://any.where:8443", 0 },
+		{ "4430", "wss://any.where:443", ERR_CONFIG },
+		{ "", "wss://any.where:1", 0 },
+	};
+
+	make_config();
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct session_target t = { 0 };
+		struct fault why = { 0 };
+		struct bus_desired r = good();
+
+		snprintf(r.url, sizeof(r.url), "%s", rows[i].url);
+		snprintf(config.server_ports, sizeof(config.server_ports), "%s", rows[i].list);
+		check_row(rows[i].url, desired_check(&t, &r, &config, &why) == rows[i].want);
+		check_row(rows[i].url, !rows[i].want == !strstr(why.why, "tunnel.server_ports"));
+	}
+}
+
+static void test_port_lists(void)
+{
+	static const struct {
+		const char *list;
+		int want;
+		size_t n;
+	} rows[] = {
+		{ "", 0, 0 },	  { "443", 0, 1 },	    { "443,80", 0, 2 },		  { " 1 , 65535 ,", 0, 2 },
+		{ "0", ERR_CONFIG, 0 }, { "65536", ERR_CONFIG, 0 }, { "443;80", ERR_CONFIG, 0 }, { "https", ERR_CONFIG, 0 },
+		{ "-1", ERR_CONFIG, 0 }, { "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16", 0, 16 },
+		{ "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", ERR_CONFIG, 0 },
+	};
+
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct confine_ports p = { 0 };
+
+		check_row(rows[i].list, confine_server_ports(&p, rows[i].list, NULL) == rows[i].want);
+		check_row(rows[i].list, rows[i].want || p.n == rows[i].n);
+		check_row(rows[i].list, rows[i].want || !p.n || confine_allows(rows[i].list, p.port[p.n - 1]));
+	}
+}
+
 static void write_file(const char *path, const char *text, size_t n)
 {
 	const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -176,6 +228,8 @@ int main(void)
 		{ "good record", test_good_record_is_a_target },
 		{ "refused records", test_refused_records },
 		{ "allowed hosts", test_allowed_hosts },
+		{ "server ports", test_server_ports },
+		{ "lists of ports", test_port_lists },
 		{ "credentials", test_credentials },
 	};
 	return run_cases("desired", cases, array_len(cases));
