@@ -366,7 +366,6 @@ void session_abort(struct session *s)
 {
 	if (!s)
 		return;
-	timer_clear(s->o.loop, &s->timer);
 	dial_cancel(s->dial);
 	s->dial = NULL;
 	forward_set_abort(&s->forwards);
@@ -374,6 +373,7 @@ void session_abort(struct session *s)
 		carrier_close(s->carrier);
 	s->carrier = NULL;
 	s->state = BUS_STATE_IDLE;
+	timer_clear(s->o.loop, &s->timer); /* a forward that left has armed it again */
 }
 
 void session_free(struct session *s)
