@@ -64,6 +64,16 @@ enum bus_cause {
 	BUS_CAUSES_N
 };
 
+/* Why a channel that the server asked for was refused. */
+#define BUS_REFUSALS(X) \
+	X(FORBIDDEN, "forbidden") X(DRAINING, "draining") X(BUSY, "busy") X(FAILING, "failing")
+enum bus_refusal {
+#define X(id, name) BUS_REFUSAL_##id,
+	BUS_REFUSALS(X)
+#undef X
+	BUS_REFUSALS_N
+};
+
 /* The numbers: BUS_C_<id> counters, BUS_G_<id> gauges, BUS_H_<id> histograms.
  * Rows: see fields.def. */
 enum bus_field {

@@ -6,6 +6,7 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/feature.h"
+#include "lib/base/glitch.h"
 #include "shm/text.h"
 
 #define KIND_COUNTER	       BUS_KIND_COUNTER
@@ -30,6 +31,12 @@ const uint64_t bus_histogram_bounds[BUS_HISTOGRAM_BOUNDS] = {
 #define COUNT_ERR(name, number, text) +1
 enum { REASONS = 1 ERR_LIST(COUNT_ERR) };
 enum { PHASES = BUS_STATE_CONFIGURING - BUS_STATE_RESOLVING + 1 };
+
+static const char *const refusals[] = {
+#define X(id, name) name,
+	BUS_REFUSALS(X)
+#undef X
+};
 
 unsigned bus_name_owner(const char *name)
 {
@@ -74,6 +81,10 @@ static uint32_t count_indexes(enum bus_labels labels, size_t forwards_n)
 	case BUS_LABELS_CAUSE:
 	case BUS_LABELS_STATE_CAUSE:
 		return BUS_CAUSES_N;
+	case BUS_LABELS_GLITCH:
+		return GLITCH_KINDS;
+	case BUS_LABELS_REFUSAL:
+		return BUS_REFUSALS_N;
 	}
 	must_failed(__FILE__, __LINE__, "a label set of fields.def");
 }
@@ -133,6 +144,12 @@ static void put_labels(char to[BUS_STRING_MAX], enum bus_labels labels, uint32_t
 	case BUS_LABELS_STATE_CAUSE:
 		snprintf(to, BUS_STRING_MAX, "state=\"%s\",cause=\"%s\"",
 			 index == BUS_CAUSE_CONNECTED ? "connected" : "disconnected", bus_cause_name(index));
+		break;
+	case BUS_LABELS_GLITCH:
+		snprintf(to, BUS_STRING_MAX, "kind=\"%s\"", glitch_name((enum glitch_kind)index));
+		break;
+	case BUS_LABELS_REFUSAL:
+		snprintf(to, BUS_STRING_MAX, "reason=\"%s\"", refusals[index]);
 		break;
 	}
 }

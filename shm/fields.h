@@ -15,6 +15,8 @@ enum bus_labels {
 	BUS_LABELS_FEATURE,
 	BUS_LABELS_CAUSE,
 	BUS_LABELS_STATE_CAUSE,
+	BUS_LABELS_GLITCH,
+	BUS_LABELS_REFUSAL,
 };
 
 struct bus_field_info {

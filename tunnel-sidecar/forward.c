@@ -5,8 +5,6 @@
 #include "lib/io/channel_pipe.h"
 #include "lib/io/dial.h"
 
-#define DIAL_NS (5 * 1000000000ull)
-
 struct forward {
 	struct forward_set *set;
 	struct forward *prev, *next;
@@ -62,12 +60,29 @@ static void say_failed(struct forward *f, const char *message, const struct faul
 			 L_STR("error", why->why), L_INT("unsaid", missed));
 }
 
+/* An open that came to nothing: the service did not accept, or the peer did not
+ * wait for it. */
+static void note_failure(struct forward_set *set, unsigned index)
+{
+	const uint64_t now = loop_now(set->loop);
+
+	set->failing_ns[index] = (set->failing_ns[index] > now ? set->failing_ns[index] : now) +
+				 LIMIT_NS(FAILED_OPEN_REFILL);
+}
+
+static bool is_failing(const struct forward_set *set, unsigned index)
+{
+	return set->failing_ns[index] >
+	       loop_now(set->loop) + LIMIT_FAILED_OPENS * LIMIT_NS(FAILED_OPEN_REFILL);
+}
+
 static void refuse(struct forward *f, enum ssh_open_failure code, const struct fault *why)
 {
 	struct forward_set *set = f->set;
 
 	say_failed(f, "the local service did not accept a connection", why);
 	publish_dial_failed(set->publish, f->index);
+	note_failure(set, f->index);
 	channels_set_user(&set->channels, f->channel, NULL);
 	channels_reject(&set->channels, f->channel, code, "the local service did not accept");
 	destroy(f);
@@ -108,15 +123,17 @@ static void on_dialled(void *user, struct dial_result *result)
 	set->kick(set->user);
 }
 
-static void refuse_surplus(struct forward_set *set, uint32_t channel)
+static void refuse_surplus(struct forward_set *set, uint32_t channel, enum bus_refusal reason)
 {
 	uint64_t missed;
 
 	if (pace_take(&set->pace, loop_now(set->loop), &missed))
-		log_warn("channel_rejected", "too many connections are open or being opened",
+		log_warn("channel_rejected",
+			 reason == BUS_REFUSAL_BUSY ? "too many connections are open or being opened"
+						    : "too many connections to this service failed",
 			 L_INT("connections", set->n), L_INT("dialling", set->dials),
 			 L_INT("unsaid", missed));
-	publish_channel_rejected(set->publish);
+	publish_channel_rejected(set->publish, reason);
 	channels_reject(&set->channels, channel, SSH_OPEN_RESOURCE_SHORTAGE, "too many connections");
 }
 
@@ -124,8 +141,12 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 {
 	struct fault why = { 0 };
 
-	if (set->n >= FORWARDS_MAX || set->dials >= FORWARD_DIALS_MAX) {
-		refuse_surplus(set, channel);
+	if (is_failing(set, to->index)) {
+		refuse_surplus(set, channel, BUS_REFUSAL_FAILING);
+		return;
+	}
+	if (set->n >= FORWARDS_MAX || set->dials >= LIMIT_PENDING_DIALS) {
+		refuse_surplus(set, channel, BUS_REFUSAL_BUSY);
 		return;
 	}
 	struct forward *f = mem_take_zeroed(&mem_heap, sizeof(*f));
@@ -144,7 +165,7 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 	set->n++;
 	channels_set_user(&set->channels, channel, f);
 
-	const struct dial_options options = { .host = to->host, .port = to->port, .timeout_ns = DIAL_NS };
+	const struct dial_options options = { .host = to->host, .port = to->port, .timeout_ns = LIMIT_NS(DIAL) };
 	if (dial_start(&f->dial, set->loop, &options, on_dialled, f, &why) < 0) {
 		f->dial = NULL;
 		refuse(f, SSH_OPEN_RESOURCE_SHORTAGE, &why);
@@ -164,8 +185,10 @@ static void on_closed_early(struct forward *f)
 void forward_on_event(struct forward *f, const struct ssh_event *ev)
 {
 	if (!f->pipe) {
-		if (ev->kind == SSH_EVENT_CHANNEL_CLOSED)
+		if (ev->kind == SSH_EVENT_CHANNEL_CLOSED) {
+			note_failure(f->set, f->index);
 			on_closed_early(f);
+		}
 		return;
 	}
 	if (ev->kind == SSH_EVENT_CHANNEL_DATA)

@@ -18,7 +18,7 @@ struct forward;
 /* Beyond these the server hears RESOURCE_SHORTAGE.  The first counts also what
  * leaves: a channel may be gone while its service has not taken the bytes yet,
  * and the link's bound on channels does not see that one any more. */
-enum { FORWARDS_MAX = 256, FORWARD_DIALS_MAX = 64 };
+enum { FORWARDS_MAX = 256 };
 
 /* All channels of a session, and of those before it that still leave. */
 struct forward_set {
@@ -28,6 +28,7 @@ struct forward_set {
 	struct forward *first;
 	size_t n;                     /* alive: dialling, open or leaving */
 	size_t dials;                 /* of those: dialling */
+	uint64_t failing_ns[BUS_FORWARDS_MAX]; /* when its failed opens are all forgiven */
 	struct pace pace;             /* of log lines: the server makes them as it likes */
 	uint64_t last_byte_ns;        /* loop clock; any byte of any channel */
 	void (*kick)(void *user);     /* the link was driven, or one has left */
@@ -41,7 +42,8 @@ struct forward_target {
 };
 
 /* Dials; then accepts or refuses the channel.  Refuses at once when it can't
- * even try, or when there are too many. */
+ * even try, when there are too many, or when too many of its forward failed of
+ * late (LIMIT_FAILED_OPENS). */
 void forward_start(struct forward_set *set, uint32_t channel, const struct forward_target *to);
 
 /* Events of the link for a channel that forward_start() was given. */

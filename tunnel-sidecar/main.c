@@ -9,6 +9,7 @@
 #include "lib/app/config.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
+#include "lib/base/limits.h"
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
 #include "tunnel-sidecar/client.h"
@@ -18,7 +19,6 @@
 #include "tunnel-sidecar/session.h"
 
 #define NAME "tunnel-sidecar"
-#define RETRY_MAX_NS (15 * 1000000000ull)
 
 struct sidecar {
 	struct config config;
@@ -125,7 +125,7 @@ static int start(struct sidecar *t, struct fault *why)
 									 .tls_settings = "pipeops.tls.ca_file "
 											 "(PIPEOPS_CA_FILE)",
 									 .keepalive_ns = c->keepalive_ns,
-									 .retry_max_ns = RETRY_MAX_NS,
+									 .retry_max_ns = LIMIT_NS(RETRY_MAX),
 									 .retry_count = -1,
 									 .changed = on_changed,
 									 .user = t }, why);

@@ -29,6 +29,8 @@ struct publish {
 	uint64_t state_said; /* the last one in the event ring */
 	struct timer beat;
 	struct state_time time;
+	void (*look)(void *user); /* before each beat */
+	void *look_user;
 	uint64_t channels[BUS_FORWARDS_MAX];
 	struct bus_cell *bytes[BUS_FORWARDS_MAX][2]; /* by enum publish_direction: counted per packet */
 };
@@ -87,6 +89,8 @@ static void on_beat(struct timer *t)
 	struct publish *p = (struct publish *)((char *)t - offsetof(struct publish, beat));
 
 	publish_self(p);
+	if (p->look)
+		p->look(p->look_user);
 	if (bus_beat(p->writer) < 0) {
 		log_error("bus_replaced", "another tunnel-sidecar took the bus segment: ending");
 		bus_phase(p->writer, BUS_FAILED);
@@ -157,6 +161,12 @@ void publish_free(struct publish *p, int exit_code)
 void publish_soon(struct publish *p)
 {
 	timer_set(p->loop, &p->beat, loop_now(p->loop) + SOON_NS);
+}
+
+void publish_on_beat(struct publish *p, void (*look)(void *user), void *user)
+{
+	p->look = look;
+	p->look_user = user;
 }
 
 struct bus_session *publish_record(struct publish *p)
@@ -257,9 +267,15 @@ void publish_channel_closed(struct publish *p, unsigned forward)
 	bus_set(p->writer, BUS_TUNNEL_CHANNELS, forward, --p->channels[forward]);
 }
 
-void publish_channel_rejected(struct publish *p)
+void publish_channel_rejected(struct publish *p, enum bus_refusal reason)
 {
+	bus_add(p->writer, BUS_TUNNEL_OPENS_REFUSED, reason, 1);
 	bus_add(p->writer, BUS_TUNNEL_CHANNELS_REJECTED, 0, 1);
+}
+
+void publish_glitches(struct publish *p, enum glitch_kind kind, uint64_t n)
+{
+	bus_add(p->writer, BUS_TUNNEL_PEER_GLITCHES, kind, n);
 }
 
 void publish_dial_failed(struct publish *p, unsigned forward)

@@ -6,6 +6,7 @@
 #define TUNNEL_SIDECAR_PUBLISH_H
 
 #include "lib/base/feature.h"
+#include "lib/base/glitch.h"
 #include "lib/io/loop.h"
 #include "shm/bus.h"
 
@@ -29,6 +30,9 @@ void publish_free(struct publish *p, int exit_code);
 
 /* The numbers of the next beat, at once. */
 void publish_soon(struct publish *p);
+/* Called once a second, before the beat: for numbers that are not published at
+ * each of their steps. */
+void publish_on_beat(struct publish *p, void (*look)(void *user), void *user);
 
 /* The record that readers see; change its fields, then call publish_session(). */
 struct bus_session *publish_record(struct publish *p);
@@ -51,7 +55,8 @@ enum publish_direction { PUBLISH_UP, PUBLISH_DOWN }; /* in the order of fields.d
 void publish_bytes(struct publish *p, unsigned forward, enum publish_direction d, uint64_t n);
 void publish_channel_opened(struct publish *p, unsigned forward);
 void publish_channel_closed(struct publish *p, unsigned forward);
-void publish_channel_rejected(struct publish *p);
+void publish_channel_rejected(struct publish *p, enum bus_refusal reason);
+void publish_glitches(struct publish *p, enum glitch_kind kind, uint64_t n);
 void publish_dial_failed(struct publish *p, unsigned forward);
 
 #endif

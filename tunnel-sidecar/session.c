@@ -6,13 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#define PING_DEADLINE S(5) /* nothing at all heard for this long after a ping: dead */
-#define STABLE_NS S(10) /* tunnels that end sooner, one after the other, are no success: waits grow */
-#define RETRY_FIRST_NS MS(100)
-#define RETRY_LISTEN_FIRST_NS MS(250)
-#define RETRY_LISTEN_MAX_NS S(2)
-#define RETRY_REFUSED_FIRST_NS S(15) /* credentials or host key refused: loud and slow */
-#define RETRY_REFUSED_MAX_NS S(60)
+#include "lib/base/limits.h"
 
 static const struct {
 	uint64_t timeout_ns;
@@ -78,7 +72,7 @@ static uint64_t silence_deadline(const struct session *s)
 {
 	const uint64_t heard = carrier_heard_ns(s->carrier);
 
-	return (heard > s->ping_ns ? heard : s->ping_ns) + PING_DEADLINE;
+	return (heard > s->ping_ns ? heard : s->ping_ns) + LIMIT_NS(PING);
 }
 
 /* When the tunnel has been idle long enough; never while a channel is open. */
@@ -128,7 +122,7 @@ void session_gone(struct session *s)
 	finish_drain(s);
 }
 
-static enum retry_class classify(const struct fault *why)
+static enum retry_class classify(const struct fault *why, bool serving)
 {
 	switch (why->code) {
 	case ERR_LISTEN:
@@ -136,10 +130,11 @@ static enum retry_class classify(const struct fault *why)
 	case ERR_AUTH:
 	case ERR_TRUST:
 		return RETRY_REFUSED;
+	case ERR_LIMIT: /* a server that comes up and then floods is not a busy one */
+		return serving ? RETRY_ABUSE : RETRY_NORMAL;
 	case ERR_NOMEM:
 	case ERR_SYS:
 	case ERR_PROTO:
-	case ERR_LIMIT:
 	case ERR_CLOSED:
 	case ERR_TIMEOUT:
 	case ERR_REFUSED:
@@ -159,11 +154,15 @@ static uint64_t next_wait(struct session *s, enum retry_class class)
 	static const struct {
 		uint64_t first, max;
 	} bounds[] = {
-		[RETRY_NORMAL] = { RETRY_FIRST_NS, 0 },
-		[RETRY_LISTEN] = { RETRY_LISTEN_FIRST_NS, RETRY_LISTEN_MAX_NS },
-		[RETRY_REFUSED] = { RETRY_REFUSED_FIRST_NS, RETRY_REFUSED_MAX_NS },
+		[RETRY_NORMAL] = { LIMIT_NS(RETRY_FIRST), 0 },
+		[RETRY_LISTEN] = { LIMIT_NS(RETRY_LISTEN_FIRST), LIMIT_NS(RETRY_LISTEN_MAX) },
+		[RETRY_REFUSED] = { LIMIT_NS(RETRY_REFUSED_FIRST), LIMIT_NS(RETRY_REFUSED_MAX) },
+		[RETRY_ABUSE] = { LIMIT_NS(RETRY_REFUSED_FIRST), LIMIT_NS(RETRY_REFUSED_MAX) },
 	};
-	const uint64_t max = bounds[class].max ? bounds[class].max : s->o.retry_max_ns;
+	/* Who asks for shorter waits means all of them. */
+	const uint64_t max = !bounds[class].max	      ? s->o.retry_max_ns
+			     : class == RETRY_LISTEN ? bounds[class].max
+						     : min_u64(bounds[class].max, 4 * s->o.retry_max_ns);
 
 	/* One for each class: a server that changes its excuse gains nothing. */
 	struct backoff *b = &s->backoff[class];
@@ -172,7 +171,7 @@ static uint64_t next_wait(struct session *s, enum retry_class class)
 		memset(s->backoff, 0, sizeof(s->backoff));
 	s->fresh = false;
 	if (!b->max_ns)
-		backoff_init(b, min_u64(bounds[class].first, max), max);
+		backoff_init(b, min_u64(bounds[class].first, min_u64(max, s->o.retry_max_ns)), max);
 	uint64_t random;
 	session_entropy(NULL, &random, sizeof(random));
 	return backoff_next(b, random);
@@ -193,7 +192,7 @@ static void give_up(struct session *s)
 void session_fail(struct session *s, const struct fault *why)
 {
 	const enum bus_state phase = s->state;
-	const enum retry_class class = classify(why);
+	const enum retry_class class = classify(why, is_serving(s));
 	struct bus_session *r = publish_record(s->o.publish);
 	struct fault whole = { 0 };
 
@@ -205,7 +204,7 @@ void session_fail(struct session *s, const struct fault *why)
 	s->fault = *why;
 	s->failures++;
 	if (is_serving(s)) {
-		const bool is_short = session_now(s) - s->up_ns < STABLE_NS;
+		const bool is_short = session_now(s) - s->up_ns < LIMIT_NS(STABLE);
 
 		s->fresh = !is_short || !s->was_short;
 		s->was_short = is_short;
@@ -215,6 +214,7 @@ void session_fail(struct session *s, const struct fault *why)
 	snprintf(r->last_error, sizeof(r->last_error), "%s", why->why);
 	snprintf(r->last_error_phase, sizeof(r->last_error_phase), "%s", bus_state_name(phase));
 	snprintf(r->last_error_reason, sizeof(r->last_error_reason), "%s", err_name(why->code));
+	const uint64_t asked = s->carrier ? S((uint64_t)stack_retry_after_s(carrier_stack(s->carrier))) : 0;
 	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, why->why);
 
 	if (s->draining) {
@@ -230,8 +230,8 @@ void session_fail(struct session *s, const struct fault *why)
 		give_up(s);
 		return;
 	}
-	const uint64_t wait = next_wait(s, class);
-	log_write(class == RETRY_REFUSED ? LOG_ERROR : LOG_WARN, "tunnel_retry",
+	const uint64_t wait = asked + next_wait(s, class);
+	log_write(class >= RETRY_REFUSED ? LOG_ERROR : LOG_WARN, "tunnel_retry",
 		  "tunnel lost or not reached: trying again",
 		  LOG_FIELDS(L_STR("phase", bus_state_name(phase)), L_STR("reason", err_name(why->code)),
 			     L_STR("cause", bus_cause_name(s->cause)), L_STR("error", why->why),
@@ -358,6 +358,7 @@ int session_new(struct session **out, const struct session_options *options, str
 		.kick = on_kick,
 		.user = s,
 	};
+	publish_on_beat(options->publish, session_report, s);
 	*out = s;
 	return 0;
 }

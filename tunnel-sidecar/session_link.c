@@ -35,9 +35,12 @@ static void open_channel(struct session *s, const struct ssh_event *ev)
 			 L_SPAN("type", ev->name),
 			 L_SPAN("target", span_of(ev->payload.p, ev->payload.n)),
 			 L_INT("unsaid", missed));
-	publish_channel_rejected(s->o.publish);
+	publish_channel_rejected(s->o.publish,
+				 s->draining ? BUS_REFUSAL_DRAINING : BUS_REFUSAL_FORBIDDEN);
 	channels_reject(&s->forwards.channels, ev->channel, SSH_OPEN_ADMINISTRATIVELY_PROHIBITED,
 			s->draining ? "draining" : "no such forward");
+	if (!s->draining)
+		ssh_blame(stack_ssh(carrier_stack(s->carrier)), GLITCH_FORBIDDEN_OPEN, 1);
 }
 
 static void send_config(struct session *s)
@@ -289,12 +292,30 @@ void session_attempt(struct session *s)
 	session_arm(s);
 }
 
+void session_report(void *user)
+{
+	struct session *s = user;
+	uint64_t counts[GLITCH_KINDS];
+
+	if (!s->carrier)
+		return;
+	stack_glitches(carrier_stack(s->carrier), counts);
+	for (enum glitch_kind k = 0; k < GLITCH_KINDS; k++) {
+		if (counts[k] == s->glitches_said[k])
+			continue;
+		publish_glitches(s->o.publish, k, counts[k] - s->glitches_said[k]);
+		s->glitches_said[k] = counts[k];
+	}
+}
+
 void session_unlink(struct session *s, enum ssh_disconnect_reason reason, const char *text)
 {
 	dial_cancel(s->dial);
 	s->dial = NULL;
 	s->ping_ns = 0;
 	forward_set_abort(&s->forwards);
+	session_report(s);
+	memset(s->glitches_said, 0, sizeof(s->glitches_said));
 	if (s->carrier) {
 		publish_closed(s->o.publish, text);
 		carrier_part(s->carrier, reason, text);

@@ -19,7 +19,7 @@
 enum request_tag { TAG_CONFIG = 1, TAG_PING = 2 };
 
 /* How soon to come back, by what went wrong. */
-enum retry_class { RETRY_NORMAL, RETRY_LISTEN, RETRY_REFUSED, RETRY_CLASSES };
+enum retry_class { RETRY_NORMAL, RETRY_LISTEN, RETRY_REFUSED, RETRY_ABUSE, RETRY_CLASSES };
 
 struct session {
 	struct session_options o;
@@ -31,6 +31,7 @@ struct session {
 
 	struct dial *dial;
 	struct carrier *carrier;       /* the connection that counts; NULL: none */
+	uint64_t glitches_said[GLITCH_KINDS]; /* of it, on the bus already */
 	size_t carriers;               /* alive, also those that only say goodbye */
 	struct forward_set forwards;
 	char targets[CHISEL_REMOTES_MAX][CHISEL_HOST_MAX + 16]; /* what a channel may name */
@@ -63,6 +64,8 @@ void session_fail_because(struct session *s, enum err code, const char *text);
 void session_attempt(struct session *s);
 /* Ends the connection, if any, with a goodbye. */
 void session_unlink(struct session *s, enum ssh_disconnect_reason reason, const char *text);
+/* Publishes what the peer did without any use since the last time. */
+void session_report(void *user);
 /* A connection that was parting has gone. */
 void session_gone(struct session *s);
 

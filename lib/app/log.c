@@ -7,12 +7,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/base/limits.h"
 #include "lib/base/must.h"
 #include "lib/base/utf8.h"
 
 enum {
-	LINE_MAX = 4000,  /* with its newline: below PIPE_BUF, so that a line is written whole */
-	VALUE_MAX = 2048,
+	LINE_MAX = LIMIT_LOG_LINE,
+	VALUE_MAX = LIMIT_LOG_VALUE,
 	CLOSING = 8, /* an ellipsis, a quote, a brace, the newline */
 	LEVELS = LOG_ERROR + 1,
 };

@@ -10,7 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { PACE_BURST = 10 };
+#include "lib/base/limits.h"
+
+enum { PACE_BURST = LIMIT_LOG_BURST };
 #define PACE_EVERY_NS 1000000000ull
 
 struct pace {

@@ -4,12 +4,12 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/mem.h"
+#include "lib/base/limits.h"
 
 enum {
 	RECV_MAX = 64 * 1024,        /* one receive from the socket */
 	HELD_MAX = 64 * 1024 * 1024, /* above any window we grant: the window is the real bound */
 };
-#define LINGER_NS (60 * 1000000000ull) /* for a socket that takes no more */
 
 struct channel_pipe {
 	struct channel_pipe_options o;
@@ -209,7 +209,7 @@ void channel_pipe_on_closed(struct channel_pipe *p)
 	p->channels = (struct channels){ 0 };
 	p->channel_eof = p->socket_eof = p->channel_shut = true;
 	if (p->sock && !p->closing) {
-		timer_set(p->o.loop, &p->linger, loop_now(p->o.loop) + LINGER_NS);
+		timer_set(p->o.loop, &p->linger, loop_now(p->o.loop) + LIMIT_NS(LINGER));
 		send_waiting(p);
 	}
 	destroy_when_unused(p);

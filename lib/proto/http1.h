@@ -9,11 +9,12 @@
 #define LIB_PROTO_HTTP1_H
 
 #include "lib/base/buf.h"
+#include "lib/base/limits.h"
 
 enum {
-	HTTP1_FIELDS_MAX = 64,
+	HTTP1_FIELDS_MAX = LIMIT_HTTP_FIELDS,
 	HTTP1_REQUEST_HEAD_MAX = 8 * 1024,
-	HTTP1_ANSWER_HEAD_MAX = 16 * 1024,
+	HTTP1_ANSWER_HEAD_MAX = LIMIT_HTTP_HEAD,
 	HTTP1_CHUNK_LINE_MAX = 256,
 };
 

@@ -2,13 +2,13 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/escape.h"
+#include "lib/base/limits.h"
 #include "lib/proto/chisel.h"
 
 enum {
 	BATCH = 256 * 1024,             /* ciphertext of one stack_pending(), about */
 	HEADROOM = WS_FRAME_HEAD_MAX + 2,
 	PLAIN_TX_MAX = BATCH + 512 * 1024,
-	HELD_MAX = 1024 * 1024,         /* received and not yet taken */
 };
 
 struct stack {
@@ -99,7 +99,7 @@ static int hold(struct stack *s, const struct mspan *more)
 	struct buf kept;
 	int rc = 0;
 
-	buf_init(&kept, s->mem, HELD_MAX);
+	buf_init(&kept, s->mem, LIMIT_HELD);
 	s->held_payload = s->tls ? 0 : s->payload.n;
 	if (s->held_payload)
 		rc = buf_append(&kept, s->payload.p, s->payload.n);
@@ -440,6 +440,17 @@ const struct tls *stack_tls(const struct stack *s)
 int stack_upgrade_status(const struct stack *s)
 {
 	return ws_refused_status(s->ws);
+}
+
+unsigned stack_retry_after_s(const struct stack *s)
+{
+	return ws_retry_after_s(s->ws);
+}
+
+void stack_glitches(const struct stack *s, uint64_t counts[GLITCH_KINDS])
+{
+	for (size_t k = 0; k < GLITCH_KINDS; k++)
+		counts[k] = ws_glitches(s->ws)->counts[k] + ssh_stats(s->ssh)->glitches.counts[k];
 }
 
 void stack_close(struct stack *s, enum ssh_disconnect_reason reason, const char *text)

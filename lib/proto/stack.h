@@ -52,6 +52,9 @@ enum stack_phase stack_phase(const struct stack *s);
 const struct fault *stack_fault(const struct stack *s);
 const struct tls *stack_tls(const struct stack *s); /* NULL when plain */
 int stack_upgrade_status(const struct stack *s);    /* ws_refused_status */
+unsigned stack_retry_after_s(const struct stack *s);
+/* What the peer did without any use so far, on any floor. */
+void stack_glitches(const struct stack *s, uint64_t counts[GLITCH_KINDS]);
 /* Says goodbye on every floor that is open: SSH disconnect, WebSocket close,
  * TLS close_notify.  What is pending after it should still be sent. */
 void stack_close(struct stack *s, enum ssh_disconnect_reason reason, const char *text);

@@ -1,19 +1,13 @@
 #include "lib/proto/ws.h"
 
 #include "lib/base/buf.h"
+#include "lib/base/limits.h"
 #include "lib/base/utf8.h"
 #include "lib/proto/ws_upgrade.h"
 
-#define HANDSHAKE_NS 10000000000ull
-#define CLOSE_NS 5000000000ull      /* for the answer to our close */
-#define GLITCH_REFILL_NS 100000000ull /* one more empty frame is forgiven */
-
 enum {
-	FRAME_MAX = 1024 * 1024,
 	CONTROL_MAX = 125,
 	KEYS = 64,         /* mask keys drawn at once */
-	GLITCHES_MAX = 256,/* frames that carry nothing, at once */
-	INTERIM_MAX = 8,   /* 1xx answers before the one to the upgrade */
 	TX_MAX = 64 * 1024,
 };
 
@@ -47,12 +41,12 @@ struct ws {
 	uint8_t pong[CONTROL_MAX];/* the newest ping to answer */
 	size_t pong_n;
 	bool pong_due;
-	unsigned glitches;        /* how many more are forgiven */
-	uint64_t glitch_ns;       /* … counted up to here */
+	struct glitches glitches; /* frames that carry nothing */
 
 	struct ws_event event;    /* waits to be drawn */
 	bool has_event, open_told;
 	int refused_status;
+	unsigned retry_after_s;
 	uint16_t close_code;
 	uint8_t keys[KEYS][4];
 	size_t keys_used;
@@ -91,12 +85,12 @@ int ws_new(struct ws **out, const struct ws_options *options, const struct mem *
 	w->o.path = keep_text(&at, options->path);
 	w->o.protocol = keep_text(&at, options->protocol);
 	if (!w->o.frame_max)
-		w->o.frame_max = FRAME_MAX;
+		w->o.frame_max = LIMIT_WS_FRAME;
 	w->state = options->server ? WS_LISTENING : WS_REQUESTED;
-	w->now_ns = w->glitch_ns = now_ns;
-	w->deadline_ns = now_ns + (options->handshake_ns ? options->handshake_ns : HANDSHAKE_NS);
+	w->now_ns = now_ns;
+	w->deadline_ns = now_ns + (options->handshake_ns ? options->handshake_ns : LIMIT_NS(WS_HANDSHAKE));
 	w->keys_used = KEYS;
-	w->glitches = GLITCHES_MAX;
+	glitch_init(&w->glitches, LIMIT_WS_GLITCHES, LIMIT_NS(WS_GLITCH_REFILL), now_ns);
 	buf_init(&w->head, mem, (options->server ? HTTP1_REQUEST_HEAD_MAX : HTTP1_ANSWER_HEAD_MAX) + 1);
 	buf_init(&w->tx, mem, TX_MAX);
 	if (!options->server)
@@ -141,12 +135,13 @@ static int read_answer(struct ws *w)
 	if (n <= 0)
 		return n;
 	if (h.status < 200 && h.status != 101) {
-		if (++w->interims > INTERIM_MAX)
+		if (++w->interims > LIMIT_HTTP_INTERIMS)
 			return fail(w, ERR_LIMIT, "the server sends 1xx answers without end");
 		return n;
 	}
 	if (h.status != 101) {
 		w->refused_status = h.status;
+		w->retry_after_s = ws_upgrade_retry_after(&h);
 		return ws_upgrade_explain_refusal(&h, span_of(in.p + n, in.n - (size_t)n), &w->fault);
 	}
 	const int rc = ws_upgrade_check_answer(&h, w->accept, w->o.protocol, &w->fault);
@@ -291,7 +286,7 @@ void ws_close(struct ws *w, uint16_t code, const char *text)
 	if (w->state != WS_OPEN || w->fault.code)
 		return;
 	w->state = WS_CLOSING;
-	w->deadline_ns = w->now_ns + CLOSE_NS;
+	w->deadline_ns = w->now_ns + LIMIT_NS(WS_CLOSE);
 	const int rc = send_close(w, code, text);
 	if (rc < 0)
 		fail(w, (enum err)rc, "no memory for the WebSocket's close");
@@ -317,16 +312,12 @@ void ws_sent(struct ws *w, size_t n)
 /* ---- frames that come ---- */
 
 /* A frame that carries nothing: a few are fine, and more as time passes. */
-static int glitch(struct ws *w)
+static int glitch(struct ws *w, enum glitch_kind kind)
 {
-	const uint64_t forgiven = (w->now_ns - w->glitch_ns) / GLITCH_REFILL_NS;
-
-	w->glitch_ns += forgiven * GLITCH_REFILL_NS;
-	w->glitches = (unsigned)min_u64(w->glitches + min_u64(forgiven, GLITCHES_MAX), GLITCHES_MAX);
-	if (!w->glitches)
-		return fail(w, ERR_LIMIT, "the peer floods the WebSocket with frames that carry nothing");
-	w->glitches--;
-	return 0;
+	glitch_refill(&w->glitches, w->now_ns);
+	if (glitch_take(&w->glitches, kind, 1))
+		return 0;
+	return fail(w, ERR_LIMIT, "the peer floods the WebSocket with frames that carry nothing");
 }
 
 static int begin_message_frame(struct ws *w, const struct ws_frame *f)
@@ -343,7 +334,7 @@ static int begin_message_frame(struct ws *w, const struct ws_frame *f)
 	 * that nothing more comes. */
 	const bool is_glitch = !f->payload && (w->is_empty || !f->fin);
 	w->is_empty = w->is_empty && !f->payload;
-	return is_glitch ? glitch(w) : 0;
+	return is_glitch ? glitch(w, GLITCH_EMPTY_FRAME) : 0;
 }
 
 static int begin_frame(struct ws *w)
@@ -358,7 +349,7 @@ static int begin_frame(struct ws *w)
 				 (unsigned long long)f->payload, (unsigned long long)w->o.frame_max);
 	w->in_frame = true;
 	w->frame_at = 0;
-	return f->op < WS_OP_CLOSE ? begin_message_frame(w, f) : glitch(w);
+	return f->op < WS_OP_CLOSE ? begin_message_frame(w, f) : glitch(w, GLITCH_CONTROL_FRAME);
 }
 
 /* RFC 6455, 7.4: what may stand in a close frame. */
@@ -577,4 +568,14 @@ const struct fault *ws_fault(const struct ws *w)
 int ws_refused_status(const struct ws *w)
 {
 	return w->refused_status;
+}
+
+unsigned ws_retry_after_s(const struct ws *w)
+{
+	return w->retry_after_s;
+}
+
+const struct glitches *ws_glitches(const struct ws *w)
+{
+	return &w->glitches;
 }

@@ -10,6 +10,7 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/fault.h"
+#include "lib/base/glitch.h"
 #include "lib/base/mem.h"
 #include "lib/proto/ws_frame.h"
 
@@ -51,7 +52,7 @@ void ws_free(struct ws *w); /* accepts NULL */
 
 /* in[0..n) may be changed (unmasking).  Returns bytes taken, or: ERR_REFUSED
  * (the answer was not 101: status and the server's words, escaped, in the
- * fault), ERR_PROTO, ERR_LIMIT, ERR_CLOSED. */
+ * fault), ERR_AUTH (it was 401), ERR_PROTO, ERR_LIMIT, ERR_CLOSED. */
 MUST_USE int ws_feed(struct ws *w, uint8_t *in, size_t n, uint64_t now_ns);
 MUST_USE int ws_next(struct ws *w, struct ws_event *ev); /* 1, 0 or enum err */
 
@@ -79,5 +80,10 @@ MUST_USE int ws_tick(struct ws *w, uint64_t now_ns);
 const struct fault *ws_fault(const struct ws *w);
 /* The HTTP status of an upgrade that was refused, by either side; 0 for none. */
 int ws_refused_status(const struct ws *w);
+/* Client: how long the refusing server asked to be left alone (Retry-After in
+ * seconds, at most LIMIT_RETRY_AFTER_S); 0 when it did not. */
+unsigned ws_retry_after_s(const struct ws *w);
+/* Frames that carried nothing, by kind. */
+const struct glitches *ws_glitches(const struct ws *w);
 
 #endif

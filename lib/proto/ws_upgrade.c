@@ -119,6 +119,22 @@ static struct span location_host(struct span url)
 	return span_of(url.p, end);
 }
 
+unsigned ws_upgrade_retry_after(const struct http1_head *h)
+{
+	const struct span text = only_field(h, "Retry-After");
+	unsigned seconds = 0;
+
+	/* A date is not obeyed: whose clock is right?  Our own waits are kind enough. */
+	for (size_t i = 0; i < text.n; i++) {
+		if (text.p[i] < '0' || text.p[i] > '9')
+			return 0;
+		seconds = seconds * 10 + text.p[i] - '0';
+		if (seconds > LIMIT_RETRY_AFTER_S)
+			seconds = LIMIT_RETRY_AFTER_S;
+	}
+	return seconds;
+}
+
 int ws_upgrade_explain_refusal(const struct http1_head *h, struct span body, struct fault *why)
 {
 	char words[64], more[72];
@@ -135,7 +151,7 @@ int ws_upgrade_explain_refusal(const struct http1_head *h, struct span body, str
 	escape_text(words, sizeof(words), h->reason);
 	const uint8_t *end = body.n ? memchr(body.p, '\n', body.n) : NULL;
 	escape_text(more, sizeof(more), end ? span_of(body.p, (size_t)(end - body.p)) : body);
-	return fault_set(why, ERR_REFUSED,
+	return fault_set(why, h->status == 401 ? ERR_AUTH : ERR_REFUSED,
 			 "the server answered the upgrade with %d%s%s%s%s: is this a chisel server, and does "
 			 "every proxy on the way let WebSockets through?", h->status, *words ? " " : "",
 			 words, *more ? ": " : "", more);

@@ -19,8 +19,11 @@ MUST_USE int ws_upgrade_write_request(struct buf *to, const struct ws_options *o
 /* 0 when the 101 answer is exactly the one to be had, else ERR_PROTO. */
 MUST_USE int ws_upgrade_check_answer(const struct http1_head *h, const char *accept,
 				     const char *protocol, struct fault *why);
-/* Any other answer in words, with what came of its body: ERR_REFUSED. */
+/* Any other answer in words, with what came of its body: ERR_REFUSED,
+ * ERR_AUTH for 401. */
 int ws_upgrade_explain_refusal(const struct http1_head *h, struct span body, struct fault *why);
+/* Seconds of its Retry-After, at most LIMIT_RETRY_AFTER_S; 0 for none. */
+unsigned ws_upgrade_retry_after(const struct http1_head *h);
 
 /* Server.  0 when the request asks for what we speak, else the status to refuse
  * it with.  NULL path or protocol: any. */

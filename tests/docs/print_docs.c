@@ -1,6 +1,6 @@
 /*
  * print-docs -- the generated pages of docs/, from the tables that the programs
- * run on: `print-docs configuration|metrics|logs`.
+ * run on: `print-docs configuration|metrics|logs|limits`.
  *
  * The status server's own numbers stand in no table; they are taken from a page
  * that its code renders for a pod in which all is well.
@@ -48,6 +48,36 @@ static void print_logs(void)
 	}
 }
 
+static void print_limits(void)
+{
+	static const struct {
+		const char *name; /* NULL: a group, its title and text */
+		long value;
+		const char *unit, *why;
+	} rows[] = {
+#define LIMIT_GROUP(title, text) { NULL, 0, title, text },
+#define LIMIT(name, value, unit, why) { #name, value, unit, why },
+#include "lib/base/limits.def"
+#undef LIMIT
+#undef LIMIT_GROUP
+	};
+
+	puts("# Limits against peers\n\n"
+	     "Every bound on what a peer may make an agent hold, do or wait for, with the reason for it. They are\n"
+	     "constants: no configuration loosens them. This page is made from `lib/base/limits.def`\n"
+	     "(`make docs`).");
+	for (size_t i = 0; i < array_len(rows); i++) {
+		if (!rows[i].name) {
+			printf("\n## %s\n\n%s%s| limit | value | what for |\n| --- | --- | --- |\n",
+			       rows[i].unit, rows[i].why, *rows[i].why ? "\n\n" : "");
+			continue;
+		}
+		printf("| `%s` | %ld %s | ", rows[i].name, rows[i].value, rows[i].unit);
+		print_cell(rows[i].why);
+		puts(" |");
+	}
+}
+
 /* ---- numbers of the bus ---- */
 
 static const char *kind_word(enum bus_layout_kind kind)
@@ -71,6 +101,8 @@ static const char *labels_text(enum bus_labels labels)
 	case BUS_LABELS_FEATURE: return "`feature`";
 	case BUS_LABELS_CAUSE: return "`cause`";
 	case BUS_LABELS_STATE_CAUSE: return "`state`, `cause`";
+	case BUS_LABELS_GLITCH: return "`kind`";
+	case BUS_LABELS_REFUSAL: return "`reason`";
 	}
 	return "";
 }
@@ -224,7 +256,9 @@ int main(int argc, char *argv[])
 		print_metrics();
 	else if (strcmp(page, "logs") == 0)
 		print_logs();
+	else if (strcmp(page, "limits") == 0)
+		print_limits();
 	else
-		return fputs("usage: print-docs configuration|metrics|logs\n", stderr), 2;
+		return fputs("usage: print-docs configuration|metrics|logs|limits\n", stderr), 2;
 	return fflush(stdout) ? 1 : 0;
 }

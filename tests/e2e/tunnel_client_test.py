@@ -290,25 +290,6 @@ def test_targets_that_look_alike_are_refused(t):
 	equal(echo.accepted, 0, "connections at the service")
 
 
-@each(io=harness.IO)
-def test_flood_of_forbidden_opens_leaves_nothing(t, io):
-	s = server(t, "--misbehave", "flood-opens")
-	c, _ = tunnel(t, s, t.open(Echo()), io=io)
-	s.wait("opens_refused", count=5000)
-	gate = LeakGate(c, slack_mib=4)
-	s.wait("opens_refused", count=10000 if SHORT else 20000, seconds=60)
-	equal(s.find("channel_granted"), None, "a channel to a forbidden target")
-	gate.close()
-
-
-def test_flood_of_forbidden_opens_does_not_flood_the_log(t):
-	s = server(t, "--misbehave", "flood-opens")
-	c, _ = tunnel(t, s, t.open(Echo()))
-	s.wait("opens_refused", count=5000)
-	seconds = time.monotonic() - c.born
-	check(c.count("channel_rejected") <= 10 + seconds + 1, f"{c.count('channel_rejected')} lines for 5000 opens")
-
-
 def small_listener(backlog):
 	"""Small segments make small buffers in the kernel."""
 	x = socket.socket()
@@ -367,15 +348,12 @@ def test_channel_types_of_others_are_refused(t):
 	check(c.running(), "the client lives on")
 
 
-@each(misbehave=["flood-pings", "flood-requests", "extended-data"])
-def test_noise_does_not_harm_streams(t, misbehave):
-	s, d = server(t, "--misbehave", misbehave), t.open(Duplex())
+def test_noise_does_not_harm_streams(t):
+	s, d = server(t, "--misbehave", "extended-data"), t.open(Duplex())
 	c, port = tunnel(t, s, d)
-	time.sleep(0.3)
 	gate = LeakGate(c)
 	for _ in range(3):
 		transfer(port, d, MIB, MIB)
-	equal(s.find("unknown_request_granted"), None, "an unknown request granted")
 	gate.close()
 
 

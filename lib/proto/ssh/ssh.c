@@ -7,7 +7,6 @@
 #define SECOND 1000000000ull
 
 enum {
-	GLITCH_REFILL_NS = 10 * 1000 * 1000,
 	TRIM_NS = 1000 * 1000 * 1000,
 	TX_MAX_LEAST = 4096, /* with less, no data would ever fit */
 	CHANNELS_MOST = 1 << 20,
@@ -160,13 +159,13 @@ int ssh_new(struct ssh **out, const struct ssh_config *config, uint64_t now_ns, 
 	if (!s)
 		return fault_set(why, ERR_NOMEM, "no memory for an SSH connection");
 	s->config = c;
-	s->born_ns = s->now_ns = s->glitches_ns = now_ns;
-	s->glitches = SSH_GLITCHES_MAX;
+	s->born_ns = s->now_ns = now_ns;
+	glitch_init(&s->stats.glitches, LIMIT_GLITCHES, LIMIT_NS(GLITCH_REFILL), now_ns);
 	s->names = (struct ssh_names){ .kex = "", .host_key = "", .cipher = "" };
 	ssh_rx_init(&s->rx, c.mem);
 	ssh_tx_init(&s->tx, c.mem, c.tx_headroom);
-	buf_init(&s->line, c.mem, SSH_BANNER_MAX);
-	buf_init(&s->held, c.mem, SSH_CONTROL_ROOM);
+	buf_init(&s->line, c.mem, LIMIT_SSH_BANNER);
+	buf_init(&s->held, c.mem, LIMIT_SSH_CONTROL_ROOM);
 	ssh_mux_init(s);
 	rc = start(s, why);
 	if (rc < 0) {
@@ -201,7 +200,7 @@ void ssh_free(struct ssh *s)
 
 static uint64_t rekey_patience(const struct ssh *s)
 {
-	return s->config.handshake_ns ? s->config.handshake_ns : 30 * SECOND;
+	return s->config.handshake_ns ? s->config.handshake_ns : LIMIT_NS(SSH_REKEY);
 }
 
 static bool is_rekeying(const struct ssh *s)
@@ -214,11 +213,7 @@ static void see_clock(struct ssh *s, uint64_t now_ns)
 {
 	if (now_ns > s->now_ns)
 		s->now_ns = now_ns;
-	const uint64_t refill = (s->now_ns - s->glitches_ns) / GLITCH_REFILL_NS;
-	if (refill) {
-		s->glitches = (int)min_u64(SSH_GLITCHES_MAX, (uint64_t)s->glitches + refill);
-		s->glitches_ns = s->now_ns;
-	}
+	glitch_refill(&s->stats.glitches, s->now_ns);
 	if (is_rekeying(s) && s->kex.deadline == 0)
 		s->kex.deadline = s->now_ns + rekey_patience(s);
 	if (s->trim_ns == 0 && (s->rx.part.cap || !ssh_tx_is_trim(&s->tx))) {
@@ -337,7 +332,7 @@ size_t ssh_pending_bytes(const struct ssh *s)
 
 static uint64_t handshake_deadline(const struct ssh *s)
 {
-	return s->born_ns + (s->config.handshake_ns ? s->config.handshake_ns : 15 * SECOND);
+	return s->born_ns + (s->config.handshake_ns ? s->config.handshake_ns : LIMIT_NS(SSH_HANDSHAKE));
 }
 
 uint64_t ssh_deadline(const struct ssh *s)
@@ -437,6 +432,12 @@ void ssh_rekey(struct ssh *s)
 {
 	if (ssh_is_live(s) && s->kex.keyed)
 		(void)ssh_sticky(s, ssh_transport_rekey(s));
+}
+
+void ssh_blame(struct ssh *s, enum glitch_kind kind, unsigned cost)
+{
+	if (ssh_is_live(s))
+		(void)ssh_sticky(s, ssh_glitch(s, kind, cost));
 }
 
 void ssh_disconnect(struct ssh *s, enum ssh_disconnect_reason reason, const char *text)

@@ -21,6 +21,7 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/fault.h"
+#include "lib/base/glitch.h"
 #include "lib/base/mem.h"
 
 struct ssh;
@@ -118,6 +119,7 @@ struct ssh_names {
 /* Numbers that only grow, for the bus. */
 struct ssh_stats {
 	uint64_t packets_in, packets_out, rekeys, unexpected_replies, ignored;
+	struct glitches glitches; /* its counts; what is left is the engine's affair */
 };
 
 /* The caller owns *out.  ERR_NOMEM, ERR_CRYPTO, ERR_USAGE (bad config). */
@@ -193,6 +195,10 @@ void ssh_channel_close(struct ssh *s, uint32_t channel); /* idempotent; CLOSED f
 void ssh_channel_set_user(struct ssh *s, uint32_t channel, void *user);
 void *ssh_channel_user(const struct ssh *s, uint32_t channel);
 uint32_t ssh_channels_open(const struct ssh *s);
+
+/* The peer did what the caller finds useless (an open for a target that is none):
+ * counted and paid like what the engine itself finds so.  ERR_LIMIT may follow. */
+void ssh_blame(struct ssh *s, enum glitch_kind kind, unsigned cost);
 
 /* Queues DISCONNECT; nothing but what is pending is sent after it. */
 void ssh_disconnect(struct ssh *s, enum ssh_disconnect_reason reason, const char *text);

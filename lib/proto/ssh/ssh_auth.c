@@ -8,7 +8,7 @@
 #define SERVICE_AUTH	   "ssh-userauth"
 #define SERVICE_CONNECTION "ssh-connection"
 
-enum { TRIES_MAX = 10, BANNERS_MAX = 16, CREDENTIAL_MAX = 1024 };
+enum { TRIES_MAX = 10, CREDENTIAL_MAX = 1024 };
 
 int ssh_auth_init(struct ssh *s)
 {
@@ -114,7 +114,7 @@ static int client_message(struct ssh *s, uint8_t type, struct ssh_reader *r)
 
 	if (type == SSH_MSG_USERAUTH_BANNER) {
 		s->stats.ignored++;
-		return ++a->banners > BANNERS_MAX
+		return ++a->banners > LIMIT_SSH_AUTH_BANNERS
 			       ? fault_set(&s->fault, ERR_LIMIT, "the server sends endless banners")
 			       : 0;
 	}
@@ -199,7 +199,7 @@ static int server_message(struct ssh *s, uint8_t type, struct ssh_reader *r)
 		if (s->phase == SSH_PHASE_AUTH)
 			return on_request(s, r);
 		s->stats.ignored++; /* RFC 4252, 5.3: late ones are ignored in silence */
-		return ssh_glitch(s, 1);
+		return ssh_glitch(s, GLITCH_REPEATED, 1);
 	}
 	return fault_set(&s->fault, ERR_PROTO, "message %u during authentication", type);
 }

@@ -191,6 +191,7 @@ static int send_data(struct ssh *s, struct ssh_channel *c, struct span data)
 	if (rc < 0)
 		return rc;
 	c->tx_window -= (uint32_t)data.n;
+	c->tx_since_adjust = true;
 	return 0;
 }
 

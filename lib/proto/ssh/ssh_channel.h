@@ -28,6 +28,7 @@ struct ssh_channel {
 	bool eof_wanted, close_wanted; /* called for before the channel was open */
 	bool blocked;		       /* a write was cut: WRITABLE is owed */
 	bool queued;
+	bool tx_since_adjust; /* data was sent since the peer opened its window last */
 	uint32_t remote;     /* the peer's number */
 	uint32_t next, prev; /* of the queue, or of the free list */
 	uint32_t tx_window, tx_packet;

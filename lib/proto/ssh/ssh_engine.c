@@ -10,7 +10,7 @@ bool ssh_is_holding(const struct ssh *s)
 
 int ssh_send_now(struct ssh *s, struct span head, struct span body)
 {
-	if (s->tx.held + ssh_tx_cost(&s->tx, head.n + body.n) > s->config.tx_max + SSH_CONTROL_ROOM)
+	if (s->tx.held + ssh_tx_cost(&s->tx, head.n + body.n) > s->config.tx_max + LIMIT_SSH_CONTROL_ROOM)
 		return fault_set(&s->fault, ERR_LIMIT, "the peer asks, but reads no answers");
 	const int rc = ssh_tx_seal(&s->tx, head, body);
 	if (rc == ERR_NOMEM)
@@ -76,8 +76,11 @@ int ssh_say_goodbye(struct ssh *s, uint32_t reason, const char *text)
 static bool goodbye_for(enum err code, uint32_t *reason, const char **text)
 {
 	switch (code) {
-	case ERR_PROTO:
 	case ERR_LIMIT:
+		*reason = SSH_DISCONNECT_PROTOCOL_ERROR;
+		*text = "over a limit";
+		return true;
+	case ERR_PROTO:
 		*reason = SSH_DISCONNECT_PROTOCOL_ERROR;
 		*text = "protocol error";
 		return true;
@@ -128,12 +131,12 @@ int ssh_sticky(struct ssh *s, int rc)
 	return s->fault.code;
 }
 
-int ssh_glitch(struct ssh *s, int cost)
+int ssh_glitch(struct ssh *s, enum glitch_kind kind, unsigned cost)
 {
-	s->glitches -= cost;
-	if (s->glitches < 0)
-		return fault_set(&s->fault, ERR_LIMIT, "the peer sends messages without any use");
-	return 0;
+	if (glitch_take(&s->stats.glitches, kind, cost))
+		return 0;
+	return fault_set(&s->fault, ERR_LIMIT, "the peer sends messages without any use (%s)",
+			 glitch_name(kind));
 }
 
 int ssh_cut_short(struct ssh *s, const char *message)

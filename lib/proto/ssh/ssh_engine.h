@@ -14,18 +14,14 @@
 #ifndef LIB_PROTO_SSH_SSH_ENGINE_H
 #define LIB_PROTO_SSH_SSH_ENGINE_H
 
+#include "lib/base/limits.h"
 #include "lib/proto/ssh/ssh.h"
 #include "lib/proto/ssh/ssh_kexinit.h"
 #include "lib/proto/ssh/ssh_packet.h"
 
 enum {
 	SSH_IDENT_MAX = 255,	       /* with CR LF; RFC 4253, 4.2 */
-	SSH_BANNER_MAX = 8192,	       /* what a server may say before it */
-	SSH_CONTROL_ROOM = 256 * 1024, /* for what is not channel data, beyond tx_max */
-	SSH_REPLIES_MAX = 64,	       /* global requests of ours without an answer */
-	SSH_ANSWERS_MAX = 1024,	       /* the peer's that the caller has not answered */
 	SSH_HEAD_MAX = 512,	       /* a message but for its body */
-	SSH_GLITCHES_MAX = 1000,
 };
 
 enum ssh_phase {
@@ -73,7 +69,7 @@ struct ssh_mux {
 	struct ssh_channel *table;
 	uint32_t table_n, open_n, free_head;
 	uint32_t queue_head, queue_tail;   /* channels with an event of their own */
-	uint64_t replies[SSH_REPLIES_MAX]; /* tags, a ring */
+	uint64_t replies[LIMIT_SSH_REPLIES]; /* tags, a ring */
 	uint32_t replies_at, replies_n, answers_due;
 };
 
@@ -97,8 +93,6 @@ struct ssh {
 	struct ssh_auth auth;
 	struct ssh_mux mux;
 	struct buf held; /* {length, message} that wait for the end of a key exchange */
-	int glitches;	 /* what the peer has left; refilled by time */
-	uint64_t glitches_ns;
 	uint64_t trim_ns; /* when to look whether memory is in use; 0 = never */
 	uint64_t trim_mark;
 	struct ssh_stats stats;
@@ -121,7 +115,7 @@ int ssh_say_goodbye(struct ssh *s, uint32_t reason, const char *text);
 int ssh_sticky(struct ssh *s, int rc);
 /* The peer did something that is allowed but useless: ERR_LIMIT when it does
  * so all the time. */
-MUST_USE int ssh_glitch(struct ssh *s, int cost);
+MUST_USE int ssh_glitch(struct ssh *s, enum glitch_kind kind, unsigned cost);
 MUST_USE int ssh_cut_short(struct ssh *s, const char *message);
 /* The event's payload: `part` lies in `packet`. */
 static inline struct mspan ssh_part(struct mspan packet, struct span part)

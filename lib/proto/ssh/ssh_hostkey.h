@@ -9,13 +9,14 @@
 
 #include <openssl/evp.h>
 
+#include "lib/base/limits.h"
 #include "lib/proto/ssh/ssh_wire.h"
 
 enum ssh_hostkey_type { SSH_HOSTKEY_ED25519, SSH_HOSTKEY_P256, SSH_HOSTKEY_RSA };
 
 enum {
-	SSH_RSA_BITS_MIN = 2048,
-	SSH_RSA_BITS_MAX = 8192,
+	SSH_RSA_BITS_MIN = LIMIT_SSH_RSA_BITS_MIN,
+	SSH_RSA_BITS_MAX = LIMIT_SSH_RSA_BITS_MAX,
 	SSH_HOSTKEY_BLOB_MAX = 1200, /* RSA of 8192 bits */
 	SSH_SIGNATURE_MAX = 1100,
 };

@@ -38,7 +38,7 @@ static int on_open(struct ssh *s, struct ssh_reader *r, struct mspan packet)
 	const struct span type = ssh_get_string(r);
 	const uint32_t remote = ssh_get_u32(r), window = ssh_get_u32(r), max = ssh_get_u32(r);
 
-	if (r->bad || max == 0)
+	if (r->bad || max < LIMIT_CHANNEL_PACKET_MIN)
 		return ssh_cut_short(s, "CHANNEL_OPEN");
 	const int64_t id = ssh_channel_take(s, SSH_CHANNEL_OFFERED);
 	if (id == ERR_FULL)
@@ -60,7 +60,7 @@ static int on_confirmation(struct ssh *s, struct ssh_channel *c, uint32_t id, st
 {
 	const uint32_t remote = ssh_get_u32(r), window = ssh_get_u32(r), max = ssh_get_u32(r);
 
-	if (r->bad || max == 0)
+	if (r->bad || max < LIMIT_CHANNEL_PACKET_MIN)
 		return ssh_cut_short(s, "CHANNEL_OPEN_CONFIRMATION");
 	c->remote = remote;
 	c->tx_window = window;
@@ -98,8 +98,10 @@ static int on_adjust(struct ssh *s, struct ssh_channel *c, uint32_t id, struct s
 
 	if (r->bad)
 		return ssh_cut_short(s, "CHANNEL_WINDOW_ADJUST");
-	if (more == 0)
-		return ssh_glitch(s, 1);
+	if (more < LIMIT_SMALL_ADJUST && !c->tx_since_adjust &&
+	    ssh_glitch(s, GLITCH_SMALL_ADJUST, 1) < 0)
+		return s->fault.code;
+	c->tx_since_adjust = false;
 	if (more > UINT32_MAX - c->tx_window)
 		return fault_set(&s->fault, ERR_PROTO, "the peer opens a window beyond 2^32-1");
 	c->tx_window += more;
@@ -119,7 +121,7 @@ static int charge(struct ssh *s, struct ssh_channel *c, size_t n)
 	if (c->eof_got)
 		return fault_set(&s->fault, ERR_PROTO, "data after the end of data");
 	c->rx_window -= (uint32_t)n;
-	return n ? 0 : ssh_glitch(s, 1);
+	return n ? 0 : ssh_glitch(s, GLITCH_EMPTY_DATA, 1);
 }
 
 static int on_data(struct ssh *s, struct ssh_channel *c, uint32_t id, struct ssh_reader *r,
@@ -157,7 +159,7 @@ static int on_eof(struct ssh *s, struct ssh_channel *c, uint32_t id)
 {
 	if (c->eof_got || c->close_sent) {
 		c->eof_got = true;
-		return ssh_glitch(s, 1);
+		return ssh_glitch(s, GLITCH_REPEATED, 1);
 	}
 	c->eof_got = true;
 	event(s, SSH_EVENT_CHANNEL_EOF, id);
@@ -184,8 +186,9 @@ static int on_request(struct ssh *s, struct ssh_channel *c, uint32_t id, struct 
 
 	if (r->bad)
 		return ssh_cut_short(s, "CHANNEL_REQUEST");
-	if (c->close_sent)
-		return ssh_glitch(s, 1);
+	const int rc = ssh_glitch(s, GLITCH_REQUEST, LIMIT_REQUEST_COST);
+	if (rc < 0 || c->close_sent)
+		return rc;
 	event(s, SSH_EVENT_CHANNEL_REQUEST, id);
 	s->slot.name = name;
 	s->slot.want_reply = want_reply;
@@ -220,7 +223,7 @@ static int channel_message(struct ssh *s, uint8_t type, struct ssh_reader *r, st
 		return on_request(s, c, id, r, packet);
 	}
 	s->stats.unexpected_replies++; /* we never ask, so no reply is awaited */
-	return 0;
+	return ssh_glitch(s, GLITCH_UNEXPECTED_REPLY, 1);
 }
 
 /* --- global requests --- */
@@ -232,7 +235,10 @@ static int on_global_request(struct ssh *s, struct ssh_reader *r, struct mspan p
 
 	if (r->bad)
 		return ssh_cut_short(s, "GLOBAL_REQUEST");
-	if (want_reply && ++s->mux.answers_due > SSH_ANSWERS_MAX)
+	const int rc = ssh_glitch(s, GLITCH_REQUEST, LIMIT_REQUEST_COST);
+	if (rc < 0)
+		return rc;
+	if (want_reply && ++s->mux.answers_due > LIMIT_SSH_ANSWERS)
 		return fault_set(&s->fault, ERR_LIMIT, "%u global requests wait for an answer",
 				 (unsigned)s->mux.answers_due);
 	event(s, SSH_EVENT_GLOBAL_REQUEST, 0);
@@ -248,13 +254,13 @@ static int on_global_reply(struct ssh *s, bool ok, struct ssh_reader *r, struct 
 
 	if (m->replies_n == 0) {
 		s->stats.unexpected_replies++;
-		return 0;
+		return ssh_glitch(s, GLITCH_UNEXPECTED_REPLY, 1);
 	}
 	event(s, SSH_EVENT_GLOBAL_REPLY, 0);
 	s->slot.ok = ok;
 	s->slot.tag = m->replies[m->replies_at];
 	s->slot.payload = ssh_part(packet, ssh_get_rest(r));
-	m->replies_at = (m->replies_at + 1) % SSH_REPLIES_MAX;
+	m->replies_at = (m->replies_at + 1) % LIMIT_SSH_REPLIES;
 	m->replies_n--;
 	return 0;
 }
@@ -291,13 +297,13 @@ int ssh_global_request(struct ssh *s, const char *name, bool want_reply, struct 
 	ssh_put_u8(&w, want_reply);
 	if (w.full || payload.n > SSH_DATA_MAX)
 		return ERR_LIMIT;
-	if (want_reply && m->replies_n == SSH_REPLIES_MAX)
+	if (want_reply && m->replies_n == LIMIT_SSH_REPLIES)
 		return ERR_FULL;
 	const int rc = ssh_send(s, ssh_written(&w), payload);
 	if (rc < 0)
 		return ssh_sticky(s, rc);
 	if (want_reply) {
-		m->replies[(m->replies_at + m->replies_n) % SSH_REPLIES_MAX] = tag;
+		m->replies[(m->replies_at + m->replies_n) % LIMIT_SSH_REPLIES] = tag;
 		m->replies_n++;
 	}
 	return 0;

@@ -9,11 +9,12 @@
 #define LIB_PROTO_SSH_SSH_PACKET_H
 
 #include "lib/base/buf.h"
+#include "lib/base/limits.h"
 #include "lib/proto/ssh/ssh_cipher.h"
 
 enum {
-	SSH_PACKET_MAX = 256 * 1024,	      /* packet_length of what we accept */
-	SSH_DATA_MAX = 32 * 1024,	      /* channel data in one packet, either direction */
+	SSH_PACKET_MAX = LIMIT_SSH_PACKET,    /* packet_length of what we accept */
+	SSH_DATA_MAX = LIMIT_SSH_DATA,	      /* channel data in one packet, either direction */
 	SSH_PAYLOAD_MAX = SSH_DATA_MAX + 512, /* of what we send */
 	SSH_PAD_POOL = 32,
 };

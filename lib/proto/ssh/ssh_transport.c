@@ -6,11 +6,6 @@
 
 #include "lib/proto/ssh/ssh_engine.h"
 
-enum {
-	BANNER_LINES_MAX = 50, /* what a server may say before it identifies itself */
-	IDLE_REKEY_COST = 10,  /* of a key exchange with nothing since the last one */
-};
-
 static bool is_server(const struct ssh *s)
 {
 	return s->config.role == SSH_SERVER;
@@ -99,7 +94,7 @@ static int take_line(struct ssh *s, struct span line)
 		line.n--;
 	if (line.n >= 4 && memcmp(line.p, "SSH-", 4) == 0)
 		return take_ident(s, line);
-	if (++s->lines > BANNER_LINES_MAX)
+	if (++s->lines > LIMIT_SSH_BANNER_LINES)
 		return fault_set(&s->fault, ERR_LIMIT, "the server talks before it says SSH");
 	return 0;
 }
@@ -111,7 +106,7 @@ int ssh_transport_ident(struct ssh *s, const uint8_t *in, size_t n)
 	int rc = buf_append(&s->line, in, took);
 
 	s->line_bytes += took;
-	if (rc == ERR_LIMIT || s->line_bytes > SSH_BANNER_MAX)
+	if (rc == ERR_LIMIT || s->line_bytes > LIMIT_SSH_BANNER)
 		return fault_set(&s->fault, ERR_LIMIT, "the server talks before it says SSH");
 	if (rc < 0)
 		return fault_set(&s->fault, rc, "no memory for an identification line");
@@ -231,7 +226,7 @@ static int on_kexinit(struct ssh *s, struct mspan packet)
 		return fault_set(&s->fault, ERR_PROTO, "KEXINIT within a key exchange");
 	/* With small thresholds a peer may re-key for what we sent, too. */
 	const bool idle = x->keyed && x->peer_idle && s->tx.packets <= (x->stage == SSH_KEX_SENT);
-	if (idle && ssh_glitch(s, IDLE_REKEY_COST) < 0)
+	if (idle && ssh_glitch(s, GLITCH_IDLE_REKEY, LIMIT_IDLE_REKEY_COST) < 0)
 		return s->fault.code;
 	int rc = answer_kexinit(s, peer);
 	if (rc == 0)
@@ -463,7 +458,7 @@ int ssh_transport_unknown(struct ssh *s)
 {
 	uint8_t bytes[5];
 	struct ssh_writer w = ssh_writer_of(bytes, sizeof(bytes));
-	const int rc = ssh_glitch(s, 1);
+	const int rc = ssh_glitch(s, GLITCH_UNKNOWN, 1);
 
 	s->stats.ignored++;
 	ssh_put_u8(&w, SSH_MSG_UNIMPLEMENTED);
@@ -474,7 +469,7 @@ int ssh_transport_unknown(struct ssh *s)
 static int ignore(struct ssh *s)
 {
 	s->stats.ignored++;
-	return ssh_glitch(s, 1);
+	return ssh_glitch(s, GLITCH_IGNORED, 1);
 }
 
 int ssh_transport_message(struct ssh *s, uint8_t type, struct mspan packet)

@@ -34,9 +34,6 @@ var modes = []struct{ name, text, what string }{
 	{"other-subprotocol", "", "agrees to a subprotocol that was not offered"},
 	{"giant-message", "", "announces a WebSocket message of 2^40 bytes"},
 	{"endless-banner", "", "sends lines before the SSH identification without end"},
-	{"flood-pings", "", "sends WebSocket and SSH pings without pause"},
-	{"flood-requests", "", "sends unknown global requests without pause"},
-	{"flood-opens", "169.254.169.254:80", "opens channels to this target without pause"},
 	{"pile-up", "127.0.0.1:9", "opens 600 channels to this target, sends on each and closes it"},
 	{"wrong-channel-type", "", "opens channels of types that a tunnel client does not have"},
 	{"extended-data", "", "sends the first bytes of a channel as stderr data as well"},
@@ -158,30 +155,6 @@ func (m mode) channel(ch ssh.Channel) {
 // serving runs beside a session that is up.
 func (m mode) serving(sc ssh.Conn) {
 	switch m.name {
-	case "flood-pings":
-		for i := 0; ; i++ {
-			if _, _, err := sc.SendRequest("ping", i%100 == 0, nil); err != nil {
-				return
-			}
-		}
-	case "flood-requests":
-		for i := 0; ; i++ {
-			ok, _, err := sc.SendRequest(fmt.Sprintf("no-such-request-%d@example.org", i), i%100 == 0, make([]byte, 500))
-			if err != nil {
-				return
-			}
-			if ok {
-				say("unknown_request_granted", nil)
-			}
-		}
-	case "flood-opens":
-		for i := 1; ; i++ {
-			m.open(sc, "chisel", m.text, i == 1)
-			if i%5000 == 0 {
-				say("opens_refused", map[string]any{"count": i})
-				time.Sleep(10 * time.Millisecond)
-			}
-		}
 	case "pile-up":
 		m.pileUp(sc)
 	case "wrong-channel-type":

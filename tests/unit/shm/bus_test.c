@@ -1,4 +1,5 @@
 /* Writer to reader: every number, record and line, through the file. */
+#include "lib/base/glitch.h"
 #include "shm/attach.h"
 #include "shm/fields.h"
 #include "lib/base/feature.h"
@@ -9,6 +10,7 @@ static const char *labels_of(enum bus_labels labels, unsigned index)
 {
 	static char text[BUS_STRING_MAX];
 	static const char *const forwards[] = { "web", "k8s-api" };
+	static const char *const refusals[] = { "forbidden", "draining", "busy", "failing" };
 
 	text[0] = '\0';
 	switch (labels) {
@@ -39,6 +41,12 @@ static const char *labels_of(enum bus_labels labels, unsigned index)
 		snprintf(text, sizeof(text), "state=\"%sconnected\",cause=\"%s\"", index ? "dis" : "",
 			 bus_cause_name(index));
 		break;
+	case BUS_LABELS_GLITCH:
+		snprintf(text, sizeof(text), "kind=\"%s\"", glitch_name((enum glitch_kind)index));
+		break;
+	case BUS_LABELS_REFUSAL:
+		snprintf(text, sizeof(text), "reason=\"%s\"", refusals[index]);
+		break;
 	}
 	return text;
 }
@@ -61,6 +69,10 @@ static unsigned indexes_of(enum bus_labels labels)
 	case BUS_LABELS_CAUSE:
 	case BUS_LABELS_STATE_CAUSE:
 		return BUS_CAUSES_N;
+	case BUS_LABELS_GLITCH:
+		return 11;
+	case BUS_LABELS_REFUSAL:
+		return 4;
 	}
 	return 0;
 }

@@ -66,17 +66,25 @@ static const struct {
 	{ "adjust by nothing", SAY("\x5d" U32("\0") U32("\0")), SAY("\x5d" U32("\0") U32("\0")),
 	  1001, ERR_LIMIT, "without any use", 0 },
 	{ "adjust by one", SAY("\x5d" U32("\0") U32("\x01")), SAY("\x5d" U32("\0") U32("\x01")),
-	  5000, 0, "", 0 },
+	  1001, ERR_LIMIT, "small_adjust", 0 },
+	{ "adjust by enough", SAY("\x5d" U32("\0") "\0\0\x01\0"),
+	  SAY("\x5d" U32("\0") "\0\0\x01\0"), 5000, 0, "", 0 },
 	{ "adjust beyond 2^32", SAY("\x5d" U32("\0") "\xff\xff\xff\xff"), NULL, 0, 0, ERR_PROTO,
 	  "beyond 2^32-1", 0 },
 	{ "adjust in two steps", SAY("\x5d" U32("\0") "\x80\0\0\0"),
 	  SAY("\x5d" U32("\0") "\x80\0\0\0"), 1, ERR_PROTO, "beyond 2^32-1", 0 },
-	{ "success nobody waits for", SAY("\x63" U32("\0")), SAY("\x63" U32("\0")), 5000, 0, "",
-	  5001 },
-	{ "failure nobody waits for", SAY("\x64" U32("\0")), SAY("\x64" U32("\0")), 5000, 0, "",
-	  5001 },
-	{ "global success nobody waits for", SAY("\x51"), SAY("\x51"), 5000, 0, "", 5001 },
-	{ "global failure nobody waits for", SAY("\x52"), SAY("\x52"), 5000, 0, "", 5001 },
+	{ "success nobody waits for", SAY("\x63" U32("\0")), SAY("\x63" U32("\0")), 900, 0, "",
+	  901 },
+	{ "endless success", SAY("\x63" U32("\0")), SAY("\x63" U32("\0")), 1001, ERR_LIMIT,
+	  "unexpected_reply", 1001 },
+	{ "endless failure", SAY("\x64" U32("\0")), SAY("\x64" U32("\0")), 1001, ERR_LIMIT,
+	  "unexpected_reply", 1001 },
+	{ "endless global success", SAY("\x51"), SAY("\x51"), 1001, ERR_LIMIT,
+	  "unexpected_reply", 1001 },
+	{ "endless global failure", SAY("\x52"), SAY("\x52"), 1001, ERR_LIMIT,
+	  "unexpected_reply", 1001 },
+	{ "endless pings", SAY("\x50" U32("\x04") "ping\x01"),
+	  SAY("\x50" U32("\x04") "ping\x01"), 201, ERR_LIMIT, "(request)", 0 },
 	{ "success for an unknown channel", SAY("\x63" U32("\x07")), NULL, 0, 0, ERR_PROTO,
 	  "not open", 0 },
 	{ "confirmed twice", SAY("\x5b" U32("\0") U32("\0") U32("\x01") U32("\x01")), NULL, 0, 0,
@@ -89,6 +97,9 @@ static const struct {
 	  ERR_PROTO, "not open", 0 },
 	{ "open with packets of 0", SAY("\x5a" U32("\x01") "x" U32("\x05") U32("\x05") U32("\0")),
 	  NULL, 0, 0, ERR_PROTO, "malformed", 0 },
+	{ "open with packets of 255",
+	  SAY("\x5a" U32("\x01") "x" U32("\x05") U32("\x05") U32("\xff")), NULL, 0, 0, ERR_PROTO,
+	  "malformed", 0 },
 	{ "open cut short", SAY("\x5a" U32("\x01") "x" U32("\x05")), NULL, 0, 0, ERR_PROTO,
 	  "malformed", 0 },
 	{ "request cut short", SAY("\x62" U32("\0") U32("\x04") "exec"), NULL, 0, 0, ERR_PROTO,
@@ -377,6 +388,7 @@ static void test_asks_but_never_reads(void)
 		size_t most = 0;
 		int i = 0;
 		for (; i < 100000 && p.s.rc == 0; i++) {
+			p.now += LIMIT_REQUEST_COST * LIMIT_NS(GLITCH_REFILL);
 			say(&p.c, SAY("\x50" U32("\x04") "ping\x01"));
 			(void)pair_move(&p.c, &p.s);
 			pair_feed(&p, &p.s);
@@ -404,6 +416,57 @@ static void test_too_many_channels(void)
 	pair_fini(&p);
 }
 
+/* What is refused leaves nothing, however often it is tried: the peer pays by
+ * time, and the engine holds as much after it as before. */
+static void test_refused_opens_leave_nothing(void)
+{
+	struct famine f;
+	famine_init(&f, 0);
+	struct pair p = { 0 };
+	struct ssh_config c = pair_client_config(&p, &mem_heap);
+	struct ssh_config s = pair_server_config(&p, &f.mem);
+	ready_channel(&p, &c, &s);
+	size_t live = 0;
+	for (int i = 0; i < 100000 && p.s.rc == 0; i++) {
+		p.now += LIMIT_NS(GLITCH_REFILL) / 2;
+		say(&p.c, SAY("\x5a" U32("\x06") "refuse" U32("\x05") U32("\0") "\0\0\x80\0"));
+		(void)pair_move(&p.c, &p.s);
+		pair_feed(&p, &p.s);
+		ssh_blame(p.s.ssh, GLITCH_FORBIDDEN_OPEN, i % 2 == 0);
+		while (ssh_pending(p.s.ssh).n)
+			ssh_sent(p.s.ssh);
+		if (i == 1000)
+			live = f.live;
+	}
+	check(p.s.rc == 0 && ssh_channels_open(p.s.ssh) == 1 && f.live == live);
+	check(ssh_stats(p.s.ssh)->glitches.counts[GLITCH_FORBIDDEN_OPEN] == 100000);
+	ssh_blame(p.s.ssh, GLITCH_FORBIDDEN_OPEN, LIMIT_GLITCHES + 1);
+	check(ssh_fault(p.s.ssh)->code == ERR_LIMIT &&
+	      strstr(ssh_fault(p.s.ssh)->why, "forbidden_open") != NULL);
+	pair_fini(&p);
+}
+
+/* A length beyond 32 bits is no small one: the window takes what it takes. */
+static void test_write_of_4_gib(void)
+{
+	const size_t sizes[] = { 1ull << 32, (1ull << 32) + 1, SIZE_MAX };
+
+	for (size_t i = 0; i < array_len(sizes); i++) {
+		struct pair p = { 0 };
+		struct ssh_config c = pair_client_config(&p, &mem_heap);
+		struct ssh_config s = pair_server_config(&p, &mem_heap);
+		s.window = 100000;
+		ready_channel(&p, &c, &s);
+		uint8_t *bytes = calloc(1, s.window); /* all that may be read of it */
+		check(ssh_channel_write(p.c.ssh, 0, bytes, sizes[i]) == 100000);
+		check(ssh_channel_writable(p.c.ssh, 0) == 0);
+		pair_run(&p);
+		check(p.s.got == 100000 && p.s.rc == 0);
+		free(bytes);
+		pair_fini(&p);
+	}
+}
+
 /* Who is asked and does not answer is asked no more than so often. */
 static void test_unanswered_requests(void)
 {
@@ -412,10 +475,13 @@ static void test_unanswered_requests(void)
 	struct ssh_config s = pair_server_config(&p, &mem_heap);
 	ready_channel(&p, &c, &s);
 	p.s.hold_answers = true;
-	for (int i = 0; i < SSH_ANSWERS_MAX; i++)
+	for (int i = 0; i < LIMIT_SSH_ANSWERS; i++) {
+		p.now += LIMIT_REQUEST_COST * LIMIT_NS(GLITCH_REFILL);
 		say(&p.c, SAY("\x50" U32("\x04") "ping\x01"));
-	pair_run(&p);
-	check(p.s.rc == 0 && p.s.events[SSH_EVENT_GLOBAL_REQUEST] == SSH_ANSWERS_MAX);
+		(void)pair_move(&p.c, &p.s);
+		pair_feed(&p, &p.s);
+	}
+	check(p.s.rc == 0 && p.s.events[SSH_EVENT_GLOBAL_REQUEST] == LIMIT_SSH_ANSWERS);
 	say(&p.c, SAY("\x50" U32("\x04") "ping\x01"));
 	pair_run(&p);
 	check(p.s.rc == ERR_LIMIT);
@@ -728,6 +794,8 @@ int main(void)
 		{ "on its way", test_what_was_on_its_way },
 		{ "asks but never reads", test_asks_but_never_reads },
 		{ "too many channels", test_too_many_channels },
+		{ "refused opens", test_refused_opens_leave_nothing },
+		{ "write of 4 GiB", test_write_of_4_gib },
 		{ "unanswered requests", test_unanswered_requests },
 		{ "tricks in authentication", test_tricks_in_authentication },
 		{ "before authentication", test_before_authentication },
