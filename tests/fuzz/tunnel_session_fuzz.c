@@ -230,7 +230,8 @@ static struct publish *nobody_reads(void)
 	if (!p) {
 		log_start(&(struct log_options){ .component = "fuzz", .level = LOG_DEBUG, .json = true,
 						 .fd = open("/dev/null", O_WRONLY) });
-		must(publish_new(&p, fake_loop(), &(struct publish_options){ NULL, names, SERVICES },
+		must(publish_new(&p, fake_loop(),
+				 &(struct publish_options){ .forwards = names, .forwards_n = SERVICES },
 				 NULL) == 0);
 	}
 	return p;

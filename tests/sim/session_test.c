@@ -15,7 +15,9 @@ static struct publish *nobody_reads(void)
 
 	if (!p) {
 		log_start(&(struct log_options){ .component = "sim", .level = LOG_ERROR, .fd = 2 });
-		must(publish_new(&p, fake_loop(), &(struct publish_options){ NULL, names, 1 }, NULL) == 0);
+		must(publish_new(&p, fake_loop(),
+				 &(struct publish_options){ .forwards = names, .forwards_n = 1 },
+				 NULL) == 0);
 	}
 	return p;
 }
