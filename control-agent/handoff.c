@@ -11,6 +11,9 @@
 #include <unistd.h>
 
 #define PREFIX "cred-"
+/* The last generation of ours: beyond it, names are nobody's, and after it the
+ * numbers begin again.  0 would tell the tunnel that there are no credentials. */
+#define GENERATION_MAX (UINT64_MAX / 2)
 
 static void path_of(char to[HANDOFF_DIR_MAX + 64], const struct handoff *h, const char *prefix,
 		    uint64_t gen)
@@ -27,8 +30,7 @@ static uint64_t generation(const char *name)
 		return 0;
 	const uint64_t gen = strtoull(name + strlen(PREFIX), &end, 10);
 	snprintf(again, sizeof(again), PREFIX "%" PRIu64, gen);
-	/* UINT64_MAX has no successor: nothing of ours. */
-	return strcmp(name, again) == 0 && gen != UINT64_MAX ? gen : 0;
+	return strcmp(name, again) == 0 && gen <= GENERATION_MAX ? gen : 0;
 }
 
 static void read_newest(struct handoff *h)
@@ -102,10 +104,13 @@ int handoff_put(struct handoff *h, const char *credentials, uint64_t *gen, struc
 		*gen = h->gen;
 		return 0;
 	}
-	const int rc = write_file(h, h->gen + 1, credentials, why);
+	const uint64_t next = h->gen < GENERATION_MAX ? h->gen + 1 : 1;
+	const int rc = write_file(h, next, credentials, why);
 	if (rc < 0)
 		return rc;
-	*gen = ++h->gen;
+	if (next < h->gen)
+		h->pruned = 0;
+	*gen = h->gen = next;
 	snprintf(h->newest, sizeof(h->newest), "%s", credentials);
 	return 0;
 }

@@ -11,11 +11,16 @@
 
 #include "lib/app/log.h"
 #include "lib/base/escape.h"
+#include "lib/base/pace.h"
 #include "shm/doorbell.h"
 #include "shm/reader.h"
 #include "tunnel-sidecar/confine.h"
 
 #define POLL_NS 250000000ull
+
+/* Turns of the tunnel that wishes cause. */
+enum { TURNS_BURST = 3 };
+#define TURN_EVERY_NS 5000000000ull
 
 struct desired {
 	struct desired_options o;
@@ -25,6 +30,8 @@ struct desired {
 	struct timer poll;
 	struct bus_observed observed;
 	struct fault fault; /* why gen_seen was refused; code 0: it was not */
+	struct pace turns;
+	bool held; /* gen_seen is valid and new, and waits for its turn */
 };
 
 /* One entry of tunnel.allowed_hosts: the name itself, or what ends in ".suffix". */
@@ -147,36 +154,66 @@ int desired_credentials(struct session_target *to, const char *handoff_dir, uint
 	return good ? 0 : fault_set(why, ERR_CONFIG, "tunnel credentials: %s holds no user:password", path);
 }
 
+/* Whether the tunnel would turn to this target (NULL: to none). */
+static bool is_turn(const struct desired *d, const struct session_target *to)
+{
+	const struct session_target *now = session_target(d->o.session);
+
+	return to && now ? !session_target_eq(now, to) : to || now;
+}
+
+/* Turns to it, unless it must wait: then false. */
+static bool turn(struct desired *d, const struct bus_desired *r, const struct session_target *to)
+{
+	uint64_t looks;
+
+	if (is_turn(d, to) &&
+	    !pace_take_of(&d->turns, loop_now(d->o.loop), TURNS_BURST, TURN_EVERY_NS, &looks)) {
+		if (!d->held)
+			log_warn("tunnel_desired", "the control agent changes its mind too often: "
+						   "its wish waits", L_INT("generation", r->gen));
+		d->held = true;
+		return false;
+	}
+	d->held = false;
+	if (to)
+		session_up(d->o.session, to);
+	else
+		session_down(d->o.session);
+	return true;
+}
+
 static void apply(struct desired *d, const struct bus_desired *r)
 {
 	struct session_target target;
 	struct fault why = { 0 };
-	const bool news = r->gen != d->observed.gen_seen;
+	const bool unseen = r->gen != d->observed.gen_seen, news = unseen || d->held;
+	const bool up = r->op == BUS_DESIRED_UP && d->o.config->tunnel_enabled;
+	bool waits = false;
 	int rc = 0;
 
 	memset(&target, 0, sizeof(target));
-	if (r->op == BUS_DESIRED_UP && d->o.config->tunnel_enabled) {
+	if (up)
 		rc = desired_check(&target, r, d->o.config, &why);
-		if (rc >= 0 && r->cred_gen)
-			rc = desired_credentials(&target, d->o.config->handoff_dir, r->cred_gen, &why);
-		if (rc >= 0)
-			session_up(d->o.session, &target);
-	} else {
-		session_down(d->o.session);
-	}
+	if (rc >= 0 && up && r->cred_gen)
+		rc = desired_credentials(&target, d->o.config->handoff_dir, r->cred_gen, &why);
+	if (rc >= 0)
+		waits = !turn(d, r, up ? &target : NULL);
+	else
+		d->held = false;
 	if (rc < 0 && (news || why.code != d->fault.code || strcmp(why.why, d->fault.why) != 0))
 		log_error("tunnel_desired", "what the control agent wants is refused",
 			  L_INT("generation", r->gen), L_STR("error", why.why));
-	if (rc >= 0 && news)
+	if (rc >= 0 && news && !waits)
 		log_info("tunnel_desired", "the control agent's wish is taken",
 			 L_INT("generation", r->gen),
 			 L_STR("op", r->op == BUS_DESIRED_UP ? "up" : "down"));
 	OPENSSL_cleanse(&target, sizeof(target));
 	d->fault = why;
 	d->observed.gen_seen = r->gen;
-	if (rc >= 0)
+	if (rc >= 0 && !waits)
 		d->observed.gen_applied = r->gen;
-	if (news || rc < 0)
+	if (waits ? unseen : news || rc < 0)
 		desired_answer(d);
 }
 

@@ -5,7 +5,9 @@
  * something new, the record is read as a whole, checked against
  * this container's own configuration, and compared with what runs.  A control
  * agent that dies, restarts or writes nonsense changes nothing about a tunnel
- * that is up; only a different, valid record does.
+ * that is up; only a different, valid record does.  Nor can one that changes its
+ * mind without end churn sessions: after three turns at once, one each 5 s; what
+ * waits is not queued, the wish that stands then is the one that counts.
  */
 #ifndef TUNNEL_SIDECAR_DESIRED_H
 #define TUNNEL_SIDECAR_DESIRED_H

@@ -1,8 +1,9 @@
 /*
- * pace -- how often something may be said: a few at once, then one each so often.
+ * pace -- how often something may be said or done: a few at once, then one each
+ * so often.
  *
- * For log lines that a peer can cause as fast as it likes.  Pure: the time is an
- * argument.  Start from zeroed memory.
+ * For log lines, and turns, that a peer can cause as fast as it likes.  Pure: the
+ * time is an argument.  Start from zeroed memory.
  */
 #ifndef LIB_BASE_PACE_H
 #define LIB_BASE_PACE_H
@@ -22,5 +23,7 @@ struct pace {
 
 /* May it be said now?  Then *missed is how often the answer was no before. */
 bool pace_take(struct pace *p, uint64_t now_ns, uint64_t *missed);
+/* The same with a burst and an interval of the caller's, the same at each call. */
+bool pace_take_of(struct pace *p, uint64_t now_ns, unsigned burst, uint64_t every_ns, uint64_t *missed);
 
 #endif

@@ -123,6 +123,33 @@ static void test_file_that_went_is_written_again(void)
 	(void)close_dir();
 }
 
+/* A number without a successor must not become 0, "no credentials". */
+static void test_numbers_begin_again(void)
+{
+	static const char last[] = "cred-9223372036854775807", beyond[] = "cred-18446744073709551614";
+	struct handoff h;
+	uint64_t gen = 0;
+	FILE *f;
+
+	open_dir();
+	check((f = fopen(path(beyond), "w")) && fclose(f) == 0);
+	check(handoff_init(&h, dir, NULL) == 0);
+	check(handoff_put(&h, "u:1", &gen, NULL) == 0 && gen == 1);
+	handoff_fini(&h);
+
+	check((f = fopen(path(last), "w")) && fputs("u:2", f) > 0 && fclose(f) == 0);
+	check(handoff_init(&h, dir, NULL) == 0);
+	check(handoff_put(&h, "u:2", &gen, NULL) == 0 && gen == UINT64_MAX / 2);
+	handoff_prune(&h, gen);
+	check(handoff_put(&h, "u:3", &gen, NULL) == 0 && gen == 1);
+	check(holds("cred-1", "u:3"));
+	check(handoff_put(&h, "u:4", &gen, NULL) == 0 && gen == 2);
+	handoff_prune(&h, gen);
+	check(access(path("cred-1"), F_OK) < 0 && holds("cred-2", "u:4"));
+	handoff_fini(&h);
+	check(close_dir() == 3);
+}
+
 static void test_troubles(void)
 {
 	struct handoff h;
@@ -151,6 +178,7 @@ int main(void)
 		{ "restart", test_restart_keeps_the_generation },
 		{ "prune", test_prune },
 		{ "file that went", test_file_that_went_is_written_again },
+		{ "numbers begin again", test_numbers_begin_again },
 		{ "troubles", test_troubles },
 	};
 	return run_cases("handoff", cases, array_len(cases));
