@@ -29,10 +29,10 @@ static int read_server(struct tunnel_answer *out, const struct config *config,
 		return fault_set(why, ERR_PROTO,
 				 "the tunnel URL of the answer holds user, query or fragment; only scheme, "
 				 "host, port and path are taken");
-	if (chisel_url_read(&url, text, true, &inner) < 0)
+	if (chisel_gateway_read(&url, text, true, &inner) < 0)
 		return fault_set(why, ERR_PROTO, "the tunnel URL of the answer can't be used: %.160s",
 				 inner.why);
-	if (!url.tls && !url.is_loopback && !config->allow_plain)
+	if (chisel_url_is_plain(&url) && !url.is_loopback && !config->allow_plain)
 		return fault_set(why, ERR_CONFIG,
 				 "the tunnel URL of the answer is plain (no TLS): set pipeops.tls.allow_plain "
 				 "when the way to that host is trusted");

@@ -12,6 +12,7 @@
 #include "tunnel-sidecar/client_options.h"
 #include "tunnel-sidecar/confine.h"
 #include "tunnel-sidecar/session.h"
+#include "tunnel-sidecar/ssh_key.h"
 
 #define DRAIN_NS (10 * 1000000000ull)
 
@@ -19,6 +20,7 @@ struct client {
 	struct loop *loop;
 	struct publish *publish;
 	struct session *session;
+	struct ssh_key key;
 	int exit_code;
 	bool ending;
 };
@@ -70,16 +72,20 @@ static int read_credentials(struct session_target *t, const struct client_option
 	char text[sizeof(t->user) + sizeof(t->password)];
 
 	if (o->auth && *o->auth) {
+		/* A user that --auth leaves out is the URL's: --auth :PASS. */
 		const int n = snprintf(text, sizeof(text), "%s", o->auth);
 		char *colon = strchr(text, ':');
 		if (n < 0 || (size_t)n >= sizeof(text) || !colon)
 			return fault_set(why, ERR_USAGE, "--auth takes USER:PASS");
 		*colon = '\0';
-		user = text;
+		user = t->url.ssh && !*text ? t->url.user : text;
 		password = colon + 1;
 	}
 	if (strlen(user) >= sizeof(t->user) || strlen(password) >= sizeof(t->password))
 		return fault_set(why, ERR_USAGE, "--auth: user or password is too long");
+	if (t->url.ssh && !*user)
+		return fault_set(why, ERR_USAGE, "an SSH server wants a user: ssh://user@%s, or --auth USER:PASS",
+				 t->url.host_header);
 	snprintf(t->user, sizeof(t->user), "%s", user);
 	snprintf(t->password, sizeof(t->password), "%s", password);
 	explicit_bzero(text, sizeof(text));
@@ -102,13 +108,27 @@ static int read_remotes(struct session_target *t, const struct client_options *o
 	return 0;
 }
 
+/* The key for an SSH server.  A file that was named and can't be used: exit code 64. */
+static int read_key(struct client *c, const struct session_target *t, const struct client_options *o,
+		    struct fault *why)
+{
+	if (!t->url.ssh && (o->ssh_key || o->ssh_passphrase_file))
+		return fault_set(why, ERR_USAGE,
+				 "--ssh-key is for ssh:// servers; a chisel server takes --auth");
+	if (o->ssh_passphrase_file && !o->ssh_key)
+		return fault_set(why, ERR_USAGE, "--ssh-passphrase-file opens the key of --ssh-key: name that too");
+	if (ssh_key_read(&c->key, o->ssh_key, o->ssh_passphrase_file, why) < 0)
+		return why->code = ERR_CONFIG;
+	return 0;
+}
+
 static int read_target(struct session_target *t, const struct client_options *o, struct fault *why)
 {
 	/* As chisel does: no scheme means http. */
-	int rc = chisel_url_read(&t->url, o->server, false, why);
+	int rc = chisel_gateway_read(&t->url, o->server, false, why);
 	if (rc < 0)
 		return rc;
-	if (!t->url.tls && !t->url.is_loopback && !o->allow_plain)
+	if (chisel_url_is_plain(&t->url) && !t->url.is_loopback && !o->allow_plain)
 		return fault_set(why, ERR_USAGE,
 				 "%s is plain http to a host that is not this machine: use https://, or "
 				 "--allow-plain when the way there is trusted",
@@ -160,6 +180,8 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 
 	memset(&target, 0, sizeof(target));
 	int rc = read_target(&target, o, why);
+	if (rc >= 0)
+		rc = read_key(c, &target, o, why);
 	if (rc >= 0 && o->proxy)
 		rc = proxy_url_read(&proxy, o->proxy, why);
 	if (rc >= 0 && target.url.tls)
@@ -192,6 +214,7 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 						      .host_header = o->hostname,
 						      .headers = o->header,
 						      .proxy = o->proxy ? &proxy : NULL,
+						      .ssh_key = &c->key,
 						      .keepalive_ns = o->keepalive,
 						      .retry_max_ns = o->max_retry_interval,
 						      .retry_count = o->max_retry_count,
@@ -208,6 +231,7 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 	session_free(c->session);
 	publish_free(c->publish, c->exit_code);
 	SSL_CTX_free(tls);
+	ssh_key_wipe(&c->key);
 	OPENSSL_cleanse(&target, sizeof(target));
 	return rc;
 }
@@ -216,7 +240,7 @@ int client_main(int argc, char *const argv[])
 {
 	struct client_options o;
 	struct fault why = { 0 };
-	struct client c = { .exit_code = EXIT_DONE };
+	static struct client c = { .exit_code = EXIT_DONE }; /* its key is too large for the stack */
 
 	if (client_options_read(&o, argc, argv, &why) < 0)
 		return program_fail("tunnel-sidecar client", &why);

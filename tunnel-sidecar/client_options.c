@@ -201,6 +201,11 @@ void client_options_print_help(void)
 	     "\n"
 	     "IPv6 addresses stand in brackets. Local forwards, UDP, SOCKS and stdio are refused.\n"
 	     "\n"
+	     "The server is one of\n"
+	     "\n"
+	     "  https://host  wss://host          a chisel server; http:// and ws:// without TLS\n"
+	     "  ssh://user@host[:22]              a plain SSH server that allows remote forwarding\n"
+	     "\n"
 	     "Options:");
 	for (size_t i = 0; i < array_len(rows); i++)
 		print_row(&rows[i]);

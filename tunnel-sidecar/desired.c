@@ -61,14 +61,17 @@ static bool is_allowed(const char *host, const char *list)
 static int check_server(struct session_target *to, const struct bus_desired *r,
 			const struct config *c, struct fault *why)
 {
-	int rc = chisel_url_read(&to->url, r->url, true, why);
+	int rc = chisel_gateway_read(&to->url, r->url, true, why);
 
 	if (rc < 0)
 		return rc;
-	if (!to->url.tls && !to->url.is_loopback && !c->allow_plain)
+	if (chisel_url_is_plain(&to->url) && !to->url.is_loopback && !c->allow_plain)
 		return fault_set(why, ERR_CONFIG,
 				 "the tunnel URL is plain http to a host that is not this machine: set "
 				 "pipeops.tls.allow_plain when the way there is trusted");
+	if (to->url.ssh && to->url.password[0])
+		return fault_set(why, ERR_CONFIG, "the tunnel URL holds a password, which people see on the bus");
+	snprintf(to->user, sizeof(to->user), "%s", to->url.ssh ? to->url.user : "");
 	if (!is_allowed(to->url.host, c->allowed_hosts))
 		return fault_set(why, ERR_CONFIG, "the tunnel server %.120s is not in tunnel.allowed_hosts",
 				 to->url.host);
@@ -147,8 +150,9 @@ int desired_credentials(struct session_target *to, const char *handoff_dir, uint
 			  strlen(colon + 1) < sizeof(to->password);
 	if (good) {
 		*colon = '\0';
-		memcpy(to->user, text, strlen(text));
-		memcpy(to->password, colon + 1, strlen(colon + 1));
+		if (*text || !to->url.ssh) /* else the URL's user stays */
+			memcpy(to->user, text, strlen(text) + 1);
+		memcpy(to->password, colon + 1, strlen(colon + 1) + 1);
 	}
 	explicit_bzero(text, sizeof(text));
 	return good ? 0 : fault_set(why, ERR_CONFIG, "tunnel credentials: %s holds no user:password", path);

@@ -17,6 +17,7 @@
 #include "tunnel-sidecar/desired.h"
 #include "tunnel-sidecar/probe.h"
 #include "tunnel-sidecar/session.h"
+#include "tunnel-sidecar/ssh_key.h"
 
 #define NAME "tunnel-sidecar"
 
@@ -28,6 +29,7 @@ struct sidecar {
 	struct session *session;
 	struct desired *desired;
 	SSL_CTX *tls;
+	struct ssh_key ssh_key;
 	bool ending;
 };
 
@@ -110,6 +112,9 @@ static int start(struct sidecar *t, struct fault *why)
 				 &(struct tls_context_options){ .ca_file = *c->ca_file ? c->ca_file : NULL },
 				 why);
 	if (rc >= 0)
+		rc = ssh_key_read(&t->ssh_key, *c->ssh_key_file ? c->ssh_key_file : NULL,
+				  *c->ssh_passphrase_file ? c->ssh_passphrase_file : NULL, why);
+	if (rc >= 0)
 		rc = loop_new(&t->loop, program_loop_choice(c), why);
 	if (rc >= 0)
 		rc = signals_new(&t->signals, t->loop, on_signal, t, why);
@@ -127,6 +132,7 @@ static int start(struct sidecar *t, struct fault *why)
 									 .keepalive_ns = c->keepalive_ns,
 									 .retry_max_ns = LIMIT_NS(RETRY_MAX),
 									 .retry_count = -1,
+									 .ssh_key = &t->ssh_key,
 									 .changed = on_changed,
 									 .user = t }, why);
 	if (rc >= 0)
@@ -152,6 +158,7 @@ static void stop(struct sidecar *t, int exit_code)
 	session_free(t->session);
 	publish_free(t->publish, exit_code);
 	SSL_CTX_free(t->tls);
+	ssh_key_wipe(&t->ssh_key);
 }
 
 static int run(struct sidecar *t)

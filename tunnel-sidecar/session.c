@@ -70,7 +70,7 @@ void session_enter(struct session *s, enum bus_state state)
  * since.  Bytes of a bulk transfer prove the link as well as a pong does. */
 static uint64_t silence_deadline(const struct session *s)
 {
-	const uint64_t heard = carrier_heard_ns(s->carrier);
+	const uint64_t heard = s->link.ops->heard_ns(s->link.self);
 
 	return (heard > s->ping_ns ? heard : s->ping_ns) + LIMIT_NS(PING);
 }
@@ -108,7 +108,7 @@ void session_arm(struct session *s)
 
 static void finish_drain(struct session *s)
 {
-	if (s->draining && !s->carriers && s->drained) {
+	if (s->draining && !s->links && s->drained) {
 		void (*drained)(void *) = s->drained;
 
 		s->drained = NULL;
@@ -118,7 +118,7 @@ static void finish_drain(struct session *s)
 
 void session_gone(struct session *s)
 {
-	s->carriers--;
+	s->links--;
 	finish_drain(s);
 }
 
@@ -209,12 +209,12 @@ void session_fail(struct session *s, const struct fault *why)
 		s->fresh = !is_short || !s->was_short;
 		s->was_short = is_short;
 	}
-	s->cause = state_time_cause(phase, s->carrier != NULL, why);
+	s->cause = state_time_cause(phase, s->link.ops != NULL, why);
 	publish_failure(s->o.publish, s->cause, why);
 	snprintf(r->last_error, sizeof(r->last_error), "%s", why->why);
 	snprintf(r->last_error_phase, sizeof(r->last_error_phase), "%s", bus_state_name(phase));
 	snprintf(r->last_error_reason, sizeof(r->last_error_reason), "%s", err_name(why->code));
-	const uint64_t asked = s->carrier ? S((uint64_t)stack_retry_after_s(carrier_stack(s->carrier))) : 0;
+	const uint64_t asked = s->link.ops ? S((uint64_t)s->link.ops->retry_after_s(s->link.self)) : 0;
 	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, why->why);
 
 	if (s->draining) {
@@ -266,12 +266,11 @@ static void close_idle(struct session *s)
 
 static void ping(struct session *s)
 {
-	if (ssh_global_request(stack_ssh(carrier_stack(s->carrier)), CHISEL_REQUEST_PING, true,
-			       span_of(NULL, 0), TAG_PING) < 0)
-		s->next_ping_ns = session_now(s) + s->o.keepalive_ns; /* the carrier will say why */
+	if (s->link.ops->ping(s->link.self) < 0)
+		s->next_ping_ns = session_now(s) + s->o.keepalive_ns; /* the link will say why */
 	else
 		s->ping_ns = session_now(s);
-	carrier_kick(s->carrier);
+	s->link.ops->kick(s->link.self);
 }
 
 static void end_drain(struct session *s)
@@ -334,9 +333,9 @@ static void on_kick(void *user)
 {
 	struct session *s = user;
 
-	if (!s->carrier)
+	if (!s->link.ops)
 		return;
-	carrier_kick(s->carrier);
+	s->link.ops->kick(s->link.self);
 	session_arm(s);
 }
 
@@ -370,9 +369,9 @@ void session_abort(struct session *s)
 	dial_cancel(s->dial);
 	s->dial = NULL;
 	forward_set_abort(&s->forwards);
-	if (s->carrier)
-		carrier_close(s->carrier);
-	s->carrier = NULL;
+	if (s->link.ops)
+		s->link.ops->close(s->link.self);
+	s->link = (struct link){ 0 };
 	s->state = BUS_STATE_IDLE;
 	timer_clear(s->o.loop, &s->timer); /* a forward that left has armed it again */
 }
@@ -393,7 +392,7 @@ static bool remote_eq(const struct chisel_remote *a, const struct chisel_remote 
 
 bool session_target_eq(const struct session_target *a, const struct session_target *b)
 {
-	bool same = a->url.tls == b->url.tls && a->url.port == b->url.port &&
+	bool same = a->url.tls == b->url.tls && a->url.ssh == b->url.ssh && a->url.port == b->url.port &&
 		    strcmp(a->url.host, b->url.host) == 0 && strcmp(a->url.path, b->url.path) == 0 &&
 		    strcmp(a->fingerprint, b->fingerprint) == 0 && strcmp(a->user, b->user) == 0 &&
 		    strcmp(a->password, b->password) == 0 && a->inactivity_ns == b->inactivity_ns &&
@@ -452,8 +451,8 @@ void session_drain(struct session *s, uint64_t grace_ns, void (*done)(void *user
 
 void session_trim(struct session *s)
 {
-	if (s->carrier && !s->forwards.n)
-		stack_trim(carrier_stack(s->carrier));
+	if (s->link.ops && !s->forwards.n)
+		s->link.ops->trim(s->link.self);
 }
 
 enum bus_state session_state(const struct session *s)

@@ -17,6 +17,7 @@
 #include "tunnel-sidecar/publish.h"
 
 struct session;
+struct ssh_key;
 
 /* What is to be reached.  Plain data: compared by session_target_eq(). */
 struct session_target {
@@ -39,6 +40,7 @@ struct session_options {
 	const char *host_header;     /* NULL: the URL's */
 	const char *const *headers;  /* NULL-ended, or NULL */
 	const struct proxy_url *proxy; /* NULL: connects directly; kept by the caller */
+	const struct ssh_key *ssh_key; /* for ssh:// servers; NULL: none; kept by the caller */
 	uint64_t keepalive_ns;       /* 0: no pings */
 	uint64_t retry_max_ns;       /* longest wait between attempts */
 	int64_t retry_count;         /* attempts after the first failure; < 0: without end */

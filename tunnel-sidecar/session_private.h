@@ -1,22 +1,24 @@
 /*
- * session_private -- what session.c (states, retries, deadlines) and
- * session_link.c (one connection) share.  For nobody else.
+ * session_private -- what session.c (states, retries, deadlines), session_link.c
+ * (one connection) and the links (link_chisel.c, link_ssh2.c) share.  For
+ * nobody else.
  */
 #ifndef TUNNEL_SIDECAR_SESSION_PRIVATE_H
 #define TUNNEL_SIDECAR_SESSION_PRIVATE_H
 
 #include "lib/app/log.h"
 #include "lib/base/backoff.h"
-#include "lib/io/carrier.h"
 #include "lib/io/dial.h"
 #include "tunnel-sidecar/forward.h"
+#include "tunnel-sidecar/link.h"
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/state_time.h"
 
 #define S(n) ((n) * 1000000000ull)
 #define MS(n) ((n) * 1000000ull)
 
-enum request_tag { TAG_CONFIG = 1, TAG_PING = 2 };
+enum { SESSION_TX_MAX = 256 * 1024 }; /* sealed bytes that may wait in front of a keystroke */
+#define SESSION_NO_FORWARD SIZE_MAX
 
 /* How soon to come back, by what went wrong. */
 enum retry_class { RETRY_NORMAL, RETRY_LISTEN, RETRY_REFUSED, RETRY_ABUSE, RETRY_CLASSES };
@@ -30,9 +32,9 @@ struct session {
 	enum bus_cause cause;          /* why it is not connected, while it is not */
 
 	struct dial *dial;
-	struct carrier *carrier;       /* the connection that counts; NULL: none */
+	struct link link;              /* the connection that counts */
 	uint64_t glitches_said[GLITCH_KINDS]; /* of it, on the bus already */
-	size_t carriers;               /* alive, also those that only say goodbye */
+	size_t links;                  /* alive, also those that only say goodbye */
 	struct forward_set forwards;
 	char targets[CHISEL_REMOTES_MAX][CHISEL_HOST_MAX + 16]; /* what a channel may name */
 
@@ -68,6 +70,16 @@ void session_unlink(struct session *s, enum ssh_disconnect_reason reason, const 
 void session_report(void *user);
 /* A connection that was parting has gone. */
 void session_gone(struct session *s);
+
+/* What a link tells; failures go to session_fail(). */
+void session_link_phase(struct session *s, enum bus_state state);
+/* Whether the server is the one that was meant. */
+bool session_link_host_key(struct session *s, const uint8_t fingerprint[SSH_FINGERPRINT_LEN]);
+void session_link_up(struct session *s, const char *cipher, const char *kex, const char *host_key);
+void session_link_pong(struct session *s);
+/* The server opens a channel for this forward, or SESSION_NO_FORWARD: refused. */
+void session_link_open(struct session *s, const struct ssh_event *ev, size_t forward);
+void session_link_event(struct session *s, const struct ssh_event *ev); /* of a channel */
 
 uint64_t session_now(const struct session *s);
 uint64_t session_realtime_ns(void);

@@ -287,21 +287,26 @@ static bool is_loopback(const char *host)
 	       (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == strlen(host));
 }
 
-static int read_scheme(struct chisel_url *u, const char **at, bool tls_default)
+static int read_scheme(struct chisel_url *u, const char **at, bool tls_default, bool gateway)
 {
 	static const struct {
 		const char *name;
-		bool tls;
-	} schemes[] = { { "https", true }, { "wss", true }, { "http", false }, { "ws", false } };
+		bool tls, ssh;
+	} schemes[] = { { "https", true, false },
+			{ "wss", true, false },
+			{ "http", false, false },
+			{ "ws", false, false },
+			{ "ssh", false, true } };
 	const char *colon = strstr(*at, "://");
 
 	u->tls = tls_default;
 	if (!colon)
 		return 0;
 	for (size_t i = 0; i < array_len(schemes); i++)
-		if ((size_t)(colon - *at) == strlen(schemes[i].name) &&
+		if ((gateway || !schemes[i].ssh) && (size_t)(colon - *at) == strlen(schemes[i].name) &&
 		    strncasecmp(*at, schemes[i].name, strlen(schemes[i].name)) == 0) {
 			u->tls = schemes[i].tls;
+			u->ssh = schemes[i].ssh;
 			*at = colon + 3;
 			return 0;
 		}
@@ -328,6 +333,11 @@ static int read_user(struct chisel_url *u, struct span *authority)
 	return 0;
 }
 
+static uint16_t default_port(const struct chisel_url *u)
+{
+	return u->ssh ? 22 : u->tls ? 443 : 80;
+}
+
 static int read_authority(struct chisel_url *u, struct span s)
 {
 	size_t end = s.n;
@@ -348,7 +358,7 @@ static int read_authority(struct chisel_url *u, struct span s)
 	}
 	if (read_host(u->host, span_of(s.p, end)) < 0)
 		return ERR_USAGE;
-	u->port = u->tls ? 443 : 80;
+	u->port = default_port(u);
 	if (colon) {
 		u->port = *colon == ':' ? read_port(span_of(colon + 1, s.n - end - 1)) : 0;
 		if (!u->port)
@@ -357,14 +367,16 @@ static int read_authority(struct chisel_url *u, struct span s)
 	return 0;
 }
 
-int chisel_url_read(struct chisel_url *out, const char *text, bool tls_default, struct fault *why)
+static int read_url(struct chisel_url *out, const char *text, bool tls_default, bool gateway,
+		    struct fault *why)
 {
 	struct chisel_url u;
 	const char *at = text;
 
 	memset(&u, 0, sizeof(u));
-	if (read_scheme(&u, &at, tls_default) < 0)
-		return refuse_url(why, text, "the scheme must be https, wss, http or ws");
+	if (read_scheme(&u, &at, tls_default, gateway) < 0)
+		return refuse_url(why, text, gateway ? "the scheme must be https, wss, http, ws or ssh"
+						     : "the scheme must be https, wss, http or ws");
 	const size_t n = strcspn(at, "/?#");
 	struct span authority = span_of(at, n);
 	if (read_user(&u, &authority) < 0)
@@ -377,7 +389,9 @@ int chisel_url_read(struct chisel_url *out, const char *text, bool tls_default, 
 	if (strlen(at + n) + 2 > sizeof(u.path))
 		return refuse_url(why, text, "has too long a path");
 	snprintf(u.path, sizeof(u.path), "%s%s", at[n] == '/' ? "" : "/", at + n);
-	if (u.port == (u.tls ? 443 : 80))
+	if (u.ssh && strcmp(u.path, "/") != 0)
+		return refuse_url(why, text, "an SSH server has no path: ssh://user@host:22");
+	if (u.port == default_port(&u))
 		snprintf(u.host_header, sizeof(u.host_header), "%s%s%s", open_bracket(u.host), u.host,
 			 close_bracket(u.host));
 	else
@@ -386,6 +400,16 @@ int chisel_url_read(struct chisel_url *out, const char *text, bool tls_default, 
 	u.is_loopback = is_loopback(u.host);
 	memcpy(out, &u, sizeof(u));
 	return 0;
+}
+
+int chisel_url_read(struct chisel_url *out, const char *text, bool tls_default, struct fault *why)
+{
+	return read_url(out, text, tls_default, false, why);
+}
+
+int chisel_gateway_read(struct chisel_url *out, const char *text, bool tls_default, struct fault *why)
+{
+	return read_url(out, text, tls_default, true, why);
 }
 
 /* ---- fingerprints ---- */

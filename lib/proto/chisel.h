@@ -41,9 +41,11 @@ size_t chisel_target_write(const struct chisel_remote *r, char *to, size_t n);
 MUST_USE int chisel_config_write(struct buf *to, const char *version,
 				 const struct chisel_remote *remotes, size_t n);
 
-/* A server URL: https://, wss://, http://, ws://, or none of them. */
+/* A server URL: https://, wss://, http://, ws://, or none of them; ssh:// where
+ * chisel_gateway_read() read it. */
 struct chisel_url {
 	bool tls;
+	bool ssh;              /* a plain SSH server: neither TLS nor WebSocket; port 22 */
 	char host[CHISEL_HOST_MAX + 1]; /* without brackets */
 	uint16_t port;
 	char path[512];        /* "/" at least */
@@ -55,6 +57,14 @@ struct chisel_url {
  * tunnel_url: TLS; chisel's command line: plain).  ERR_USAGE. */
 MUST_USE int chisel_url_read(struct chisel_url *out, const char *text, bool tls_default,
 			     struct fault *why);
+/* The same, and ssh://[user@]host[:port] of a gateway that is an SSH server. */
+MUST_USE int chisel_gateway_read(struct chisel_url *out, const char *text, bool tls_default,
+				 struct fault *why);
+/* Whether the way there is plain: no TLS, no SSH. */
+static inline bool chisel_url_is_plain(const struct chisel_url *u)
+{
+	return !u->tls && !u->ssh;
+}
 
 /* Fingerprint text (base64 of SHA-256, padded) of 32 bytes. */
 void chisel_fingerprint_write(const uint8_t digest[32], char to[45]);

@@ -2,17 +2,13 @@
 """Our SSH engine (tests/interop/ssh_driver.c) with OpenSSH and libssh2 as
 peers, in both roles: every host key x cipher, every key exchange, re-keys with
 data in flight, wrong passwords."""
-import base64
-import functools
 import hashlib
 import os
-import pathlib
-import pwd
-import shutil
 import subprocess
 
 import harness
-from harness import MIB, SHORT, Echo, Skip, check, each, equal, free_port
+from harness import MIB, SHORT, Echo, Skip, check, each, equal
+from sshd import USER, Sshd
 
 KEX = ["curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256"]
 # Host key file kind, algorithm.
@@ -20,62 +16,10 @@ HOST_KEYS = [("ed25519", "ssh-ed25519"), ("ecdsa", "ecdsa-sha2-nistp256"), ("rsa
 	     ("rsa", "rsa-sha2-512")]
 CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"]
 BULK = (2 if SHORT else 8) * MIB
-USER = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-
-# Password authentication asks PAM and needs root.  In a mount namespace of its
-# own this sshd sees a PAM that says yes; the machine's stays as it is.
-NAMESPACE = """
-set -e
-mount -t tmpfs none /run && mkdir -m 755 /run/sshd
-mount -t tmpfs none /etc/pam.d
-printf 'auth required pam_permit.so\\naccount required pam_permit.so\\nsession required pam_permit.so\\n' \
-	>/etc/pam.d/sshd
-mount --bind "$1/passwd" /etc/passwd
-shift
-exec "$@"
-"""
 
 
 def driver():
 	return harness.program("ssh-driver")
-
-
-@functools.cache
-def has_namespaces():
-	return os.getuid() == 0 and subprocess.run(
-		["unshare", "-m", "mount", "-t", "tmpfs", "none", "/run"], capture_output=True, check=False).returncode == 0
-
-
-class Sshd:
-	"""OpenSSH's server with a configuration of its own."""
-
-	def __init__(self, t, kind, *lines):
-		key = t.dir / f"host-{kind}"
-		subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", key], check=True)
-		blob = base64.b64decode(pathlib.Path(f"{key}.pub").read_text().split()[1])
-		self.fingerprint = base64.b64encode(hashlib.sha256(blob).digest()).decode()
-		self.port = free_port()
-		self.lets_in = has_namespaces()
-		config = t.dir / "sshd_config"
-		config.write_text("\n".join([
-			f"ListenAddress 127.0.0.1:{self.port}", f"HostKey {key}", f"PidFile {t.dir}/pid", "StrictModes no",
-			"LogLevel VERBOSE", "AllowTcpForwarding yes", "PermitRootLogin no", "UseDNS no",
-			"AuthorizedKeysFile none", f"UsePAM {'yes' if self.lets_in else 'no'}",
-			"PasswordAuthentication yes", *lines]) + "\n")
-		argv = [shutil.which("sshd"), "-D", "-e", "-f", config]
-		if self.lets_in:
-			users = pathlib.Path("/etc/passwd").read_text()
-			if "\nsshd:" not in users:
-				users += "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"
-			(t.dir / "passwd").write_text(users)
-			t.dir.chmod(0o755)
-			argv = ["unshare", "-m", "sh", "-c", NAMESPACE, "sh", t.dir, *argv]
-		elif os.getuid() == 0:
-			t.dir.chmod(0o755)
-			shutil.chown(key, "nobody")
-			argv = ["setpriv", "--reuid=nobody", "--clear-groups", *argv]
-		self.program = t.start(argv, name="sshd")
-		harness.eventually(lambda: "Server listening" in self.program.text(), "sshd listens")
 
 
 def as_client(t, sshd, *flags, size):

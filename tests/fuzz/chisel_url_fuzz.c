@@ -13,6 +13,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	n = min_size(n, sizeof(text) - 1);
 	memcpy(text, p, n);
 	text[n] = '\0';
+	if (chisel_gateway_read(&u, text, true, NULL) == 0 && u.ssh) {
+		must(!u.tls && u.port && *u.host && strcmp(u.path, "/") == 0);
+		must(chisel_url_read(&u, text, true, NULL) < 0);
+	}
 	if (chisel_url_read(&u, text, true, &why) < 0) {
 		must(why.code == ERR_USAGE && why.why[0]);
 		return 0;

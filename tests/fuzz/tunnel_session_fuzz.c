@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "lib/io/carrier.h"
 #include "lib/proto/ssh/ssh_engine.h"
 #include "tests/sim/fake_loop.h"
 #include "tests/sim/plain_server.h"
@@ -209,16 +210,16 @@ static void check_session(const struct session *s)
 	const bool serving = s->state == BUS_STATE_UP || s->state == BUS_STATE_DRAINING;
 
 	check_dials(s);
-	must(!serving || s->carrier);
-	must(!s->dial || !s->carrier);
+	must(!serving || s->link.self);
+	must(!s->dial || !s->link.self);
 	must(s->forwards.n <= FORWARDS_MAX && s->forwards.dials <= FORWARD_DIALS_MAX);
 	/* Whoever wants a tunnel and has none is on the way to one. */
 	if (s->wanted && !s->idle_closed && !s->draining)
-		must(s->dial || s->carrier || s->timer.at_ns || s->state == BUS_STATE_FAILED);
+		must(s->dial || s->link.self || s->timer.at_ns || s->state == BUS_STATE_FAILED);
 	if (s->state == BUS_STATE_BACKOFF)
 		must(s->timer.at_ns && s->fault.code && s->fault.why[0]);
-	if (s->carrier)
-		must(ssh_pending_bytes(stack_ssh(carrier_stack(s->carrier))) <=
+	if (s->link.self)
+		must(ssh_pending_bytes(stack_ssh(carrier_stack(s->link.self))) <=
 		     256 * 1024 + SSH_CONTROL_ROOM);
 }
 
@@ -271,7 +272,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	session_abort(s);
 	fake_pass(S(2)); /* connections that only say goodbye */
 	fake_reap();
-	must(s->forwards.n == 0 && s->carriers == 0 && fake_socks() == 0 && fake_dials() == 0);
+	must(s->forwards.n == 0 && s->links == 0 && fake_socks() == 0 && fake_dials() == 0);
 	must(fake_timers() == timers);
 	session_free(s);
 	return 0;

@@ -2,6 +2,7 @@
 
 #include <openssl/rand.h>
 
+#include "lib/io/carrier.h"
 #include "lib/proto/ssh/ssh_engine.h"
 
 int RAND_bytes(unsigned char *p, int n)
@@ -19,8 +20,8 @@ bool plain_is_server(size_t dial)
 
 struct sock *plain_connection(const struct session *s)
 {
-	for (size_t i = 0; s->carrier && i < fake_socks(); i++)
-		if (sock_fd(fake_sock(i)) == carrier_fd(s->carrier))
+	for (size_t i = 0; s->link.self && i < fake_socks(); i++)
+		if (sock_fd(fake_sock(i)) == carrier_fd(s->link.self))
 			return fake_sock(i);
 	return NULL;
 }
@@ -78,9 +79,9 @@ static void upgrade(struct session *s)
 
 void plain_skip_key_exchange(struct session *s)
 {
-	if (!s->carrier || stack_phase(carrier_stack(s->carrier)) != STACK_SSH)
+	if (!s->link.self || stack_phase(carrier_stack(s->link.self)) != STACK_SSH)
 		return;
-	struct ssh *ssh = stack_ssh(carrier_stack(s->carrier));
+	struct ssh *ssh = stack_ssh(carrier_stack(s->link.self));
 	if (ssh->phase != SSH_PHASE_IDENT || ssh->fault.code)
 		return;
 	mem_give(&mem_heap, ssh->kex.init);
@@ -91,7 +92,7 @@ void plain_skip_key_exchange(struct session *s)
 	ssh->kex.done_ns = loop_now(fake_loop());
 	ssh->phase = SSH_PHASE_AUTH;
 	must(ssh_auth_start(ssh) == 0);
-	carrier_kick(s->carrier);
+	carrier_kick(s->link.self);
 }
 
 static void authenticate(struct session *s)

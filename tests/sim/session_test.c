@@ -57,7 +57,7 @@ static void test_abort_while_connecting(void)
 	end(s, timers);
 	s = start();
 	fake_dial_end(0, 0);
-	check(s->state == BUS_STATE_UPGRADING && s->carrier && fake_socks() == 1);
+	check(s->state == BUS_STATE_UPGRADING && s->link.self && fake_socks() == 1);
 	end(s, timers);
 }
 

@@ -180,6 +180,38 @@ static void write_file(const char *path, const char *text, size_t n)
 	close(fd);
 }
 
+/* An SSH server needs neither TLS nor a leave to do without; its user may stand
+ * in the URL, which people see, a password may not. */
+static void test_ssh_server(void)
+{
+	struct session_target t = { 0 };
+	struct fault why = { 0 };
+	struct bus_desired r = good();
+	char dir[] = "/tmp/desired-test-XXXXXX", path[64];
+
+	must(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/cred-7", dir);
+	make_config();
+	snprintf(r.url, sizeof(r.url), "ssh://bob@gateway.example.com");
+	check(desired_check(&t, &r, &config, NULL) == 0);
+	check(t.url.ssh && !t.url.tls && t.url.port == 22 && strcmp(t.user, "bob") == 0);
+	write_file(path, "alice:secret", 12);
+	check(desired_credentials(&t, dir, 7, NULL) == 0);
+	check(strcmp(t.user, "alice") == 0 && strcmp(t.password, "secret") == 0);
+	write_file(path, ":word", 5);
+	check(desired_check(&t, &r, &config, NULL) == 0 && desired_credentials(&t, dir, 7, NULL) == 0);
+	check(strcmp(t.user, "bob") == 0 && strcmp(t.password, "word") == 0);
+	snprintf(config.allowed_hosts, sizeof(config.allowed_hosts), "other.example.com");
+	check(desired_check(&t, &r, &config, &why) == ERR_CONFIG && strstr(why.why, "allowed_hosts"));
+	make_config();
+	why = (struct fault){ 0 };
+	snprintf(r.url, sizeof(r.url), "ssh://bob:secret@gateway.example.com");
+	check(desired_check(&t, &r, &config, &why) == ERR_CONFIG);
+	check(strstr(why.why, "password") && !strstr(why.why, "secret"));
+	unlink(path);
+	rmdir(dir);
+}
+
 static void test_credentials(void)
 {
 	static const struct {
@@ -227,6 +259,7 @@ int main(void)
 	static const struct test_case cases[] = {
 		{ "good record", test_good_record_is_a_target },
 		{ "refused records", test_refused_records },
+		{ "SSH server", test_ssh_server },
 		{ "allowed hosts", test_allowed_hosts },
 		{ "server ports", test_server_ports },
 		{ "lists of ports", test_port_lists },

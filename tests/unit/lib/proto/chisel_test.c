@@ -274,6 +274,39 @@ static void test_bad_urls(void)
 	}
 }
 
+/* A gateway may be an SSH server; nothing else that has a URL may. */
+static void test_gateways(void)
+{
+	static const struct {
+		const char *text, *user, *password, *host, *header;
+		uint16_t port;
+		bool ssh, plain;
+	} rows[] = {
+		{ "ssh://bob@a.example", "bob", "", "a.example", "a.example", 22, true, false },
+		{ "SSH://bob:x@[::1]:2222/", "bob", "x", "::1", "[::1]:2222", 2222, true, false },
+		{ "ssh://a:443", "", "", "a", "a:443", 443, true, false },
+		{ "https://a", "", "", "a", "a", 443, false, false },
+		{ "ws://a:22", "", "", "a", "a:22", 22, false, true },
+	};
+	static const char *const bad[] = { "ssh://", "ssh://a/path", "ssh://a?x", "ssh://a:0", "ssh:a", "sshd://a",
+					   "ssh://bob@" };
+	struct chisel_url u;
+
+	for (size_t i = 0; i < array_len(rows); i++) {
+		check_row(rows[i].text, chisel_gateway_read(&u, rows[i].text, true, NULL) == 0);
+		check_row(rows[i].text, u.ssh == rows[i].ssh && u.port == rows[i].port);
+		check_row(rows[i].text, chisel_url_is_plain(&u) == rows[i].plain && !(u.ssh && u.tls));
+		check_row(rows[i].text, strcmp(u.user, rows[i].user) == 0);
+		check_row(rows[i].text, strcmp(u.password, rows[i].password) == 0);
+		check_row(rows[i].text, strcmp(u.host, rows[i].host) == 0);
+		check_row(rows[i].text, strcmp(u.host_header, rows[i].header) == 0);
+		check_row(rows[i].text,
+			  chisel_url_read(&u, rows[i].text, true, NULL) == (rows[i].ssh ? ERR_USAGE : 0));
+	}
+	for (size_t i = 0; i < array_len(bad); i++)
+		check_row(bad[i], chisel_gateway_read(&u, bad[i], true, NULL) == ERR_USAGE);
+}
+
 static void test_url_bounds(void)
 {
 	char text[2000];
@@ -338,6 +371,7 @@ int main(void)
 		{ "config famine", test_config_famine },
 		{ "good URLs", test_good_urls },
 		{ "bad URLs", test_bad_urls },
+		{ "gateways", test_gateways },
 		{ "URL bounds", test_url_bounds },
 		{ "fingerprints", test_fingerprints },
 	};

@@ -1,0 +1,318 @@
+#include "lib/io/ssh2_private.h"
+
+enum {
+	READ_MAX = 32 * 1024,  /* one piece: what a packet of the server may carry */
+	HELD_MAX = 256 * 1024, /* handed out and not yet taken by a channel's reader */
+};
+#define PING_CHANNEL "ping@pipeops.io"
+
+static struct ssh2_slot *slot_of(void *link, uint32_t channel)
+{
+	struct ssh2 *s = link;
+
+	must(channel < s->slots_n && s->slots[channel].channel);
+	return &s->slots[channel];
+}
+
+/* False when the owner is done with us. */
+static bool emit(struct ssh2 *s, const struct ssh_event *ev)
+{
+	s->handler->on_event(s->user, ev);
+	return ssh2_lives(s) && !s->fault.code;
+}
+
+/* ---- what the channels' users ask for ---- */
+
+static void accept_channel(void *link, uint32_t channel)
+{
+	slot_of(link, channel)->accepted = true;
+}
+
+static void close_channel(void *link, uint32_t channel)
+{
+	slot_of(link, channel)->closing = true; /* the next pump sees to it */
+}
+
+static void reject(void *link, uint32_t channel, enum ssh_open_failure code, const char *text)
+{
+	(void)code; /* libssh2 has confirmed it already */
+	(void)text;
+	slot_of(link, channel)->told = true;
+	close_channel(link, channel);
+}
+
+static size_t room(const struct ssh2 *s)
+{
+	const size_t waiting = buf_len(&s->tx) + buf_len(&s->flight);
+
+	return waiting < s->tx_max ? s->tx_max - waiting : 0;
+}
+
+static size_t writable(void *link, uint32_t channel)
+{
+	const struct ssh2_slot *slot = slot_of(link, channel);
+
+	if (slot->closing || slot->eof_due || !ssh2_lives(link))
+		return 0;
+	return min_size(room(link), libssh2_channel_window_write_ex(slot->channel, NULL));
+}
+
+static int write_channel(void *link, uint32_t channel, const uint8_t *p, size_t n)
+{
+	struct ssh2 *s = link;
+	struct ssh2_slot *slot = slot_of(link, channel);
+	size_t done = 0;
+
+	while (done < n && writable(link, channel)) {
+		const ssize_t rc = libssh2_channel_write_ex(slot->channel, 0, (const char *)p + done, n - done);
+
+		/* Amid a key exchange; what is offered again must be the same bytes. */
+		if (rc == LIBSSH2_ERROR_EAGAIN)
+			break;
+		if (rc < 0)
+			return ssh2_fail_library(s, (int)rc, "sending to a channel");
+		if (rc == 0) { /* a channel whose packets may hold nothing */
+			slot->closing = true;
+			break;
+		}
+		done += (size_t)rc;
+	}
+	slot->want = done < n;
+	return (int)done;
+}
+
+static void want_write(void *link, uint32_t channel)
+{
+	slot_of(link, channel)->want = true;
+}
+
+static void credit(void *link, uint32_t channel, size_t n)
+{
+	struct ssh2_slot *slot = slot_of(link, channel);
+
+	must(n <= slot->held);
+	slot->held -= n;
+}
+
+static void eof(void *link, uint32_t channel)
+{
+	slot_of(link, channel)->eof_due = true;
+}
+
+static void set_user(void *link, uint32_t channel, void *user)
+{
+	slot_of(link, channel)->user = user;
+}
+
+static void *user_of(void *link, uint32_t channel)
+{
+	return slot_of(link, channel)->user;
+}
+
+static const struct channels_ops ops = {
+	.accept = accept_channel,
+	.reject = reject,
+	.writable = writable,
+	.write = write_channel,
+	.want_write = want_write,
+	.credit = credit,
+	.eof = eof,
+	.close = close_channel,
+	.set_user = set_user,
+	.user = user_of,
+};
+
+struct channels ssh2_channels(struct ssh2 *s)
+{
+	return (struct channels){ &ops, s };
+}
+
+int ssh2_ping(struct ssh2 *s, uint64_t tag)
+{
+	if (s->phase != SSH2_READY || s->pinging || s->stray)
+		return ERR_FULL;
+	s->pinging = true;
+	s->ping_tag = tag;
+	return 0;
+}
+
+/* ---- what comes ---- */
+
+static struct ssh2_slot *free_slot(struct ssh2 *s)
+{
+	for (uint32_t i = 0; i < s->slots_n; i++)
+		if (!s->slots[i].channel)
+			return &s->slots[i];
+	return NULL;
+}
+
+/* One that waits at a listener: 1, 0 without. */
+static int take_open(struct ssh2 *s, size_t at)
+{
+	/* Those that find no place wait in libssh2's queue, which is bounded too. */
+	struct ssh2_slot *slot = free_slot(s);
+	LIBSSH2_CHANNEL *c = slot ? libssh2_channel_forward_accept(s->listeners[at]) : NULL;
+
+	if (!c) {
+		const int rc = slot ? libssh2_session_last_errno(s->session) : 0;
+
+		/* All that is not "later" is a failure of the connection below. */
+		return !slot || rc == LIBSSH2_ERROR_EAGAIN ? 0 : ssh2_fail_library(s, rc, "SSH connection");
+	}
+	*slot = (struct ssh2_slot){ .channel = c };
+	(void)libssh2_channel_handle_extended_data2(c, LIBSSH2_CHANNEL_EXTENDED_DATA_IGNORE);
+	emit(s, &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_OPEN,
+				     .channel = (uint32_t)(slot - s->slots),
+				     .name = span_str("forwarded-tcpip"),
+				     .tag = at });
+	return 1;
+}
+
+static bool accept_all(struct ssh2 *s)
+{
+	bool moved = false;
+	int rc = 0;
+
+	for (size_t i = 0; i < s->listens_n; i++)
+		while (ssh2_lives(s) && !s->fault.code && (rc = take_open(s, i)) == 1)
+			moved = true;
+	return moved;
+}
+
+/* The end of what the peer sends, or of the channel. */
+static bool read_end(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
+{
+	bool moved = false;
+
+	if (!slot->eof_told) {
+		slot->eof_told = moved = true;
+		if (!emit(s, &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_EOF, .channel = channel }))
+			return true;
+	}
+	/* 0: closed by the peer; an error: data after its end of file. */
+	if (!slot->closing && libssh2_channel_wait_closed(slot->channel) != LIBSSH2_ERROR_EAGAIN)
+		slot->closing = moved = true;
+	return moved;
+}
+
+static bool read_slot(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
+{
+	static uint8_t piece[READ_MAX]; /* of the loop's one thread; handed on before the next */
+	bool moved = false;
+
+	if (slot->eof_told)
+		return read_end(s, slot, channel);
+	if (!slot->accepted && libssh2_channel_wait_closed(slot->channel) == 0)
+		return slot->closing = true;
+	while (slot->accepted && !slot->closing && slot->held < HELD_MAX) {
+		const ssize_t n = libssh2_channel_read_ex(slot->channel, 0, (char *)piece, sizeof(piece));
+
+		if (n == LIBSSH2_ERROR_EAGAIN)
+			break;
+		if (n < 0) {
+			ssh2_fail_library(s, (int)n, "SSH connection");
+			return true;
+		}
+		if (n == 0)
+			return libssh2_channel_eof(slot->channel) == 1 ? read_end(s, slot, channel) | moved : moved;
+		slot->held += (size_t)n;
+		moved = true;
+		if (!emit(s, &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_DATA,
+						  .channel = channel,
+						  .payload = { piece, (size_t)n } }))
+			return true;
+	}
+	return moved;
+}
+
+/* ---- what goes ---- */
+
+static bool finish(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
+{
+	/* Errors are the connection's, and found where it is read. */
+	if (libssh2_channel_free(slot->channel) == LIBSSH2_ERROR_EAGAIN)
+		return false;
+	if (!slot->told && slot->user)
+		emit(s, &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_CLOSED, .channel = channel });
+	*slot = (struct ssh2_slot){ 0 };
+	return true;
+}
+
+static bool step_slot(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
+{
+	bool moved = slot->closing ? false : read_slot(s, slot, channel);
+
+	if (!ssh2_lives(s) || s->fault.code)
+		return false;
+	if (slot->want && slot->accepted && !slot->closing && writable(s, channel)) {
+		slot->want = false;
+		if (!emit(s, &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_WRITABLE, .channel = channel }))
+			return false;
+	}
+	if (slot->eof_due && !slot->eof_sent && !slot->closing &&
+	    libssh2_channel_send_eof(slot->channel) != LIBSSH2_ERROR_EAGAIN)
+		slot->eof_sent = moved = true;
+	return slot->closing ? finish(s, slot, channel) | moved : moved;
+}
+
+static bool step_ping(struct ssh2 *s)
+{
+	if (s->stray && libssh2_channel_free(s->stray) != LIBSSH2_ERROR_EAGAIN)
+		s->stray = NULL;
+	if (!s->pinging)
+		return false;
+	s->stray = libssh2_channel_open_ex(s->session, PING_CHANNEL, sizeof(PING_CHANNEL) - 1, 1024, 1024, NULL, 0);
+	if (!s->stray) {
+		const int rc = libssh2_session_last_errno(s->session);
+
+		if (rc == LIBSSH2_ERROR_EAGAIN)
+			return false;
+		if (rc != LIBSSH2_ERROR_CHANNEL_FAILURE)
+			return ssh2_fail_library(s, rc, "SSH ping"), false;
+	}
+	s->pinging = false;
+	emit(s, &(struct ssh_event){ .kind = SSH_EVENT_GLOBAL_REPLY, .tag = s->ping_tag, .ok = true });
+	return true;
+}
+
+/* Memory is short: the channel whose reader is furthest behind goes. */
+static bool cut_slowest(struct ssh2 *s)
+{
+	unsigned long most = 0;
+	struct ssh2_slot *worst = NULL;
+
+	if (s->memory.used < SSH2_MEMORY_MAX / 2)
+		return false;
+	for (uint32_t i = 0; i < s->slots_n; i++) {
+		unsigned long n = 0;
+
+		if (!s->slots[i].channel || s->slots[i].closing)
+			continue;
+		(void)libssh2_channel_window_read_ex(s->slots[i].channel, &n, NULL);
+		if (n > most) {
+			most = n;
+			worst = &s->slots[i];
+		}
+	}
+	if (!worst)
+		return false;
+	worst->closing = true;
+	s->cuts++;
+	return true;
+}
+
+void ssh2_serve(struct ssh2 *s)
+{
+	bool moved = true;
+
+	while (moved && ssh2_lives(s) && !s->fault.code) {
+		moved = accept_all(s);
+		for (uint32_t i = 0; i < s->slots_n && ssh2_lives(s) && !s->fault.code; i++)
+			if (s->slots[i].channel)
+				moved |= step_slot(s, &s->slots[i], i);
+		if (ssh2_lives(s) && !s->fault.code)
+			moved |= step_ping(s);
+		if (ssh2_lives(s) && !s->fault.code)
+			moved |= cut_slowest(s);
+	}
+}

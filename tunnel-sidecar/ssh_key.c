@@ -1,0 +1,63 @@
+#include "tunnel-sidecar/ssh_key.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+/* All of a file's bytes to to[0..cap): how many. */
+static int read_file(char *to, size_t cap, const char *path, const char *what, struct fault *why)
+{
+	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer is no wait */
+	size_t n = 0;
+	ssize_t rc = 0;
+
+	if (fd < 0)
+		return fault_set_sys(why, errno, "%s: open %s", what, path);
+	do {
+		n += (size_t)rc;
+		rc = read(fd, to + n, cap - n);
+	} while (rc > 0 && n + (size_t)rc < cap);
+	const int sys = errno;
+	close(fd);
+	if (rc < 0)
+		return fault_set_sys(why, sys, "%s: read %s", what, path);
+	if (rc > 0)
+		return fault_set(why, ERR_CONFIG, "%s: %s is longer than %zu bytes", what, path, cap - 1);
+	return n ? (int)n : fault_set(why, ERR_CONFIG, "%s: %s is empty", what, path);
+}
+
+int ssh_key_read(struct ssh_key *out, const char *key_file, const char *passphrase_file,
+		 struct fault *why)
+{
+	int n;
+
+	out->n = 0;
+	out->passphrase = NULL;
+	if (!key_file)
+		return 0;
+	n = read_file(out->text, sizeof(out->text), key_file, "private key", why);
+	if (n < 0)
+		return n;
+	if (!memmem(out->text, (size_t)n, "PRIVATE KEY-----", 16)) {
+		ssh_key_wipe(out);
+		return fault_set(why, ERR_CONFIG, "private key: %s holds no private key", key_file);
+	}
+	out->n = (size_t)n;
+	if (!passphrase_file)
+		return 0;
+	n = read_file(out->words, sizeof(out->words), passphrase_file, "passphrase of the private key", why);
+	if (n < 0) {
+		ssh_key_wipe(out);
+		return n;
+	}
+	out->words[n] = '\0';
+	out->words[strcspn(out->words, "\r\n")] = '\0'; /* one line, as editors end it */
+	out->passphrase = out->words;
+	return 0;
+}
+
+void ssh_key_wipe(struct ssh_key *k)
+{
+	explicit_bzero(k, sizeof(*k));
+}
