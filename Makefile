@@ -72,6 +72,11 @@ $(OUT)/bin/libssh2-client: $(OUT)/tests/interop/libssh2_client.o
 $(UNIT) $(FUZZERS): $(OUT)/bin/%: $(OUT)/%.o $(SUPPORT) $(SHARED)
 $(FUZZERS): LDFLAGS += -fsanitize=fuzzer
 
+# Preloaded into a program by the sandbox's test; without a sanitizer's own calls.
+$(OUT)/attack.so: tests/attack/attack.c
+	@mkdir -p $(@D) && echo "  SO    $@"
+	$(Q)$(CC) -O1 -g -std=gnu17 -D_GNU_SOURCE $(WARN) -fPIC -shared -o $@ $< -ldl -pthread -luring
+
 # A program's parts, for its own tests: its folder without main.c.
 define parts
 $(OUT)/$(notdir $(1)).a: $(filter-out %/main.o,$(call objects,$(1)))
@@ -111,7 +116,7 @@ layers: $(call objects,lib/proto)
 rules: ; @scripts/house-rules
 lint: rules all ; @scripts/lint
 deps: ; @scripts/deps
-e2e: $(PROGRAMS) $(OUT)/bin/devplane $(OUT)/bin/print-docs $(INTEROP) ; @tests/e2e/run $(E2E)
+e2e: $(PROGRAMS) $(OUT)/attack.so $(OUT)/bin/devplane $(OUT)/bin/print-docs $(INTEROP) ; @tests/e2e/run $(E2E)
 interop: $(INTEROP)
 fuzzers: $(FUZZERS)
 fuzz: ; @scripts/fuzz
