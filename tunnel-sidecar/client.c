@@ -45,7 +45,8 @@ static void on_signal(void *user, int signo)
 {
 	struct client *c = user;
 
-	if (signo == SIGHUP) {
+	if (signo == SIGHUP) { /* as chisel: the wait is over */
+		session_retry_now(c->session);
 		publish_soon(c->publish);
 		return;
 	}

@@ -136,8 +136,8 @@ int client_options_read(struct client_options *out, int argc, char *const argv[]
 			struct fault *why)
 {
 	struct client_options o = {
-		.keepalive = S(25),
-		.max_retry_interval = S(300),
+		.keepalive = S(5),
+		.max_retry_interval = S(15),
 		.max_retry_count = -1,
 		.auth = getenv("AUTH"),
 	};

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/base/limits.h"
 
@@ -52,6 +53,8 @@ void session_enter(struct session *s, enum bus_state state)
 	s->state = state;
 	s->phase_deadline_ns =
 		states[state].timeout_ns ? session_now(s) + states[state].timeout_ns : UINT64_MAX;
+	if (state >= BUS_STATE_RESOLVING && state <= BUS_STATE_CONFIGURING)
+		s->phase_deadline_ns = min_u64(s->phase_deadline_ns, s->attempt_ns + LIMIT_NS(ATTEMPT));
 	r->state = state;
 	r->since_realtime_ns = session_realtime_ns();
 	r->attempts = (uint64_t)s->failures;
@@ -122,61 +125,6 @@ void session_gone(struct session *s)
 	finish_drain(s);
 }
 
-static enum retry_class classify(const struct fault *why, bool serving)
-{
-	switch (why->code) {
-	case ERR_LISTEN:
-		return RETRY_LISTEN;
-	case ERR_AUTH:
-	case ERR_TRUST:
-		return RETRY_REFUSED;
-	case ERR_LIMIT: /* a server that comes up and then floods is not a busy one */
-		return serving ? RETRY_ABUSE : RETRY_NORMAL;
-	case ERR_NOMEM:
-	case ERR_SYS:
-	case ERR_PROTO:
-	case ERR_CLOSED:
-	case ERR_TIMEOUT:
-	case ERR_REFUSED:
-	case ERR_ALGO:
-	case ERR_CRYPTO:
-	case ERR_CONFIG:
-	case ERR_USAGE:
-	case ERR_NAME:
-	case ERR_FULL:
-		break;
-	}
-	return RETRY_NORMAL;
-}
-
-static uint64_t next_wait(struct session *s, enum retry_class class)
-{
-	static const struct {
-		uint64_t first, max;
-	} bounds[] = {
-		[RETRY_NORMAL] = { LIMIT_NS(RETRY_FIRST), 0 },
-		[RETRY_LISTEN] = { LIMIT_NS(RETRY_LISTEN_FIRST), LIMIT_NS(RETRY_LISTEN_MAX) },
-		[RETRY_REFUSED] = { LIMIT_NS(RETRY_REFUSED_FIRST), LIMIT_NS(RETRY_REFUSED_MAX) },
-		[RETRY_ABUSE] = { LIMIT_NS(RETRY_REFUSED_FIRST), LIMIT_NS(RETRY_REFUSED_MAX) },
-	};
-	/* Who asks for shorter waits means all of them. */
-	const uint64_t max = !bounds[class].max	      ? s->o.retry_max_ns
-			     : class == RETRY_LISTEN ? bounds[class].max
-						     : min_u64(bounds[class].max, 4 * s->o.retry_max_ns);
-
-	/* One for each class: a server that changes its excuse gains nothing. */
-	struct backoff *b = &s->backoff[class];
-
-	if (s->fresh)
-		memset(s->backoff, 0, sizeof(s->backoff));
-	s->fresh = false;
-	if (!b->max_ns)
-		backoff_init(b, min_u64(bounds[class].first, min_u64(max, s->o.retry_max_ns)), max);
-	uint64_t random;
-	session_entropy(NULL, &random, sizeof(random));
-	return backoff_next(b, random);
-}
-
 static void give_up(struct session *s)
 {
 	log_error("tunnel_failed", "the tunnel is given up", L_STR("reason", err_name(s->fault.code)),
@@ -192,7 +140,6 @@ static void give_up(struct session *s)
 void session_fail(struct session *s, const struct fault *why)
 {
 	const enum bus_state phase = s->state;
-	const enum retry_class class = classify(why, is_serving(s));
 	struct bus_session *r = publish_record(s->o.publish);
 	struct fault whole = { 0 };
 
@@ -204,16 +151,16 @@ void session_fail(struct session *s, const struct fault *why)
 	s->fault = *why;
 	s->failures++;
 	if (is_serving(s)) {
-		const bool is_short = session_now(s) - s->up_ns < LIMIT_NS(STABLE);
-
-		s->fresh = !is_short || !s->was_short;
-		s->was_short = is_short;
+		retry_lost(&s->retry, session_now(s), s->up_ns);
+		s->attempt_ns = session_now(s); /* no attempt: nothing is deducted from the wait */
 	}
 	s->cause = state_time_cause(phase, s->link.ops != NULL, why);
 	publish_failure(s->o.publish, s->cause, why);
 	snprintf(r->last_error, sizeof(r->last_error), "%s", why->why);
 	snprintf(r->last_error_phase, sizeof(r->last_error_phase), "%s", bus_state_name(phase));
 	snprintf(r->last_error_reason, sizeof(r->last_error_reason), "%s", err_name(why->code));
+	if (s->cause == BUS_CAUSE_DEAD_LINK)
+		session_keep_dead(s);
 	const uint64_t asked = s->link.ops ? S((uint64_t)s->link.ops->retry_after_s(s->link.self)) : 0;
 	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, why->why);
 
@@ -225,12 +172,16 @@ void session_fail(struct session *s, const struct fault *why)
 		finish_drain(s);
 		return;
 	}
+	const enum retry_class class = retry_class_of(s->cause, why);
 	if ((class == RETRY_REFUSED && s->o.give_up_on_refusal) ||
 	    (s->o.retry_count >= 0 && s->failures > s->o.retry_count)) {
 		give_up(s);
 		return;
 	}
-	const uint64_t wait = asked + next_wait(s, class);
+	uint64_t random;
+	session_entropy(NULL, &random, sizeof(random));
+	const uint64_t wait =
+		asked + retry_wait(&s->retry, s->cause, why, session_now(s), s->attempt_ns, random);
 	log_write(class >= RETRY_REFUSED ? LOG_ERROR : LOG_WARN, "tunnel_retry",
 		  "tunnel lost or not reached: trying again",
 		  LOG_FIELDS(L_STR("phase", bus_state_name(phase)), L_STR("reason", err_name(why->code)),
@@ -348,6 +299,8 @@ int session_new(struct session **out, const struct session_options *options, str
 		return fault_set(why, ERR_NOMEM, "no memory for the session");
 	s->o = *options;
 	s->cause = BUS_CAUSE_NOT_WANTED;
+	s->dead_fd = s->link_fd = -1;
+	retry_init(&s->retry, options->retry_max_ns);
 	s->phase_deadline_ns = UINT64_MAX;
 	s->drain_deadline_ns = UINT64_MAX;
 	s->timer.fire = on_timer;
@@ -380,6 +333,9 @@ void session_free(struct session *s)
 {
 	if (!s)
 		return;
+	session_reset_dead(s);
+	if (s->link_fd >= 0)
+		close(s->link_fd);
 	OPENSSL_cleanse(s->target.password, sizeof(s->target.password));
 	free(s);
 }
@@ -414,7 +370,7 @@ void session_up(struct session *s, const struct session_target *target)
 	s->idle_closed = false;
 	s->failures = 0;
 	s->cause = BUS_CAUSE_STARTING;
-	s->fresh = true;
+	retry_begin(&s->retry, session_now(s));
 	for (size_t i = 0; i < target->n; i++)
 		chisel_target_write(&target->remotes[i], s->targets[i], sizeof(s->targets[i]));
 	session_attempt(s);
@@ -429,6 +385,14 @@ void session_down(struct session *s)
 	s->cause = BUS_CAUSE_NOT_WANTED;
 	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, "the tunnel is not wanted any more");
 	session_enter(s, BUS_STATE_IDLE);
+	session_arm(s);
+}
+
+void session_retry_now(struct session *s)
+{
+	if (s->state != BUS_STATE_BACKOFF)
+		return;
+	s->phase_deadline_ns = session_now(s);
 	session_arm(s);
 }
 

@@ -1,10 +1,12 @@
 #include "tunnel-sidecar/session_private.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define DIAL_NS S(10)
 #define USER_TIMEOUT_MS 10000 /* unacknowledged bytes for this long: dead (RFC 5482) */
@@ -115,18 +117,48 @@ static enum bus_state first_state(const struct session *s)
 	return s->target.url.tls ? BUS_STATE_TLS : BUS_STATE_UPGRADING;
 }
 
+/* The server may not know that the link is dead, and hold the forwards' ports.  A
+ * socket that is closed with bytes in flight gives up by itself, and the goodbye's
+ * retransmissions back off to many seconds: so one stays open, and patient. */
+void session_keep_dead(struct session *s)
+{
+	const unsigned patience_ms = 0; /* the kernel's own: a quarter of an hour */
+
+	session_reset_dead(s);
+	s->dead_fd = s->link_fd;
+	s->link_fd = -1;
+	if (s->dead_fd >= 0)
+		(void)setsockopt(s->dead_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof(patience_ms));
+}
+
+/* Packets get through again: the reset, too. */
+void session_reset_dead(struct session *s)
+{
+	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+
+	if (s->dead_fd < 0)
+		return;
+	/* Not by closing: the link may still say its goodbye to nobody. */
+	(void)connect(s->dead_fd, &nobody, sizeof(nobody));
+	close(s->dead_fd);
+	s->dead_fd = -1;
+}
+
 static void on_dialled(void *user, struct dial_result *result)
 {
 	struct session *s = user;
 
 	s->dial = NULL;
 	if (result->fd < 0) {
-		if (result->phase == DIAL_CONNECTING && s->state == BUS_STATE_RESOLVING)
-			session_enter(s, BUS_STATE_CONNECTING);
 		session_fail(s, &result->why);
 		return;
 	}
+	session_reset_dead(s);
+	if (result->is_remembered)
+		log_warn("dns_remembered", "the server's name can't be looked up: its last address is used",
+			 L_STR("address", result->address));
 	set_user_timeout(result->fd);
+	s->link_fd = fcntl(result->fd, F_DUPFD_CLOEXEC, 0);
 	session_enter(s, first_state(s));
 	int (*const link_new)(struct link *, struct channels *, struct session *, int, struct fault *) =
 		s->target.url.ssh ? link_ssh2_new : link_chisel_new;
@@ -138,6 +170,19 @@ static void on_dialled(void *user, struct dial_result *result)
 	session_arm(s);
 }
 
+/* The dial has its own deadline; it knows better what it waited for. */
+static void enter_dial_phase(struct session *s, enum bus_state state)
+{
+	session_enter(s, state);
+	s->phase_deadline_ns = UINT64_MAX;
+	session_arm(s);
+}
+
+static void on_resolved(void *user)
+{
+	enter_dial_phase(user, BUS_STATE_CONNECTING);
+}
+
 void session_attempt(struct session *s)
 {
 	struct fault why = { 0 };
@@ -145,20 +190,19 @@ void session_attempt(struct session *s)
 		.host = s->o.proxy ? s->o.proxy->host : s->target.url.host,
 		.port = s->o.proxy ? s->o.proxy->port : s->target.url.port,
 		.timeout_ns = DIAL_NS,
+		.on_resolved = on_resolved,
+		.memory = &s->memory,
 	};
 	struct bus_session *r = publish_record(s->o.publish);
 
 	snprintf(r->server, sizeof(r->server), "%s", s->target.url.host_header);
 	s->attempt_ns = session_now(s);
 	publish_attempt(s->o.publish);
-	session_enter(s, BUS_STATE_RESOLVING);
-	s->phase_deadline_ns = UINT64_MAX; /* the dial has its own */
+	enter_dial_phase(s, BUS_STATE_RESOLVING);
 	if (dial_start(&s->dial, s->o.loop, &options, on_dialled, s, &why) < 0) {
 		s->dial = NULL;
 		session_fail(s, &why);
-		return;
 	}
-	session_arm(s);
 }
 
 void session_report(void *user)
@@ -190,4 +234,7 @@ void session_unlink(struct session *s, enum ssh_disconnect_reason reason, const 
 		s->link.ops->part(s->link.self, reason, text);
 	}
 	s->link = (struct link){ 0 };
+	if (s->link_fd >= 0)
+		close(s->link_fd);
+	s->link_fd = -1;
 }

@@ -7,10 +7,10 @@
 #define TUNNEL_SIDECAR_SESSION_PRIVATE_H
 
 #include "lib/app/log.h"
-#include "lib/base/backoff.h"
 #include "lib/io/dial.h"
 #include "tunnel-sidecar/forward.h"
 #include "tunnel-sidecar/link.h"
+#include "tunnel-sidecar/retry.h"
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/state_time.h"
 
@@ -19,9 +19,6 @@
 
 enum { SESSION_TX_MAX = 256 * 1024 }; /* sealed bytes that may wait in front of a keystroke */
 #define SESSION_NO_FORWARD SIZE_MAX
-
-/* How soon to come back, by what went wrong. */
-enum retry_class { RETRY_NORMAL, RETRY_LISTEN, RETRY_REFUSED, RETRY_ABUSE, RETRY_CLASSES };
 
 struct session {
 	struct session_options o;
@@ -32,7 +29,10 @@ struct session {
 	enum bus_cause cause;          /* why it is not connected, while it is not */
 
 	struct dial *dial;
+	struct dial_memory memory;     /* the server's address, for when its name can't be looked up */
 	struct link link;              /* the connection that counts */
+	int link_fd;                   /* a second descriptor of its socket, or -1 */
+	int dead_fd;                   /* … of the last one that was found dead, or -1 */
 	uint64_t glitches_said[GLITCH_KINDS]; /* of it, on the bus already */
 	size_t links;                  /* alive, also those that only say goodbye */
 	struct forward_set forwards;
@@ -43,9 +43,7 @@ struct session {
 	uint64_t next_ping_ns, phase_deadline_ns;
 	int64_t failures;              /* in a row */
 	uint64_t up_ns;                /* when the tunnel came up last */
-	bool was_short;                /* the last one ended at once */
-	bool fresh;                    /* waits start anew */
-	struct backoff backoff[RETRY_CLASSES];
+	struct retry retry;
 	struct timer timer;            /* earliest deadline of this session */
 
 	bool draining;
@@ -68,6 +66,10 @@ void session_attempt(struct session *s);
 void session_unlink(struct session *s, enum ssh_disconnect_reason reason, const char *text);
 /* Publishes what the peer did without any use since the last time. */
 void session_report(void *user);
+/* The link is dead, but the server may not know and hold the forwards' ports: what
+ * is kept here resets it, once packets get through again. */
+void session_keep_dead(struct session *s);
+void session_reset_dead(struct session *s); /* accepts that there is none */
 /* A connection that was parting has gone. */
 void session_gone(struct session *s);
 

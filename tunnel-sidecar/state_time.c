@@ -28,9 +28,9 @@ static enum bus_cause of_session(const struct fault *why)
 	if (why->code == ERR_TIMEOUT || why->sys == ETIMEDOUT || why->sys == EHOSTUNREACH ||
 	    why->sys == ENETUNREACH)
 		return BUS_CAUSE_DEAD_LINK;
-	if (why->code == ERR_CLOSED)
+	if (why->code == ERR_CLOSED && !why->sys)
 		return BUS_CAUSE_PEER_CLOSED;
-	return why->code == ERR_SYS ? BUS_CAUSE_RESET : BUS_CAUSE_PROTOCOL;
+	return why->code == ERR_SYS || why->code == ERR_CLOSED ? BUS_CAUSE_RESET : BUS_CAUSE_PROTOCOL;
 }
 
 enum bus_cause state_time_cause(enum bus_state state, bool at_proxy, const struct fault *why)

@@ -16,6 +16,8 @@ struct backoff {
 
 /* first <= max, both ns. */
 void backoff_init(struct backoff *b, uint64_t first_ns, uint64_t max_ns);
+/* Another bound for the waits to come; first_ns follows where it is lower. */
+void backoff_limit(struct backoff *b, uint64_t max_ns);
 /* The next wait in ns; `random` is any 64 random bits. */
 uint64_t backoff_next(struct backoff *b, uint64_t random);
 

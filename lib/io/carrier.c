@@ -163,6 +163,7 @@ static void on_error(struct sock *s, void *user, int sys)
 		fault_set(&why, ERR_CLOSED, "the peer closed the connection: %s", strerror(sys));
 	else
 		fault_set_sys(&why, sys, "connection lost");
+	why.sys = sys;
 	fail(c, &why);
 }
 

@@ -1,5 +1,6 @@
 #include "lib/io/dial.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <netdb.h>
@@ -12,6 +13,7 @@
 #include "lib/io/race.h"
 
 enum { LOOKUPS_MAX = 8, HOST_MAX = 255 };
+#define STALE_NS 2000000000ull /* no word of the name server for this long: the address of before */
 #define TURN_NS 5000000 /* a look-up that was cancelled ends without a word: so it is asked for again */
 
 static const uint64_t default_timeout_ns = 10000000000ull;
@@ -40,7 +42,9 @@ struct dial {
 	struct loop *loop;
 	struct loop_end end;
 	struct timer deadline;
-	struct timer turn; /* while other look-ups hold all threads */
+	struct timer turn;  /* while other look-ups hold all threads */
+	struct timer stale; /* until the remembered address is tried beside the look-up */
+	struct dial_memory *memory;
 	struct lookup *lookup;
 	struct race *race;
 	dial_done_fn *done;
@@ -48,6 +52,10 @@ struct dial {
 	uint64_t timeout_ns, began_ns, resolved_ns;
 	enum dial_phase phase;
 	bool is_waiting; /* for a thread */
+	bool is_asking;  /* the look-up has not ended */
+	bool is_stale;   /* the race is to the remembered address */
+	struct fault unnamed; /* why there are no addresses */
+	void (*on_resolved)(void *user);
 	uint16_t port;
 	char host[HOST_MAX + 1];
 	char name[128]; /* "host:port", printable, for faults */
@@ -181,6 +189,7 @@ void dial_cancel(struct dial *d)
 	race_cancel(d->race);
 	timer_clear(d->loop, &d->deadline);
 	timer_clear(d->loop, &d->turn);
+	timer_clear(d->loop, &d->stale);
 	loop_end_clear(d->loop, &d->end);
 	mem_give(&mem_heap, d);
 }
@@ -210,19 +219,65 @@ static void on_connected(void *user, int fd, const struct sockaddr_storage *winn
 	struct dial_result r = { .fd = fd };
 
 	d->race = NULL;
-	if (fd < 0)
-		r.why = *why;
-	else
+	if (fd < 0 && d->is_stale && d->is_asking)
+		return;
+	if (fd < 0 && d->is_stale)
+		d->phase = DIAL_RESOLVING; /* that is what is wrong */
+	if (fd < 0) {
+		r.why = d->is_stale ? d->unnamed : *why;
+	} else {
 		race_address_text(r.address, sizeof(r.address), winner);
+		r.is_remembered = d->is_stale;
+		if (d->memory) {
+			memcpy(d->memory->host, d->host, sizeof(d->host));
+			d->memory->address = *winner;
+		}
+	}
 	finish(d, &r);
 }
 
 static int start_race(struct dial *d, const struct sockaddr_storage *to, size_t n,
 		      struct fault *why)
 {
+	const bool is_first = d->phase == DIAL_RESOLVING;
+
 	d->phase = DIAL_CONNECTING;
 	d->resolved_ns = loop_now(d->loop);
-	return race_start(&d->race, d->loop, to, n, d->name, on_connected, d, why);
+	timer_clear(d->loop, &d->stale);
+	race_cancel(d->race);
+	const int rc = race_start(&d->race, d->loop, to, n, d->name, on_connected, d, why);
+	if (rc >= 0 && is_first && d->on_resolved)
+		d->on_resolved(d->user);
+	return rc;
+}
+
+static bool has_memory(const struct dial *d)
+{
+	const struct dial_memory *m = d->memory;
+
+	return m && m->address.ss_family && strcmp(m->host, d->host) == 0;
+}
+
+static int start_stale(struct dial *d, struct fault *why)
+{
+	struct sockaddr_storage to = d->memory->address;
+	const in_port_t port = htons(d->port);
+
+	if (to.ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&to)->sin6_port = port;
+	else
+		((struct sockaddr_in *)&to)->sin_port = port;
+	d->is_stale = true;
+	return start_race(d, &to, 1, why);
+}
+
+static void on_stale(struct timer *t)
+{
+	struct dial *d = (struct dial *)((char *)t - offsetof(struct dial, stale));
+	struct dial_result r = { .fd = -1 };
+
+	if (start_stale(d, &r.why) < 0)
+		finish(d, &r);
 }
 
 static void on_resolved(struct loop_wake *w)
@@ -231,11 +286,23 @@ static void on_resolved(struct loop_wake *w)
 	struct dial *d = k->dial;
 	struct dial_result r = { .fd = -1 };
 
-	if (k->gai)
-		(void)fault_set(&r.why, ERR_NAME, "resolve %s: %s", d->name,
-				k->gai == EAI_SYSTEM ? strerror(k->sys) : gai_strerror(k->gai));
-	else if (start_race(d, k->found, k->n, &r.why) == 0)
+	d->is_asking = false;
+	if (!k->gai) {
+		d->is_stale = false;
+		if (start_race(d, k->found, k->n, &r.why) == 0)
+			return;
+		finish(d, &r);
 		return;
+	}
+	(void)fault_set(&d->unnamed, ERR_NAME, "resolve %s: %s", d->name,
+			k->gai == EAI_SYSTEM ? strerror(k->sys) : gai_strerror(k->gai));
+	if (d->race) /* to the remembered address, since a while */
+		return;
+	if (!d->is_stale && has_memory(d) && start_stale(d, &r.why) == 0)
+		return;
+	if (!r.why.code)
+		r.why = d->unnamed;
+	d->phase = DIAL_RESOLVING;
 	finish(d, &r);
 }
 
@@ -246,6 +313,8 @@ static void on_deadline(struct timer *t)
 
 	if (d->is_waiting)
 		(void)say_full(d, &r.why);
+	if (d->is_stale)
+		d->phase = DIAL_RESOLVING;
 	(void)fault_set(&r.why, ERR_TIMEOUT, "%s %s: no answer within %" PRIu64 " ms",
 			d->phase == DIAL_RESOLVING ? "resolve" : "connect to", d->name,
 			d->timeout_ns / 1000000);
@@ -307,6 +376,9 @@ int dial_start(struct dial **out, struct loop *l, const struct dial_options *o, 
 	d->end.call = on_loop_end;
 	d->deadline.fire = on_deadline;
 	d->turn.fire = on_turn;
+	d->stale.fire = on_stale;
+	d->on_resolved = o->on_resolved;
+	d->memory = o->memory;
 	d->port = o->port;
 	loop_at_end(l, &d->end);
 	write_name(d, o);
@@ -324,6 +396,9 @@ int dial_start(struct dial **out, struct loop *l, const struct dial_options *o, 
 		dial_cancel(d);
 		return rc;
 	}
+	d->is_asking = d->phase == DIAL_RESOLVING;
+	if (d->is_asking && has_memory(d))
+		timer_set(l, &d->stale, d->began_ns + STALE_NS);
 	timer_set(l, &d->deadline, d->began_ns + d->timeout_ns);
 	*out = d;
 	return 0;

@@ -3,7 +3,8 @@
  *
  * Resolves in a helper thread (getaddrinfo blocks), tries the addresses in
  * turn, IPv6 and IPv4 interleaved, starting the next after 250 ms (RFC 8305),
- * keeps the first that answers.  TCP_NODELAY is set.  Not TLS, no proxy.
+ * keeps the first that answers.  A name that can't be looked up may be replaced
+ * by the address that answered last.  TCP_NODELAY is set.  Not TLS, no proxy.
  */
 #ifndef LIB_IO_DIAL_H
 #define LIB_IO_DIAL_H
@@ -20,14 +21,27 @@ struct dial_result {
 	struct fault why;         /* ERR_NAME, _TIMEOUT, _FULL, _SYS: names host, port and reason */
 	uint64_t resolve_ns, connect_ns; /* time spent in each phase */
 	char address[64];         /* numeric address and port that answered */
+	bool is_remembered;       /* that address is of an earlier look-up */
 };
 
 typedef void dial_done_fn(void *user, struct dial_result *result);
+
+/* The address of this name that answered last.  It is tried when the name server
+ * gives none, or none within two seconds: an outage of it is none of ours. */
+struct dial_memory {
+	char host[256];
+	struct sockaddr_storage address; /* ss_family 0: none yet */
+};
 
 struct dial_options {
 	const char *host;  /* name or numeric, no brackets; copied */
 	uint16_t port;
 	uint64_t timeout_ns; /* whole dial; 0 = 10 s */
+	/* Addresses are tried from now on; for a numeric host called by dial_start()
+	 * itself.  Must not cancel.  May be NULL. */
+	void (*on_resolved)(void *user);
+	/* Kept by the caller from dial to dial; zeroed at first.  May be NULL. */
+	struct dial_memory *memory;
 };
 
 /* Calls done exactly once, later, unless cancelled.  At most eight look-ups are

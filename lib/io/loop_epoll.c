@@ -118,9 +118,14 @@ static bool see_edges(struct sock *s)
 	return true;
 }
 
-/* Its descriptor, closed now, leaves the set by itself. */
+/* A descriptor that is closed leaves the set by itself, unless another one of the
+ * same socket lives on. */
 static void retire(struct sock *s)
 {
+	struct epoll_state *e = s->loop->state;
+
+	if (s->registered)
+		(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, s->fd, NULL);
 	s->loop->counts.in_kernel -= s->registered;
 	s->registered = false;
 	loop_retire(s);

@@ -11,6 +11,9 @@
 #include "lib/io/loop_backend.h"
 
 static const uint64_t stagger_ns = 250000000; /* RFC 8305, 5: Connection Attempt Delay */
+/* A SYN that was lost is sent again after 1, 3 and 7 s: with a new one every two
+ * seconds a path that comes back is found within one. */
+static const uint64_t again_ns = 2000000000;
 
 struct attempt {
 	struct race *race;
@@ -23,7 +26,7 @@ struct race {
 	struct timer next;
 	race_done_fn *done;
 	void *user;
-	size_t n, started, pending;
+	size_t n, started, pending; /* the address of attempt i is to[i % n] */
 	struct fault why;
 	char name[128];
 	struct sockaddr_storage to[RACE_MAX];
@@ -99,6 +102,11 @@ static bool is_about_us(int sys)
 	return sys == ENETUNREACH || sys == EADDRNOTAVAIL || sys == EAFNOSUPPORT;
 }
 
+static const struct sockaddr_storage *address_of(const struct attempt *a)
+{
+	return &a->race->to[(size_t)(a - a->race->attempts) % a->race->n];
+}
+
 static void note_failure(struct race *r, const struct attempt *a, int sys)
 {
 	char address[64];
@@ -106,7 +114,7 @@ static void note_failure(struct race *r, const struct attempt *a, int sys)
 	if (r->why.code && !is_about_us(r->why.sys))
 		return;
 	r->why = (struct fault){ 0 };
-	race_address_text(address, sizeof(address), &r->to[a - r->attempts]);
+	race_address_text(address, sizeof(address), address_of(a));
 	(void)fault_set_sys(&r->why, sys, "connect to %s (%s)", r->name, address);
 }
 
@@ -124,12 +132,15 @@ static void on_writable(void *user)
 	if (sys) {
 		note_failure(r, a, sys);
 		attempt_close(a, false);
-		start_next(r);
+		if (r->started < r->n)
+			start_next(r);
+		else if (!r->pending)
+			finish(r, -1, NULL);
 		return;
 	}
 	const int fd = a->fd;
 	attempt_close(a, true);
-	finish(r, fd, &r->to[a - r->attempts]);
+	finish(r, fd, address_of(a));
 }
 
 /* 0 when the answer will come through the watch, else an errno. */
@@ -157,22 +168,25 @@ static int attempt_begin(struct attempt *a, const struct sockaddr_storage *to)
 	return sys;
 }
 
+/* The next address, or in place of those that this host refuses the one after
+ * it, to the end of a round. */
 static void start_next(struct race *r)
 {
+	int sys;
+
 	timer_clear(r->loop, &r->next);
-	while (r->started < r->n) {
-		struct attempt *a = &r->attempts[r->started];
-		const struct sockaddr_storage *to = &r->to[r->started++];
-		const int sys = attempt_begin(a, to);
-		if (sys == 0) {
-			if (r->started < r->n)
-				timer_set(r->loop, &r->next, loop_now(r->loop) + stagger_ns);
-			return;
-		}
-		note_failure(r, a, sys);
-	}
+	do {
+		struct attempt *a = &r->attempts[r->started++];
+
+		sys = attempt_begin(a, address_of(a));
+		if (sys)
+			note_failure(r, a, sys);
+	} while (sys && r->started < RACE_MAX && r->started % r->n);
 	if (!r->pending)
 		finish(r, -1, NULL);
+	else if (r->started < RACE_MAX)
+		timer_set(r->loop, &r->next,
+			  loop_now(r->loop) + (r->started % r->n ? stagger_ns : again_ns));
 }
 
 static void on_next(struct timer *t)
@@ -195,7 +209,7 @@ int race_start(struct race **out, struct loop *l, const struct sockaddr_storage 
 	r->n = min_size(n, RACE_MAX);
 	memcpy(r->to, to, r->n * sizeof(*to));
 	snprintf(r->name, sizeof(r->name), "%s", name);
-	for (size_t i = 0; i < r->n; i++)
+	for (size_t i = 0; i < RACE_MAX; i++)
 		r->attempts[i] = (struct attempt){ .race = r, .fd = -1 };
 	race_interleave(r->to, r->n);
 	timer_set(l, &r->next, loop_now(l));

@@ -1,8 +1,9 @@
 /*
  * race -- several addresses of one host to one connected TCP socket: each is
  * tried in turn, the next when one fails or after 250 ms, and the first that
- * answers wins (RFC 8305).  No name resolution and no overall deadline; that
- * is dial's.
+ * answers wins (RFC 8305).  While none does, the round begins again every two
+ * seconds, up to RACE_MAX attempts.  No name resolution and no overall deadline;
+ * that is dial's.
  */
 #ifndef LIB_IO_RACE_H
 #define LIB_IO_RACE_H

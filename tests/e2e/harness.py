@@ -241,8 +241,7 @@ class Case:
 			return argv, None
 		if argv[1:2] != ["client"]:
 			return argv, self.dir / "bus/tunnel/segment"
-		folder = self.dir / f"client-bus-{len(self.programs)}"
-		folder.mkdir()
+		folder = pathlib.Path(tempfile.mkdtemp(prefix="client-bus-", dir=self.dir))
 		return [*argv[:2], "--bus-dir", str(folder), *argv[2:]], folder / "tunnel/segment"
 
 	def open(self, service):

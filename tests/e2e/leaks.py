@@ -115,8 +115,8 @@ class Gate:
 			time.sleep(0.02)
 
 	def is_up(self):
-		states = [e["state"] for e in self.program.events if e.get("event") == "tunnel_state"]
-		return not states or states[-1] == "up"
+		said = [e for e in self.program.events if e.get("event") in ("tunnel_state", "tunnel_retry")]
+		return not said or said[-1].get("state") == "up"
 
 
 def is_stopped(pid):

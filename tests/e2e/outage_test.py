@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Outages: each is found, named by its cause, and over when its cause is over."""
 import re
+import signal
 import time
 
 import harness
-from harness import check, each, eventually
+from harness import Echo, check, each, echo_once, equal, eventually, free_port, together
 from pod import Devplane, Pod, sum_of
+from relay import Relay
 
 SECONDS = "pipeops_tunnel_state_seconds_total"
 
@@ -45,6 +47,140 @@ def test_time_by_cause(t, io):
 	check(p.json("/api/v1/blackbox")["components"][0]["session"]["cause"] == "tcp", "the black box names the cause")
 	eventually(lambda: sum_of(p.metrics(), "pipeops_tunnel_next_retry_timestamp_seconds") > time.time() - 60,
 		   "when it is tried again")
+
+
+# The drills: order and causes, no times (tests/bench/outage measures).
+
+class Drill:
+	"""A server behind a relay, and a client with one forward, that is up."""
+
+	def __init__(self, t, io, *flags):
+		self.t = t
+		self.server_port = free_port()
+		self.start_server()
+		self.relay = t.open(Relay(self.server_port))
+		self.far = free_port()
+		echo = t.open(Echo())
+		self.client = t.start([harness.program("tunnel-sidecar"), "client", "--io", io, "--keepalive", "1s", "-v",
+				       *flags, f"http://127.0.0.1:{self.relay.port}",
+				       f"R:127.0.0.1:{self.far}:127.0.0.1:{echo.port}"])
+		self.up()
+		self.since = self.client.mark()
+
+	def start_server(self):
+		self.server = self.t.start([harness.chisel_peer(), "server", "--port", self.server_port])
+		self.server.wait("ready")
+
+	def up(self, since=0):
+		self.client.wait("tunnel_up", since=since)
+		eventually(lambda: harness.works(self.far), "bytes go through")
+
+	def back(self):
+		self.up(self.since)
+
+	def lost(self, **fields):
+		"""The first thing said of this outage."""
+		self.client.wait("tunnel_retry", since=self.since)
+		seen = self.client.find("tunnel_retry", self.since)
+		equal({k: seen[k] for k in fields}, fields, "what took the tunnel down")
+		return seen
+
+	def causes(self):
+		return [e["cause"] for e in self.client.events[self.since:] if e["event"] == "tunnel_retry"]
+
+
+def drill_blackhole(t, io):
+	"""Packets vanish: nothing is closed, refused or acknowledged."""
+	d = Drill(t, io)
+	d.relay.blackhole()
+	seen = d.lost(phase="up", cause="dead_link", reason="timeout")
+	equal(float(seen["wait_s"]), 0, "a dead link is tried again at once")
+	d.client.wait("tunnel_state", since=d.since, state="connecting")
+	d.relay.heal()
+	d.back()
+	equal(d.causes(), ["dead_link"], "the attempt under way is the one that gets through")
+
+
+def drill_frozen(t, io):
+	"""Connections stand and are accepted, and no byte moves."""
+	d = Drill(t, io)
+	d.relay.freeze()
+	d.lost(phase="up", cause="dead_link")
+	d.client.wait("tunnel_state", since=d.since, state="upgrading")
+	d.relay.heal()
+	d.back()
+
+
+def drill_stopped(t, io):
+	"""The server stands still and goes on again: its pings are answered late."""
+	d = Drill(t, io)
+	d.server.signal(signal.SIGSTOP)
+	d.lost(phase="up", cause="dead_link")
+	d.server.signal(signal.SIGCONT)
+	d.back()
+	check(set(d.causes()) <= {"dead_link", "cannot_listen"}, f"causes {d.causes()}")
+
+
+def drill_killed(t, io):
+	d = Drill(t, io)
+	d.relay.drop_listener()
+	d.server.kill()
+	check(d.lost(phase="up")["cause"] in ("peer_closed", "reset"), "what took it down")
+	d.client.wait("tunnel_retry", since=d.since, cause="tcp", phase="connecting")
+	d.start_server()
+	d.relay.listen_again()
+	d.back()
+	equal(set(d.causes()[1:]), {"tcp"}, "causes while there is no server")
+
+
+def drill_port_held(t, io):
+	"""The server did not notice that the old session is dead: it holds its port."""
+	d = Drill(t, io)
+	d.relay.blackhole()
+	d.lost(cause="dead_link")
+	d.relay.heal(old=False)
+	d.client.wait("tunnel_retry", since=d.since, cause="cannot_listen", phase="configuring", reason="cannot_listen")
+	d.client.wait("tunnel_retry", since=d.since, cause="cannot_listen", failures=3)
+	waits = [float(e["wait_s"]) for e in d.client.events[d.since:] if e.get("cause") == "cannot_listen"]
+	check(all(w <= 2 for w in waits), f"waits {waits}")
+	d.relay.drop_old()
+	d.back()
+
+
+def drill_reset(t, io):
+	d = Drill(t, io)
+	d.relay.reset()
+	d.lost(phase="up", cause="reset", reason="closed")
+	d.back()
+
+
+def drill_closed(t, io):
+	d = Drill(t, io)
+	d.relay.hang_up()
+	d.lost(phase="up", cause="peer_closed", reason="closed")
+	d.back()
+
+
+def drill_hang_up_ends_a_wait(t, io):
+	"""SIGHUP while the next attempt waits, as chisel's."""
+	d = Drill(t, io, "--max-retry-interval", "15s")
+	d.relay.drop_listener()
+	d.relay.reset()
+	d.client.wait("tunnel_retry", since=d.since, cause="tcp")
+	d.relay.listen_again()
+	d.client.signal(signal.SIGHUP)
+	d.back()
+
+
+@each(io=harness.IO)
+def test_drills(t, io):
+	def run(name, drill):
+		try:
+			drill(t, io)
+		except harness.Failure as e:
+			raise harness.Failure(f"{name}: {e}") from None
+	harness.chisel_peer()
+	together(*[lambda n=n, d=d: run(n[6:], d) for n, d in globals().items() if n.startswith("drill_")])
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ static void test_defaults_are_chisels(void)
 
 	unsetenv("AUTH");
 	check(read_line(&o, NULL, words) == 0);
-	check(o.keepalive == S(25) && o.max_retry_interval == S(300) && o.max_retry_count < 0);
+	check(o.keepalive == S(5) && o.max_retry_interval == S(15) && o.max_retry_count < 0);
 	check(!o.auth && !o.tls_skip_verify && !o.fingerprint);
 	setenv("AUTH", "env:pass", 1);
 	check(read_line(&o, NULL, words) == 0 && strcmp(o.auth, "env:pass") == 0);

@@ -380,6 +380,93 @@ static void test_free_while_dialling(void)
 	check(count_fds() == before);
 }
 
+/* ---- what is remembered and what is tried again ---- */
+
+static struct dial *start_with(struct loop *l, const char *host, uint16_t port,
+			       struct dial_memory *memory, struct told *t)
+{
+	const struct dial_options o = { .host = host, .port = port, .memory = memory };
+	struct fault why = { 0 };
+	struct dial *d;
+
+	*t = (struct told){ 0 };
+	if (!check(dial_start(&d, l, &o, done, t, &why) == 0))
+		puts(why.why);
+	return d;
+}
+
+static void remembered(struct loop *l)
+{
+	struct dial_memory memory = { 0 };
+	struct sockaddr_in at, gone = nobody();
+	const int x = listen_somewhere(8, &at);
+	const uint16_t port = ntohs(at.sin_port);
+	struct told t;
+
+	count_answers = 0;
+	(void)start_with(l, "many.test", port, &memory, &t);
+	until(l, t.calls == 1);
+	check(t.r.why.code == ERR_NAME && t.r.phase == DIAL_RESOLVING); /* nothing to remember yet */
+
+	answers[0] = at;
+	count_answers = 1;
+	(void)start_with(l, "many.test", port, &memory, &t);
+	until(l, t.calls == 1);
+	check(t.r.fd >= 0 && !t.r.is_remembered);
+	close(t.r.fd);
+
+	count_answers = 0; /* the name server fails */
+	(void)start_with(l, "many.test", port, &memory, &t);
+	until(l, t.calls == 1);
+	check(t.r.fd >= 0 && t.r.is_remembered);
+	close(t.r.fd);
+
+	/* The port is this dial's; and where nobody answers, the name is to blame. */
+	(void)start_with(l, "many.test", ntohs(gone.sin_port), &memory, &t);
+	until(l, t.calls == 1);
+	check(t.r.fd < 0 && t.r.why.code == ERR_NAME && t.r.phase == DIAL_RESOLVING);
+
+	(void)start_with(l, "nowhere.test", port, &memory, &t); /* another host's address */
+	until(l, t.calls == 1);
+	check(t.r.fd < 0 && t.r.why.code == ERR_NAME);
+	close(x);
+}
+
+static void test_remembered(void)
+{
+	on_both(remembered);
+}
+
+/* Two seconds, once: a name server that says nothing, and a path that does not. */
+static void test_silence(void)
+{
+	struct dial_memory memory = { .host = "stuck.test" };
+	struct sockaddr_in at;
+	const int x = listen_somewhere(8, &at);
+	struct told t, u;
+	struct dead dead;
+	struct loop *l;
+
+	memcpy(&memory.address, &at, sizeof(at));
+	check(loop_new(&l, LOOP_EPOLL, NULL) == 0);
+	dead_open(&dead);
+	struct dial *to_nobody = start_with(l, "127.0.0.1", ntohs(dead.at.sin_port), NULL, &u);
+	step(l);
+	const size_t fds = count_fds();
+	(void)start_with(l, "stuck.test", ntohs(at.sin_port), &memory, &t);
+	until(l, t.calls == 1); /* while the look-up is still asked */
+	check(t.r.fd >= 0 && t.r.is_remembered);
+	until(l, count_fds() == fds + 2); /* t's, and a second SYN beside the first */
+	check(u.calls == 0);
+	dial_cancel(to_nobody);
+	check(count_fds() == fds);
+	loop_free(l);
+	release(1);
+	close(t.r.fd);
+	dead_close(&dead);
+	close(x);
+}
+
 /* ---- the order of families ---- */
 
 static void test_interleave(void)
@@ -419,6 +506,8 @@ int main(void)
 		{ "stuck look-ups", test_stuck },
 		{ "a burst of names", test_burst },
 		{ "free while dialling", test_free_while_dialling },
+		{ "remembered", test_remembered },
+		{ "silence", test_silence },
 		{ "interleave", test_interleave },
 	};
 	sem_init(&hold, 0, 0);
