@@ -47,6 +47,18 @@ static void on_event(void *user, const struct ssh_event *ev)
 		session_link_event(s, ev);
 }
 
+static void on_cut(void *user, uint32_t channel, size_t unread)
+{
+	struct session *s = user;
+	uint64_t missed;
+
+	(void)channel;
+	if (pace_take(&s->forwards.pace, session_now(s), &missed))
+		log_warn("channel_closed",
+			 "a channel was cut: memory is short, and its local reader was furthest behind",
+			 L_INT("unread", unread), L_INT("unsaid", missed));
+}
+
 static void on_lost(void *user, const struct fault *why)
 {
 	session_fail(user, why);
@@ -61,6 +73,7 @@ static const struct ssh2_handler handler = {
 	.on_host_key = on_host_key,
 	.on_phase = on_phase,
 	.on_event = on_event,
+	.on_cut = on_cut,
 	.on_lost = on_lost,
 	.on_gone = on_gone,
 };

@@ -386,7 +386,7 @@ static int fill(struct ssh2 *s, const struct ssh2_options *o, struct fault *why)
 	s->password = copy_text(o->password);
 	s->passphrase = o->passphrase ? copy_text(o->passphrase) : NULL;
 	if (!s->slots || !s->login || !s->password || (o->passphrase && !s->passphrase) ||
-	    (o->key.n && buf_append(&s->key, o->key.p, o->key.n) < 0))
+	    (o->key.n && buf_append(&s->key, o->key.p, o->key.n) < 0) || buf_append(&s->key, "", 1) < 0)
 		return fault_set(why, ERR_NOMEM, "no memory for a connection");
 	s->listens_n = o->listens_n;
 	memcpy(s->listens, o->listens, o->listens_n * sizeof(*o->listens));
@@ -412,7 +412,7 @@ int ssh2_new(struct ssh2 **out, struct loop *l, int fd, const struct ssh2_option
 	glitch_init(&s->glitches, LIMIT_GLITCHES, LIMIT_NS(GLITCH_REFILL), loop_now(l));
 	s->memory = (struct ssh2_memory){ .max = SSH2_MEMORY_MAX, .wipe = true };
 	s->phase = options->proxy ? SSH2_PROXY : SSH2_KEX;
-	buf_init(&s->key, &mem_heap, SSH2_KEY_MAX);
+	buf_init(&s->key, &mem_heap, SSH2_KEY_MAX + 1);
 	buf_init(&s->tx, &mem_heap, TX_HARD + options->tx_max);
 	buf_init(&s->flight, &mem_heap, TX_HARD + options->tx_max);
 	int rc = fill(s, options, why);
@@ -478,11 +478,6 @@ uint64_t ssh2_heard_ns(const struct ssh2 *s)
 const struct glitches *ssh2_glitches(const struct ssh2 *s)
 {
 	return &s->glitches;
-}
-
-uint64_t ssh2_cuts(const struct ssh2 *s)
-{
-	return s->cuts;
 }
 
 struct ssh2_names ssh2_names(struct ssh2 *s)

@@ -40,6 +40,8 @@ struct ssh2_handler {
 	/* CHANNEL_OPEN (tag: index of the listen), _DATA, _WRITABLE, _EOF, _CLOSED
 	 * for ssh2_channels(), and GLOBAL_REPLY for ssh2_ping(). */
 	void (*on_event)(void *user, const struct ssh_event *ev);
+	/* A channel goes: its reader is too far behind, and memory is short. */
+	void (*on_cut)(void *user, uint32_t channel, size_t unread);
 	/* The connection is lost and why; called once.  After it only ssh2_close()
 	 * or ssh2_part(). */
 	void (*on_lost)(void *user, const struct fault *why);
@@ -90,7 +92,5 @@ struct ssh2_names {
 	const char *kex, *host_key, *cipher;
 };
 struct ssh2_names ssh2_names(struct ssh2 *s);
-/* Channels that were cut because their readers were too slow. */
-uint64_t ssh2_cuts(const struct ssh2 *s);
 
 #endif

@@ -297,7 +297,7 @@ static bool cut_slowest(struct ssh2 *s)
 	if (!worst)
 		return false;
 	worst->closing = true;
-	s->cuts++;
+	s->handler->on_cut(s->user, (uint32_t)(worst - s->slots), most);
 	return true;
 }
 

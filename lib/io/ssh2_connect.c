@@ -125,7 +125,7 @@ static int step_list(struct ssh2 *s)
 		return rc == LIBSSH2_ERROR_EAGAIN ? 0 : ssh2_fail_library(s, rc, "SSH authentication");
 	}
 	escape_text(s->methods, sizeof(s->methods), span_str(list));
-	s->has_key = strstr(list, "publickey") && buf_len(&s->key);
+	s->has_key = strstr(list, "publickey") && buf_len(&s->key) > 1;
 	s->has_password = strstr(list, "password") && s->password[0];
 	s->has_kbd = strstr(list, "keyboard-interactive") && s->password[0];
 	s->auth = SSH2_AUTH_KEY;
@@ -156,7 +156,7 @@ static int step_key(struct ssh2 *s)
 {
 	const struct mspan key = buf_bytes(&s->key);
 	const int rc = libssh2_userauth_publickey_frommemory(s->session, s->login, strlen(s->login), NULL, 0,
-							     (const char *)key.p, key.n, s->passphrase);
+							     (const char *)key.p, key.n - 1, s->passphrase);
 
 	/* It says "unverified" also where the server went away. */
 	if (rc == 0 || rc == LIBSSH2_ERROR_EAGAIN || rc == LIBSSH2_ERROR_AUTHENTICATION_FAILED ||

@@ -47,7 +47,7 @@ struct ssh2 {
 
 	/* connecting */
 	char *login, *password, *passphrase;
-	struct buf key;
+	struct buf key;            /* with a NUL behind it: libssh2 looks for one when it signs */
 	enum ssh2_auth auth;
 	bool has_kbd;              /* the server takes keyboard-interactive */
 	bool has_key, has_password;/* … and these */
@@ -62,7 +62,6 @@ struct ssh2 {
 	bool pinging;
 	uint64_t ping_tag;
 	LIBSSH2_CHANNEL *stray;    /* a server opened our ping's channel: to be freed */
-	uint64_t cuts;
 	struct glitches glitches;
 
 	char goodbye[160];         /* the server's DISCONNECT, escaped */

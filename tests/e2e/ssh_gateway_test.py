@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """`tunnel-sidecar client ssh://…`: a plain SSH server as the gateway, through
-libssh2.  The peer is OpenSSH's sshd."""
+libssh2.  The peers are OpenSSH's sshd and a Go server that breaks the rules."""
 import os
 import signal
 import socket
@@ -11,7 +11,7 @@ import harness
 from harness import (MIB, SHORT, Duplex, Echo, LeakGate, check, connect, each, echo_once, equal, eventually, free_port,
 		     together, transfer)
 from sshd import USER, Sshd
-from tunnel_client_test import remote
+from tunnel_client_test import remote, small_listener
 
 BULK = (4 if SHORT else 64) * MIB
 
@@ -301,6 +301,122 @@ def test_pings_are_answered(t):
 	echo_once(port)
 	equal(c.count("tunnel_up"), 1, "times up")
 	equal(c.count("tunnel_retry"), 0, "times lost")
+
+
+# A server that breaks the rules.
+
+class Hostile:
+	"""Stands where Sshd does."""
+
+	def __init__(self, t, misbehave="", *flags):
+		argv = [harness.chisel_peer(), "ssh-server", "--auth", f"{USER}:secret", *flags]
+		self.program = t.start([*argv, "--misbehave", misbehave] if misbehave else argv)
+		ready = self.program.wait("ready")
+		self.port, self.fingerprint = ready["port"], ready["fingerprint"]
+
+
+@each(cipher=["aes128-gcm@openssh.com,aes128-ctr", "aes256-ctr"])
+def test_go_server(t, cipher):
+	s = Hostile(t, "", "--cipher", cipher)
+	_, port = tunnel(t, s, t.open(Echo()))
+	echo_once(port)
+
+
+@each(offer=[["--cipher", "chacha20-poly1305@openssh.com"], ["--cipher", "aes128-ctr", "--mac",
+							      "hmac-sha2-256-etm@openssh.com"]])
+def test_what_may_lose_packets_is_not_agreed(t, offer):
+	c = client(t, Hostile(t, "", *offer), remote(t.open(Echo()))[1])
+	equal(c.wait("tunnel_retry")["reason"], "no_common_algorithm", "reason")
+
+
+@each(io=harness.IO, misbehave=["garbage", "endless-banner", "endless-line"])
+def test_server_that_speaks_no_ssh(t, io, misbehave):
+	s = Hostile(t, misbehave)
+	c = client(t, s, remote(t.open(Echo()))[1], io=io)
+	retry = c.wait("tunnel_retry")
+	equal(retry["phase"], "ssh", "phase")
+	check(retry["reason"] in ("protocol", "limit", "closed"), f"reason: {retry['reason']}")
+	check(c.rss() < 64 * MIB, f"{c.rss()} bytes are resident")
+
+
+@each(io=harness.IO)
+def test_server_that_stalls(t, io):
+	"""In each phase; all at once, as each takes its time."""
+	echo = t.open(Echo())
+	phases = {"silent": "ssh", "stall-kex": "ssh", "stall-auth": "ssh", "stall-listen": "configuring"}
+	clients = {m: client(t, Hostile(t, m), remote(echo)[1], io=io) for m in phases}
+	for m, c in clients.items():
+		retry = c.wait("tunnel_retry", seconds=40)
+		equal((retry["reason"], retry["phase"]), ("timeout", phases[m]), f"reason and phase of {m}")
+
+
+@each(io=harness.IO)
+def test_server_that_answers_no_ping(t, io):
+	s = Hostile(t, "stall-pings")
+	c, _ = tunnel(t, s, t.open(Echo()), io=io, flags=["--keepalive", "500ms"])
+	equal(c.wait("tunnel_retry", seconds=30)["reason"], "timeout", "reason")
+
+
+def test_server_that_grants_what_no_server_has(t):
+	s = Hostile(t, "grant-pings")
+	c, port = tunnel(t, s, t.open(Echo()), flags=["--keepalive", "100ms"])
+	eventually(lambda: s.program.count("granted_ended") >= 5, "what was granted is closed again")
+	echo_once(port)
+	equal(c.count("tunnel_retry"), 0, "times lost")
+
+
+@each(io=harness.IO)
+def test_channels_that_were_not_asked_for(t, io):
+	echo = t.open(Echo())
+	s = Hostile(t, "unasked")
+	c, port = tunnel(t, s, echo, io=io)
+	s.program.wait("unasked_done", seconds=30)
+	for e in s.program.events:
+		check(not e.get("granted"), f"granted: {e}")
+		if e.get("event") == "unasked" and e["type"] == "forwarded-tcpip":
+			check(e["answered"], f"not answered: {e}")
+	equal(echo.accepted, 0, "connections at the service")
+	echo_once(port)
+	equal(c.count("tunnel_retry"), 0, "times lost")
+
+
+@each(io=harness.IO)
+def test_a_pile_of_channels_is_bounded(t, io):
+	s = Hostile(t, "pile-up")
+	c, port = tunnel(t, s, t.open(Echo()), io=io)
+	filled = s.program.wait("filled", seconds=60)
+	equal(filled["granted"] + filled["refused"], 2000, "answers")
+	s.program.wait("settled", seconds=60)
+	check(c.running(), "it lives on")
+	check(c.fds() < 600, f"{c.fds()} descriptors")
+	check(c.rss() < 128 * MIB, f"{c.rss()} bytes are resident")
+	c.gate = None  # the server leaves what it opened
+
+
+@each(io=harness.IO)
+def test_stopped_readers_are_bounded(t, io):
+	"""40 windows of 2 MiB are more than a connection may hold: the fullest go."""
+	hold = threading.Event()
+
+	class Stuck(harness.Service):
+		def serve(self, conn):
+			conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+			hold.wait(60)
+	s = Hostile(t, "stuff")
+	c, _, port = tunnel(t, s, t.open(Stuck()), t.open(Echo()), io=io)
+	s.program.wait("settled", seconds=60)
+	c.wait("channel_closed")
+	check(c.rss() < 160 * MIB, f"{c.rss()} bytes are resident")
+	echo_once(port)
+	equal(c.count("tunnel_retry"), 0, "times lost")
+	hold.set()
+
+
+def test_server_that_leaves_at_once(t):
+	s = Hostile(t, "drop")
+	c, _ = tunnel(t, s, t.open(Echo()))
+	equal(c.wait("tunnel_retry")["reason"], "closed", "reason")
+	eventually(lambda: c.count("tunnel_up") >= 2, "up again")
 
 
 @each(wrong=[["--ssh-key", "/dev/null", "https://host"], ["--ssh-passphrase-file", "/dev/null", "ssh://u@host"],

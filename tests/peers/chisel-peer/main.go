@@ -4,6 +4,7 @@
 //
 //	chisel-peer server [flags]            a tunnel server with reverse listeners
 //	chisel-peer client [flags] URL R:…    a client, to drive a gateway
+//	chisel-peer ssh-server [flags]        a plain SSH server with remote forwarding
 //
 // Each line on stdout is one JSON object; the first says that it is ready.
 // docs: --help.  --misbehave turns the server into one that breaks the rules.
@@ -47,6 +48,10 @@ func main() {
 		clientMain(os.Args[2:])
 		return
 	}
-	fmt.Fprintln(os.Stderr, "usage: chisel-peer server|client [flags]; --help after the word lists them")
+	if len(os.Args) > 1 && os.Args[1] == "ssh-server" {
+		sshServerMain(os.Args[2:])
+		return
+	}
+	fmt.Fprintln(os.Stderr, "usage: chisel-peer server|client|ssh-server [flags]; --help after the word lists them")
 	os.Exit(2)
 }
