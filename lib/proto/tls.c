@@ -260,6 +260,17 @@ static int fail_certificate(struct tls *t, long verdict)
 			 X509_verify_cert_error_string(verdict), hint);
 }
 
+/* The first failure is often the last in a row that began with this one. */
+static bool is_about_memory(void)
+{
+	unsigned long e;
+
+	while ((e = ERR_get_error()) != 0)
+		if (ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE)
+			return true;
+	return false;
+}
+
 static int fail_ssl(struct tls *t)
 {
 	const unsigned long e = ERR_peek_error();
@@ -269,6 +280,8 @@ static int fail_ssl(struct tls *t)
 
 	if (t->fault.code)
 		return t->fault.code;
+	if (is_about_memory())
+		return fault_set(&t->fault, ERR_NOMEM, "no memory for TLS");
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason == SSL_R_CERTIFICATE_VERIFY_FAILED &&
 	    verdict != X509_V_OK)
 		return fail_certificate(t, verdict);
@@ -276,7 +289,8 @@ static int fail_ssl(struct tls *t)
 	    (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST ||
 	     reason == SSL_R_PACKET_LENGTH_TOO_LONG) && !t->open)
 		return fault_set(&t->fault, ERR_PROTO, "the peer does not speak TLS on this port (%s)", text);
-	if (reason >= SSL_AD_REASON_OFFSET)
+	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET &&
+	    reason <= SSL_AD_REASON_OFFSET + UINT8_MAX)
 		return fault_set(&t->fault, ERR_PROTO, "the peer ended TLS with an alert: %s",
 				 text ? text : "unknown");
 	return fault_set(&t->fault, ERR_PROTO, "TLS: %s", text ? text : "protocol error");

@@ -7,6 +7,7 @@
 #include "tests/support/certs.h"
 #include "tests/support/famine.h"
 #include "tests/support/fence.h"
+#include "tests/support/library_famine.h"
 
 /* Made once: keys take their time. */
 static struct cert ca, good, expired, early, other, nameless;
@@ -497,6 +498,65 @@ static void test_famine(void)
 	check(rc == 0);
 }
 
+/* ---- famine in OpenSSL ---- */
+
+static struct {
+	bool on;
+	size_t requests, refuse_at;
+} library;
+
+static bool refuses(void)
+{
+	return library.on && ++library.requests == library.refuse_at;
+}
+
+static bool client_hears(struct pair *p)
+{
+	library.on = true;
+	const bool moved = move(p, &p->s, &p->c);
+	library.on = false;
+	return moved;
+}
+
+/* The client's n-th allocation inside OpenSSL is refused: the code it ends with. */
+static int starve_library(size_t nth)
+{
+	const struct tls_options o = { .verify_name = "good.example" }, s = { .server = true };
+	struct pair p = { 0 };
+	struct fault why = { 0 };
+
+	check(tls_new(&p.s.t, serving, &s, &mem_heap, 0, NULL) == 0);
+	library.requests = 0;
+	library.refuse_at = nth;
+	library.on = true;
+	p.c.rc = tls_new(&p.c.t, trusting, &o, &mem_heap, 0, &why);
+	library.on = false;
+	if (p.c.rc == 0) {
+		while (p.c.rc == 0 && (move(&p, &p.c, &p.s) | client_hears(&p)))
+			;
+		why = *tls_fault(p.c.t);
+	}
+	check(p.c.rc < 0 ? why.code == (enum err)p.c.rc && why.why[0] : p.c.open);
+	check(!strstr(why.why, "alert")); /* nobody else's fault */
+	const int rc = p.c.rc;
+	pair_fini(&p);
+	return rc;
+}
+
+static void test_library_famine(void)
+{
+	unsigned said_so = 0;
+
+	for (size_t nth = 1;; nth += nth < 40 ? 1 : 7) {
+		const int rc = starve_library(nth);
+
+		if (library.requests < nth)
+			break;
+		said_so += rc == ERR_NOMEM;
+	}
+	check(said_so > 20); /* not all: OpenSSL does not always remember why */
+}
+
 int main(void)
 {
 	static const struct test_case cases[] = {
@@ -515,8 +575,10 @@ int main(void)
 		{ "changed byte", test_a_changed_byte_is_noticed },
 		{ "versions", test_versions_in_common },
 		{ "famine", test_famine },
+		{ "famine in OpenSSL", test_library_famine },
 	};
 
+	library_famine_start(refuses);
 	make_certs();
 	const int rc = run_cases("tls", cases, array_len(cases));
 	free_certs();
