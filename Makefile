@@ -11,7 +11,8 @@
 # make lint        clang-tidy, cppcheck, house rules
 # make bench       the baseline figures, beside the official client where CHISEL_BIN has it
 # make bench-bus   what counting, publishing and reading the bus costs
-# make torture     kills 100,000 writers before the eyes of a reader (TORTURE=N)
+# make torture     a tunnel in which each allocation, system call and completion fails in turn;
+#                  then kills 100,000 writers before the eyes of a reader (TORTURE=N)
 # make docs        writes the generated pages of docs/
 # make deps        installs what the build and the tests need (Debian, Ubuntu)
 # make clean       removes build/
@@ -48,6 +49,7 @@ ifneq ($(filter-out $(NO_BUILD) demo demo-check test,$(or $(MAKECMDGOALS),all)),
   $(shell mkdir -p $(OUT); [ "$$(cat $(OUT)/revision 2>/dev/null)" = $(REVISION) ] || echo $(REVISION) >$(OUT)/revision)
 endif
 
+comma   := ,
 sources = $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*/*.c))
 objects = $(patsubst %.c,$(OUT)/%.o,$(call sources,$(1)))
 SHARED   := $(OUT)/shared.a
@@ -69,6 +71,12 @@ $(OUT)/bin/bench-bus:      $(OUT)/tests/bench/bus.o $(OUT)/status-server.a $(SHA
 $(OUT)/bin/ssh-driver:     $(OUT)/tests/interop/ssh_driver.o $(SHARED)
 $(OUT)/bin/print-docs:     $(OUT)/tests/docs/print_docs.o $(OUT)/status-server.a $(SHARED)
 $(OUT)/bin/libssh2-client: $(OUT)/tests/interop/libssh2_client.o
+# The calls that tests/torture/fail.def names, and those of fail.c and fail_uring.c, go there.
+WRAPPED  := $(shell sed -n 's/^FAIL.\([a-z0-9_]*\).*/\1/p' tests/torture/fail.def) malloc calloc realloc connect epoll_ctl recv sendmsg \
+	getaddrinfo ioctl mmap openat posix_fallocate pthread_create $(addprefix io_uring_,submit submit_and_get_events \
+	submit_and_wait submit_and_wait_timeout queue_init_params register_buf_ring)
+$(OUT)/bin/session-torture: $(call objects,tests/torture) $(SUPPORT) $(OUT)/devplane.a $(OUT)/tunnel-sidecar.a $(SHARED)
+$(OUT)/bin/session-torture: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 $(UNIT) $(FUZZERS): $(OUT)/bin/%: $(OUT)/%.o $(SUPPORT) $(SHARED)
 $(FUZZERS): LDFLAGS += -fsanitize=fuzzer
 
@@ -125,7 +133,8 @@ model: ; @scripts/model
 bench: $(PROGRAMS) ; @tests/bench/run
 bench-bus: $(OUT)/bin/bench-bus ; @$<
 TORTURE ?= 100000
-torture: $(OUT)/bin/tests/unit/shm/crash_test ; @$< $(TORTURE)
+torture: $(OUT)/bin/session-torture $(OUT)/bin/tests/unit/shm/crash_test
+	@$< && $(OUT)/bin/tests/unit/shm/crash_test $(TORTURE)
 docs: $(OUT)/bin/print-docs ; @PRINT_DOCS=$< scripts/docs
 test: ; @scripts/test
 demo: ; @scripts/demo
