@@ -10,6 +10,7 @@
 # make layers      proves the floors of lib/ and that lib/proto is sans-I/O
 # make lint        clang-tidy, cppcheck, house rules
 # make bench       the baseline figures, beside the official client where CHISEL_BIN has it
+# make soak        100,000 connections, 1 GiB streams, a minute of chaos; prints what grew
 # make bench-bus   what counting, publishing and reading the bus costs
 # make torture     a tunnel in which each allocation, system call and completion fails in turn;
 #                  then kills 100,000 writers before the eyes of a reader (TORTURE=N)
@@ -131,6 +132,7 @@ fuzz: ; @scripts/fuzz
 fuzz-long: ; @scripts/fuzz-long $(FUZZ)
 model: ; @scripts/model
 bench: $(PROGRAMS) ; @tests/bench/run
+soak: $(PROGRAMS) $(OUT)/bin/devplane ; @tests/bench/soak
 bench-bus: $(OUT)/bin/bench-bus ; @$<
 TORTURE ?= 100000
 torture: $(OUT)/bin/session-torture $(OUT)/bin/tests/unit/shm/crash_test
@@ -146,5 +148,5 @@ V ?= 0
 Q := $(if $(filter 0,$(V)),@)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz fuzz-long model bench bench-bus torture docs test demo demo-check help clean
+.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz fuzz-long model bench bench-bus soak torture docs test demo demo-check help clean
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
