@@ -110,7 +110,7 @@ static void print_quoted(const char *text)
 		if (!n)
 			printf("\\x%02x", s.p[0]);
 		else if (!utf8_is_plain(c))
-			printf("\\u%04" PRIx32, c);
+			printf(c < 0x10000 ? "\\u%04" PRIx32 : "\\U%08" PRIx32, c);
 		else
 			printf("%s%.*s", c == '"' || c == '\\' ? "\\" : "", (int)n, (const char *)s.p);
 		s = span_of(s.p + (n ? n : 1), s.n - (n ? n : 1));

@@ -84,7 +84,10 @@ static size_t put_char(struct line *l, struct span s)
 		const char pair[2] = { '\\', (char)c };
 		put(l, pair, 2);
 	} else if (!utf8_is_plain(c)) {
-		snprintf(text, sizeof(text), "\\u%04x", c & 0xffff);
+		if (c < 0x10000)
+			snprintf(text, sizeof(text), "\\u%04x", c);
+		else /* RFC 8259, 7: as a surrogate pair */
+			snprintf(text, sizeof(text), "\\u%04x\\u%04x", 0xd7c0 + (c >> 10), 0xdc00 | (c & 0x3ff));
 		put_str(l, text);
 	} else {
 		put(l, (const char *)s.p, n);

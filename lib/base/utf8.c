@@ -1,5 +1,7 @@
 #include "lib/base/utf8.h"
 
+#include "lib/base/must.h"
+
 size_t utf8_read(struct span s, uint32_t *c)
 {
 	const uint8_t first = s.p[0];
@@ -29,7 +31,17 @@ bool utf8_is_plain(uint32_t c)
 {
 	if (c < 0x20 || (c >= 0x7f && c < 0xa0))
 		return false;
-	if (c == 0x61c || c == 0x200e || c == 0x200f)
-		return false; /* direction marks */
-	return !((c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069));
+	/* Soft hyphen, direction marks, what has no width, line ends, embeddings,
+	 * isolates, the byte order mark, annotations, tags. */
+	static const struct {
+		uint32_t first, last;
+	} unseen[] = {
+		{ 0xad, 0xad },	    { 0x61c, 0x61c },	{ 0x180e, 0x180e }, { 0x200b, 0x200f },
+		{ 0x2028, 0x202e }, { 0x2060, 0x206f }, { 0xfeff, 0xfeff }, { 0xfff0, 0xfffb },
+		{ 0xe0000, 0xe0fff },
+	};
+	for (size_t i = 0; i < array_len(unseen); i++)
+		if (c >= unseen[i].first && c <= unseen[i].last)
+			return false;
+	return true;
 }

@@ -11,7 +11,7 @@
 size_t utf8_read(struct span s, uint32_t *c);
 
 /* Fit to stand in a line as it is: no control character, nothing that changes
- * the direction of text or breaks a line. */
+ * the direction of text, breaks a line or is not seen. */
 bool utf8_is_plain(uint32_t c);
 
 #endif

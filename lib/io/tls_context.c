@@ -78,6 +78,9 @@ static int set_policy(SSL_CTX *ctx, const struct tls_context_options *o, struct 
 {
 	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(ctx);
 
+	/* 112 bits, also where no openssl.cnf of a distribution's says so: no RSA
+	 * below 2048 bits, no SHA-1 in a chain. */
+	SSL_CTX_set_security_level(ctx, 2);
 	SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
 					 SSL_OP_CIPHER_SERVER_PREFERENCE);

@@ -214,10 +214,11 @@ static int step_ws(struct stack *s)
 		ws_accept(s->ws);
 	else if (rc > 0 && ev.kind == WS_EVENT_OPEN)
 		s->phase = STACK_SSH;
-	else if (rc > 0 && ev.kind == WS_EVENT_DATA && ev.op != WS_OP_BINARY)
+	else if (rc > 0 && ev.kind == WS_EVENT_DATA && ev.op != WS_OP_BINARY) {
+		ws_close(s->ws, 1003, "");
 		return fault_set(&s->fault, ERR_PROTO,
 				 "the peer sent a text message over the WebSocket: is it a chisel server?");
-	else if (rc > 0 && ev.kind == WS_EVENT_DATA)
+	} else if (rc > 0 && ev.kind == WS_EVENT_DATA)
 		s->payload = ev.payload;
 	else if (rc > 0 && ev.kind == WS_EVENT_CLOSED)
 		return fail_closed(s, &ev);

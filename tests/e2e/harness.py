@@ -524,9 +524,10 @@ def chisel_peer():
 def build_peers():
 	"""Builds the Go peers; raises Failure with the reason."""
 	PEERS.mkdir(parents=True, exist_ok=True)
-	got = subprocess.run([ROOT / "scripts/go", "build", "-o", PEERS / "chisel-peer", "./chisel-peer"],
-			     cwd=ROOT / "tests/peers", capture_output=True, text=True, check=False)
-	check(got.returncode == 0, f"the Go peer does not build: {got.stderr.strip()[-400:]}")
+	for name in ("chisel-peer", "evil-peer"):
+		got = subprocess.run([ROOT / "scripts/go", "build", "-o", PEERS / name, f"./{name}"],
+				     cwd=ROOT / "tests/peers", capture_output=True, text=True, check=False)
+		check(got.returncode == 0, f"the Go peer does not build: {got.stderr.strip()[-400:]}")
 
 
 # Running a file.

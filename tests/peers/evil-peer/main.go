@@ -1,0 +1,58 @@
+// evil-peer is a tunnel server that plays what it is told: a transport of SSH
+// over WebSocket written out here, byte by byte, because a library would not
+// send what the tests want sent.
+//
+//	evil-peer server [flags]     --do PLACE:ACTION… are played on the first
+//	                             connections; those after it are served well
+//	evil-peer certs FOLDER       certificates with one thing wrong in each
+//
+// A place is where in a connection's life the actions stand, in the order of
+// places; an action is what is sent there (play.go).  Each line on stdout is
+// one JSON object: ready, upgraded, answer (how the client took it), served.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+)
+
+var stdout sync.Mutex
+
+// say prints one JSON line; tests wait for them by their "event".
+func say(event string, fields map[string]any) {
+	line := map[string]any{"event": event}
+	for k, v := range fields {
+		line[k] = v
+	}
+	text, err := json.Marshal(line)
+	if err != nil {
+		fail(err)
+	}
+	stdout.Lock()
+	defer stdout.Unlock()
+	os.Stdout.Write(append(text, '\n'))
+}
+
+func fail(err error) {
+	fmt.Fprintf(os.Stderr, "evil-peer: %v\n", err)
+	os.Exit(1)
+}
+
+func main() {
+	if len(os.Args) < 2 {
+		fail(errors.New("server or certs"))
+	}
+	switch os.Args[1] {
+	case "server":
+		serverMain(os.Args[2:])
+	case "certs":
+		if err := writeCertificates(os.Args[2]); err != nil {
+			fail(err)
+		}
+	default:
+		fail(errors.New("server or certs"))
+	}
+}
