@@ -5,12 +5,12 @@ that was served well all the time."""
 import concurrent.futures
 import contextlib
 import json
-import pathlib
+import os
 import subprocess
-import tempfile
 import threading
 
 import harness
+import leaks
 from harness import MIB, Case, Echo, check, equal, eventually, free_port
 
 PATIENCE = harness.PATIENCE
@@ -30,11 +30,14 @@ def text(s):
 
 
 class Deafens(harness.Service):
-	"""Echoes the first line, then reads nothing more."""
+	"""Echoes the first line, then reads nothing more; connections after the first are echoed."""
 
 	def serve(self, conn):
-		conn.sendall(conn.recv(1 << 16))
-		self.gone.wait()
+		first = self.accepted == 1
+		while got := conn.recv(1 << 16):
+			conn.sendall(got)
+			if first:
+				self.gone.wait()
 
 	def __init__(self):
 		self.gone = threading.Event()
@@ -69,21 +72,19 @@ def peer(t, *do, flags=()):
 
 
 def client(t, url, *services, io="auto", fingerprint=None, flags=(), log_format="json", env=None):
-	"""With a folder of the bus, for numbers(); quick to come back."""
-	bus = pathlib.Path(tempfile.mkdtemp(dir=t.dir))
+	"""Quick to come back."""
 	remotes = [f"R:127.0.0.1:{free_port()}:127.0.0.1:{getattr(s, 'port', s)}" for s in services]
-	argv = [harness.program("tunnel-sidecar"), "client", "--io", io, "--bus-dir", bus, "--max-retry-interval", "200ms",
+	argv = [harness.program("tunnel-sidecar"), "client", "--io", io, "--max-retry-interval", "200ms",
 		"--auth", "user:canary-password-51c0", "--log-format", log_format, "-v"]
 	if fingerprint:
 		argv += ["--fingerprint", fingerprint]
 	c = t.start([*argv, *flags, url, *remotes], env=env)
-	c.bus = bus
 	return c
 
 
 def numbers(c):
 	"""The client's numbers by name and labels: {'name{a="b"}': value}."""
-	got = subprocess.run([harness.program("status-server"), "dump", c.bus / "tunnel/segment", "--json"],
+	got = subprocess.run([harness.program("status-server"), "dump", c.gate.path, "--json"],
 			     capture_output=True, text=True, check=False)
 	check(got.returncode == 0, f"dump: {got.stderr or got.stdout[-300:]}")
 	return {m["name"] + (f"{{{m['labels']}}}" if m.get("labels") else ""): m.get("value")
@@ -95,7 +96,7 @@ _calm_lock = threading.Lock()
 
 
 def calm(io):
-	"""(descriptors, memory) of a client that is served well, once for each backend."""
+	"""What a client holds that is served well (numbers of leaks.Gate, memory), once for each backend."""
 	with _calm_lock:
 		if io not in _calm:
 			t = Case()
@@ -103,14 +104,23 @@ def calm(io):
 				p = peer(t)
 				c = client(t, f"http://127.0.0.1:{p.port}", t.open(Echo()), io=io)
 				equal(p.wait("answer")["kind"], "alive", "a client that is served well")
-				_calm[io] = c.fds(), c.rss()
+				_calm[io] = c.gate.sample(), c.rss()
+				check(_calm[io][0], "the program's own numbers")
 				c.kill()
 	return _calm[io]
 
 
 def is_calm(c, io, what, slack=SLACK):
-	fds, rss = calm(io)
-	eventually(lambda: c.fds() <= fds, f"{what}: back at {fds} descriptors (now {c.fds()})")
+	held, rss = calm(io)
+	wrong = [what]
+
+	def same():
+		now = c.gate.sample()
+		wrong[:] = [x for x in leaks.differences(held, now, False)] if now else ["no numbers"]
+		return not wrong
+	with contextlib.suppress(harness.Failure):
+		eventually(same, "", 5)
+	check(not wrong, f"{what}: it holds {', '.join(wrong)}")
 	if not harness.SHORT:
 		check(c.rss() <= rss + slack, f"{what}: grew by {(c.rss() - rss) // 1024} KiB")
 
@@ -125,10 +135,10 @@ class Row:
 	"""
 
 	def __init__(self, name, *do, kind="alive", code=None, reason=None, glitch=None, flags=(), client=(), sent=None,
-		     service=Echo, services=(), extra=None, pinned=True):
+		     service=Echo, services=(), extra=None, pinned=True, calm=True):
 		self.name, self.do, self.kind, self.code, self.reason, self.glitch = name, do, kind, code, reason, glitch
 		self.flags, self.client, self.sent, self.service, self.services = flags, client, sent, service, services
-		self.extra, self.pinned = extra, pinned
+		self.extra, self.pinned, self.calm = extra, pinned, calm
 
 	def run(self, io):
 		t = Case()
@@ -158,7 +168,8 @@ class Row:
 			equal(p.wait("answer", evil=False)["kind"], "alive", "the session after it")
 			check(p.find("answer", evil=False), "a session after it")
 			self.check_failure(c)
-		is_calm(c, io, "after it")
+		if self.calm:
+			is_calm(c, io, "after it")
 		if self.extra:
 			self.extra(answer, c, p)
 		check(c.running(), "the client lives on")
@@ -187,6 +198,5 @@ def run_rows(io, rows, at_once=4):
 
 def select(rows):
 	"""EVIL_ROW=part of a name plays only those: for work on one row."""
-	import os
 	part = os.environ.get("EVIL_ROW", "")
 	return [r for r in rows if part in r.name]

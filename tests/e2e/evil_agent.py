@@ -6,6 +6,7 @@ import pathlib
 import tempfile
 import threading
 import types
+import urllib.parse
 
 import harness
 from harness import Echo, free_port
@@ -66,7 +67,8 @@ def agent(t, url, fingerprint, io="auto", extra="", service=None, status=False):
 	port = free_port()
 	for name in ("bus", "handoff"):
 		(folder / name).mkdir()
-	path = configuration(place, plane.url, {"web": (service or t.open(Echo())).port}, port, io, extra=extra)
+	path = configuration(place, plane.url, {"web": (service or t.open(Echo())).port}, port, io, extra=extra,
+			     server_ports=urllib.parse.urlsplit(url).port)
 	tunnel = t.start([harness.program("tunnel-sidecar"), "--config", path, "--log-level", "debug"])
 	tunnel.control = t.start([harness.program("control-agent"), "--config", path, "--log-level", "debug"])
 	tunnel.status = t.start([harness.program("status-server"), "--config", path, "--log-level", "debug"]) if status else None

@@ -67,7 +67,7 @@ def test_evil_s4_a_blocked_target_slows_no_other(t, io):
 	gone = []
 	stuck = t.open(harness.Service(serve))
 	Row("a blocked target", f"up:open=127.0.0.1:{stuck.port}", "up:sleep=200ms", f"up:data={WINDOW},1",
-	    services=[lambda _: stuck]).run(io)
+	    services=[lambda _: stuck], calm=False).run(io)
 	equal(len(gone), 1, "connections at the stuck service")
 
 

@@ -116,10 +116,7 @@ REKEYS = int(os.environ.get("EVIL_REKEYS", "200"))
 def test_evil_s3_rekey_storm_under_load(t, io):
 	"""x/crypto's server starts a key exchange after each 256 bytes, with data on its way."""
 	s, echo, d = server(t, "--rekey-threshold", 256), t.open(Echo()), t.open(Duplex())
-	bus = t.dir / "bus"
-	bus.mkdir()
-	c, one, two = tunnel(t, s, echo, d, io=io, flags=["--bus-dir", bus])
-	c.bus = bus
+	c, one, two = tunnel(t, s, echo, d, io=io)
 	with harness.connect(one) as conn:
 		for i in range(REKEYS):
 			piece = i.to_bytes(4, "big") * 100

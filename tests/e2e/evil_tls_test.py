@@ -166,7 +166,7 @@ def test_evil_l2_secrets_of_the_client(t):
 		p.wait("connected", number=2)
 		c.wait("tunnel_retry")
 		places[f"the log: {name}"] = c.text()
-		places[f"the segment: {name}"] = (c.bus / "tunnel/segment").read_bytes()
+		places[f"the segment: {name}"] = c.gate.path.read_bytes()
 		places[f"what the peer printed: {name}"] = p.text()
 		c.kill()
 	goodbye = text("canary goodbye") + text("")
@@ -241,7 +241,7 @@ def test_evil_l2_no_core_is_left(t, number):
 	check(code == -number or code > 0, f"ended with {code}")
 	for r in c.readers:
 		r.join(5)
-	nowhere([CLIENT_PASSWORD], {"last words": c.text(), "segment": (c.bus / "tunnel/segment").read_bytes()})
+	nowhere([CLIENT_PASSWORD], {"last words": c.text(), "segment": c.gate.path.read_bytes()})
 	cores = [*pathlib.Path(".").glob("core*"), *t.dir.glob("core*"), *pathlib.Path("/tmp").glob("core*")]
 	check(not [x for x in cores if x.is_file()], f"cores: {cores}")
 
