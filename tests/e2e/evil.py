@@ -95,23 +95,24 @@ _calm = {}
 _calm_lock = threading.Lock()
 
 
-def calm(io):
-	"""What a client holds that is served well (numbers of leaks.Gate, memory), once for each backend."""
+def calm(io, cipher=()):
+	"""What a client holds that is served well (numbers of leaks.Gate, memory), once for each backend
+	and cipher: OpenSSL keeps what it has fetched."""
 	with _calm_lock:
-		if io not in _calm:
+		if (io, cipher) not in _calm:
 			t = Case()
 			with contextlib.closing(t):
-				p = peer(t)
+				p = peer(t, flags=cipher)
 				c = client(t, f"http://127.0.0.1:{p.port}", t.open(Echo()), io=io)
 				equal(p.wait("answer")["kind"], "alive", "a client that is served well")
-				_calm[io] = c.gate.sample(), c.rss()
-				check(_calm[io][0], "the program's own numbers")
+				_calm[io, cipher] = c.gate.sample(), c.rss()
+				check(_calm[io, cipher][0], "the program's own numbers")
 				c.kill()
-	return _calm[io]
+	return _calm[io, cipher]
 
 
-def is_calm(c, io, what, slack=SLACK):
-	held, rss = calm(io)
+def is_calm(c, io, what, slack=SLACK, cipher=()):
+	held, rss = calm(io, cipher)
 	wrong = [what]
 
 	def same():
@@ -140,6 +141,9 @@ class Row:
 		self.flags, self.client, self.sent, self.service, self.services = flags, client, sent, service, services
 		self.extra, self.pinned, self.calm = extra, pinned, calm
 
+		at = flags.index("--cipher") if "--cipher" in flags else len(flags)
+		self.cipher = tuple(flags[at:at + 2])
+
 	def run(self, io):
 		t = Case()
 		with contextlib.closing(t):
@@ -153,7 +157,7 @@ class Row:
 					p.kill()
 
 	def _run(self, t, io):
-		calm(io)
+		calm(io, self.cipher)
 		p = peer(t, *self.do, flags=self.flags)
 		services = [t.open(self.service()), *[s(t) for s in self.services]]
 		c = client(t, f"http://127.0.0.1:{p.port}", *services, io=io,
@@ -169,7 +173,7 @@ class Row:
 			check(p.find("answer", evil=False), "a session after it")
 			self.check_failure(c)
 		if self.calm:
-			is_calm(c, io, "after it")
+			is_calm(c, io, "after it", cipher=self.cipher)
 		if self.extra:
 			self.extra(answer, c, p)
 		check(c.running(), "the client lives on")

@@ -3,12 +3,10 @@
 re-keys, what comes before authentication, host keys (docs/limits.md)."""
 import os
 import pathlib
-import re
-import time
 
 import harness
 from evil import DEBUG, EXT_INFO, IGNORE, UNIMPLEMENTED, Row, client, numbers, peer, run_rows, select, text, u32
-from harness import MIB, Duplex, Echo, check, each, equal, free_port, together, transfer
+from harness import Duplex, Echo, check, each, equal, free_port, transfer
 from tunnel_client_test import server, tunnel
 
 GCM, GCM_256, CHACHA = "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"
@@ -132,31 +130,6 @@ def test_evil_s3_rekey_storm_under_load(t, io):
 	print(f"figure: evil s3 [{io}] {rekeys} re-keys, byte-exact", flush=True)
 	check(rekeys >= REKEYS // 4, f"only {rekeys} re-keys")
 	equal(c.count("tunnel_retry"), 0, "retries")
-
-
-def test_evil_s3_s8_stalls(t):
-	"""A server that stops in the middle is waited for so long and no longer; all at once,
-	as each takes its 10 to 30 s.  The words say which deadline it was."""
-	rows = [
-		("method", "the SSH handshake took too long|while ssh"),
-		("newkeys", "the SSH handshake took too long|while ssh"),
-		("keyed", "the SSH handshake took too long|while ssh"),
-		("auth", "the SSH handshake took too long|while ssh"),
-		("config", "while configuring"),
-		("re-method", "a key re-exchange took too long"),
-		("re-newkeys", "a key re-exchange took too long"),
-	]
-
-	def wait_out(io, place, words):
-		rekey = ("up:rekey=",) if place.startswith("re-") else ()
-		p = peer(t, f"{place}:stall=", *rekey)
-		c = client(t, f"http://127.0.0.1:{p.port}", t.open(Echo()), io=io, flags=["--keepalive", "0s"])
-		retry = c.wait("tunnel_retry", seconds=60)
-		check(re.search(words, retry["error"]), f"{place}: {retry['error']}")
-		equal(retry["reason"], "timeout", f"{place}: reason")
-		equal(p.wait("answer", evil=False)["kind"], "alive", f"{place}: the session after it")
-		c.kill()
-	together(*[lambda io=io, row=row: wait_out(io, *row) for io in harness.IO for row in rows])
 
 
 # S8: what may be asked of us before the server has proved anything.

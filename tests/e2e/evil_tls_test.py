@@ -4,7 +4,6 @@ lines, and secrets: where they must never be found (docs/limits.md)."""
 import base64
 import http.client
 import json
-import os
 import pathlib
 import re
 import signal
@@ -12,7 +11,7 @@ import subprocess
 import unicodedata
 
 import harness
-from evil import Row, client, peer, text, u32
+from evil import client, peer, text, u32
 from evil_agent import PASSWORD, agent
 from harness import PATIENCE, Echo, check, each, equal, eventually, together
 
