@@ -97,7 +97,8 @@ int ws_upgrade_check_answer(const struct http1_head *h, const char *accept, cons
 	/* No bytes of a body may stand where frames are awaited (RFC 9112, 6.1). */
 	const struct span length = http1_field(h, "Content-Length");
 	if (http1_field(h, "Transfer-Encoding").p || (length.p && !span_is(length, "0")))
-		return fault_set(why, ERR_PROTO, "the upgrade's answer announces a body");
+		return fault_set(why, ERR_PROTO, "the upgrade's answer announces a body (Content-Length or "
+						 "Transfer-Encoding)");
 	if (http1_field(h, "Sec-WebSocket-Extensions").p)
 		return fault_set(why, ERR_PROTO, "the server agreed to an extension that was not offered");
 	/* Official chisel servers want the subprotocol but don't repeat it; another one
