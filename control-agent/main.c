@@ -10,6 +10,7 @@
 #include "control-agent/preflight.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
+#include "lib/app/self.h"
 #include "lib/io/signals.h"
 #include "shm/probe.h"
 
@@ -31,6 +32,10 @@ static void on_signal(void *user, int signo)
 
 	if (signo == SIGHUP) {
 		publish_soon(c->publish);
+		return;
+	}
+	if (signo == SIGUSR2) {
+		self_log(loop_counts(c->loop));
 		return;
 	}
 	log_info("signal", "signal received", L_STR("name", signo == SIGTERM ? "SIGTERM" : "SIGINT"));

@@ -11,6 +11,7 @@
 
 #include "lib/app/log.h"
 #include "lib/app/program.h"
+#include "lib/app/self.h"
 #include "lib/io/signals.h"
 #include "status-server/dump.h"
 #include "status-server/probe.h"
@@ -47,6 +48,10 @@ static void on_signal(void *user, int signo)
 {
 	struct app *a = user;
 
+	if (signo == SIGUSR2) {
+		self_log(loop_counts(a->loop));
+		return;
+	}
 	log_info("signal", "a signal was received", L_STR("signal", strsignal(signo)));
 	if (signo == SIGHUP || a->stopping)
 		return;

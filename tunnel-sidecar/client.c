@@ -1,12 +1,15 @@
 #include "tunnel-sidecar/client.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lib/app/log.h"
 #include "lib/app/program.h"
+#include "lib/app/self.h"
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
 #include "tunnel-sidecar/client_options.h"
@@ -45,6 +48,10 @@ static void on_signal(void *user, int signo)
 {
 	struct client *c = user;
 
+	if (signo == SIGUSR2) {
+		self_log(loop_counts(c->loop));
+		return;
+	}
 	if (signo == SIGHUP) { /* as chisel: the wait is over */
 		session_retry_now(c->session);
 		publish_soon(c->publish);
@@ -129,10 +136,12 @@ static int read_target(struct session_target *t, const struct client_options *o,
 	int rc = chisel_gateway_read(&t->url, o->server, false, why);
 	if (rc < 0)
 		return rc;
-	if (chisel_url_is_plain(&t->url) && !t->url.is_loopback && !o->allow_plain)
+	/* With its host key pinned the SSH inside proves the server and hides all that
+	 * counts; a stranger without either could take the credentials. */
+	if (chisel_url_is_plain(&t->url) && !t->url.is_loopback && !o->allow_plain && !o->fingerprint)
 		return fault_set(why, ERR_USAGE,
-				 "%s is plain http to a host that is not this machine: use https://, or "
-				 "--allow-plain when the way there is trusted",
+				 "%s is plain http to another machine and its host key is not pinned: use "
+				 "--fingerprint, https://, or --allow-plain when the way there is trusted",
 				 t->url.host_header);
 	if (o->fingerprint) {
 		rc = chisel_fingerprint_check(o->fingerprint, why);
@@ -142,6 +151,19 @@ static int read_target(struct session_target *t, const struct client_options *o,
 	}
 	rc = read_credentials(t, o, why);
 	return rc < 0 ? rc : read_remotes(t, o, why);
+}
+
+/* chisel's name for it, so that what reads it goes on working. */
+static int write_pid(struct fault *why)
+{
+	FILE *f = fopen("chisel.pid", "we");
+
+	if (!f)
+		return fault_set_sys(why, errno, "--pid: write chisel.pid in the current directory");
+	const bool failed = fprintf(f, "%d", (int)getpid()) < 0;
+	if (fclose(f) || failed)
+		return fault_set_sys(why, errno, "--pid: write chisel.pid in the current directory");
+	return 0;
 }
 
 static enum loop_choice loop_choice(const char *io)
@@ -191,6 +213,8 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 						   .skip_verify = o->tls_skip_verify,
 						   .cert_file = o->tls_cert,
 						   .key_file = o->tls_key }, why);
+	if (rc >= 0 && o->pid)
+		rc = write_pid(why);
 	if (rc >= 0)
 		rc = loop_new(&c->loop, loop_choice(o->io), why);
 	if (rc >= 0)

@@ -209,5 +209,7 @@ void client_options_print_help(void)
 	     "Options:");
 	for (size_t i = 0; i < array_len(rows); i++)
 		print_row(&rows[i]);
+	puts("\nSignals: SIGTERM and SIGINT drain, then end (a second one at once); SIGHUP ends the\n"
+	     "wait before the next attempt; SIGUSR2 logs what the program holds.");
 	puts("\nExit codes: 0 done, 1 runtime failure, 2 usage, 64 a file that was named can't be used.");
 }

@@ -19,7 +19,7 @@ struct client_options {
 	uint64_t keepalive, max_retry_interval; /* ns */
 	int64_t max_retry_count;                /* < 0: without end */
 	const char *header[CLIENT_LIST_MAX + 1]; /* NULL-ended */
-	bool tls_skip_verify, allow_plain, verbose, help;
+	bool tls_skip_verify, allow_plain, pid, verbose, help;
 	const char *server;
 	char *const *remotes;
 	size_t remotes_n;

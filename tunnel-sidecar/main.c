@@ -9,6 +9,7 @@
 #include "lib/app/config.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
+#include "lib/app/self.h"
 #include "lib/base/limits.h"
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
@@ -46,7 +47,13 @@ static void on_signal(void *user, int signo)
 {
 	struct sidecar *t = user;
 
+	if (signo == SIGUSR2) {
+		self_log(loop_counts(t->loop));
+		return;
+	}
 	if (signo == SIGHUP) {
+		if (t->session)
+			session_retry_now(t->session);
 		publish_soon(t->publish);
 		return;
 	}

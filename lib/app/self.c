@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/app/log.h"
 #include "lib/base/mem.h"
 
 /* ---- OpenSSL's memory ---- */
@@ -101,4 +102,17 @@ void self_measure(uint64_t numbers[SELF_NUMBERS_N], struct loop_counts c)
 	numbers[SELF_TIMERS] = c.timers;
 	numbers[SELF_OPERATIONS] = c.in_flight;
 	numbers[SELF_KERNEL_OPERATIONS] = c.in_kernel;
+}
+
+void self_log(struct loop_counts c)
+{
+	uint64_t numbers[SELF_NUMBERS_N];
+
+	self_measure(numbers, c);
+	const struct log_field fields[] = {
+#define X(id, name, help) L_INT(name, numbers[SELF_##id]),
+		SELF_NUMBERS(X)
+#undef X
+	};
+	log_write(LOG_INFO, "holdings", "what this program holds", fields, array_len(fields));
 }

@@ -35,6 +35,8 @@ enum self_number {
 void self_start(void);
 /* Nothing is allocated for it. */
 void self_measure(uint64_t numbers[SELF_NUMBERS_N], struct loop_counts c);
+/* The same numbers as a log line: what SIGUSR2 asks for. */
+void self_log(struct loop_counts c);
 /* Also without a loop; 0 where /proc is not to be had. */
 uint64_t self_count_fds(void);
 

@@ -39,6 +39,7 @@ int signals_new(struct signals **out, struct loop *l, signals_fn *on_signal, voi
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR2);
 	signal(SIGPIPE, SIG_IGN);
 	int rc;
 	const int sys = pthread_sigmask(SIG_BLOCK, &set, NULL);

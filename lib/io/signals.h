@@ -1,5 +1,5 @@
 /*
- * signals -- SIGTERM, SIGINT, SIGHUP as calls of the loop (signalfd).
+ * signals -- SIGTERM, SIGINT, SIGHUP, SIGUSR2 as calls of the loop (signalfd).
  */
 #ifndef LIB_IO_SIGNALS_H
 #define LIB_IO_SIGNALS_H
@@ -9,7 +9,7 @@
 struct signals;
 typedef void signals_fn(void *user, int signo);
 
-/* Blocks the three for this process and those it starts threads for; SIGPIPE
+/* Blocks the four for this process and those it starts threads for; SIGPIPE
  * is ignored.  Call before any thread is started.  ERR_SYS. */
 MUST_USE int signals_new(struct signals **out, struct loop *l, signals_fn *on_signal, void *user,
 			 struct fault *why);

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""What scripts around `chisel client` rely on: its flags, its pid file, its signals,
+plain http:// to a server whose host key is pinned."""
+import re
+import signal
+import socket
+import subprocess
+
+import harness
+from chisel_official_test import CHISEL, needs_chisel
+from harness import Echo, Skip, check, each, echo_once, equal
+from relay import Relay
+from tunnel_client_test import client_argv, remote, server
+
+
+def test_every_flag_of_the_official_help_is_ours(t):
+	needs_chisel()
+	theirs = subprocess.run([CHISEL, "client", "--help"], capture_output=True, text=True, check=False)
+	flags = set(re.findall(r"^ +(--?[a-z][a-z0-9-]*)\b,?", theirs.stdout + theirs.stderr, re.M))
+	check(len(flags) > 12, f"flags of the official help: {sorted(flags)}")
+	ours = subprocess.run([harness.program("tunnel-sidecar"), "client", "--help"], capture_output=True, text=True, check=True)
+	lacking = {f for f in flags - {"--help"} if not re.search(rf"{f}\b", ours.stdout)}
+	equal(lacking, set(), "flags that ours lacks")
+
+
+def test_pid_file(t):
+	s = server(t)
+	_, r = remote(t.open(Echo()))
+	c = t.start(client_argv(s.url, r, fingerprint=s.ready["fingerprint"], flags=["--pid"]), cwd=t.dir)
+	c.wait("tunnel_up")
+	equal((t.dir / "chisel.pid").read_text(), str(c.pid), "chisel.pid")
+
+
+def test_pid_file_that_can_not_be_written(t):
+	code, text = harness.run([*client_argv("http://127.0.0.1:1", "R:1:127.0.0.1:2", flags=["--pid"])], cwd="/proc")
+	equal(code, 1, "exit code")
+	check("chisel.pid" in text, f"which file: {text}")
+
+
+@each(io=harness.IO)
+def test_usr2_tells_what_it_holds(t, io):
+	s = server(t)
+	port, r = remote(t.open(Echo()))
+	c = t.start(client_argv(s.url, r, io=io, fingerprint=s.ready["fingerprint"]))
+	c.wait("tunnel_up")
+	c.signal(signal.SIGUSR2)
+	said = c.wait("holdings")
+	equal(int(said["open_fds"]), c.fds(), "descriptors")
+	check(int(said["heap_bytes"]) > 0 and int(said["timers"]) > 0, f"numbers: {said}")
+	echo_once(port)
+
+
+def address_of_this_machine():
+	"""One that is not loopback; nothing is sent."""
+	with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+		try:
+			s.connect(("192.0.2.1", 9))
+			return s.getsockname()[0]
+		except OSError as e:
+			raise Skip(f"this machine has no address but loopback: {e}") from None
+
+
+def test_plain_http_to_another_machine(t):
+	here, s = address_of_this_machine(), server(t)
+	door = t.open(Relay(s.ready["port"], host=here))
+	port, r = remote(t.open(Echo()))
+	code, text = harness.run(client_argv(f"http://{here}:{door.port}", r))
+	equal(code, 2, "exit code without a fingerprint")
+	check("--fingerprint" in text, f"what to do: {text}")
+	c = t.start(client_argv(f"http://{here}:{door.port}", r, fingerprint=s.ready["fingerprint"]))
+	c.wait("tunnel_up")
+	echo_once(port)
+
+
+if __name__ == "__main__":
+	harness.main()
