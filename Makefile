@@ -6,6 +6,7 @@
 # make e2e         the real programs against real peers
 # make fuzz        each fuzz target for FUZZ_SECONDS (default 5)
 # make fuzz-long   each for FUZZ_SECONDS (default 600), JOBS at a time; what is learnt is kept
+# make cover       which lines of lib/proto the tests run; fails below COVER (default 95) per cent
 # make model      explores the models of the bus with SPIN, and their mutants, which must fail
 # make layers      proves the floors of lib/ and that lib/proto is sans-I/O
 # make lint        clang-tidy, cppcheck, house rules
@@ -79,7 +80,12 @@ WRAPPED  := $(shell sed -n 's/^FAIL.\([a-z0-9_]*\).*/\1/p' tests/torture/fail.de
 $(OUT)/bin/session-torture: $(call objects,tests/torture) $(SUPPORT) $(OUT)/devplane.a $(OUT)/tunnel-sidecar.a $(SHARED)
 $(OUT)/bin/session-torture: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 $(UNIT) $(FUZZERS): $(OUT)/bin/%: $(OUT)/%.o $(SUPPORT) $(SHARED)
+# Without libFuzzer they run the inputs that are named.
+ifeq ($(MODE),fuzz)
 $(FUZZERS): LDFLAGS += -fsanitize=fuzzer
+else
+$(FUZZERS): $(OUT)/tests/fuzz/replay.o
+endif
 
 # Preloaded into a program by the sandbox's test; without a sanitizer's own calls.
 $(OUT)/attack.so: tests/attack/attack.c
@@ -130,6 +136,7 @@ interop: $(INTEROP)
 fuzzers: $(FUZZERS)
 fuzz: ; @scripts/fuzz
 fuzz-long: ; @scripts/fuzz-long $(FUZZ)
+cover: ; @scripts/cover
 model: ; @scripts/model
 bench: $(PROGRAMS) ; @tests/bench/run
 soak: $(PROGRAMS) $(OUT)/bin/devplane ; @tests/bench/soak
@@ -148,5 +155,5 @@ V ?= 0
 Q := $(if $(filter 0,$(V)),@)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz fuzz-long model bench bench-bus soak torture docs test demo demo-check help clean
+.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz fuzz-long cover model bench bench-bus soak torture docs test demo demo-check help clean
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -66,9 +66,18 @@ static int dial_server(void)
 					.sin_port = htons(http_server_port(server)),
 					.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	const struct linger reset = { .l_onoff = 1 }; /* no TIME_WAIT: ports would run out */
-	const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = -1;
 
-	must(fd >= 0 && connect(fd, (const struct sockaddr *)&at, sizeof(at)) == 0);
+	/* Ports are everybody's on this machine: there may be none for a moment. */
+	for (int i = 0; fd < 0; i++) {
+		must(i < 1200);
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (connect(fd, (const struct sockaddr *)&at, sizeof(at)) < 0) {
+			close(fd);
+			fd = -1;
+			usleep(50000);
+		}
+	}
 	must(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
 	return fd;
 }

@@ -202,7 +202,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 			rc = hear(&c, span_of(p + at + STEP, min_size(len, SSH_PAYLOAD_MAX)));
 		if (rc >= 0)
 			rc = draw(&c);
-		must(ssh_pending_bytes(c.ssh) <= 100000 + SSH_CONTROL_ROOM);
+		must(ssh_pending_bytes(c.ssh) <= 100000 + LIMIT_SSH_CONTROL_ROOM);
 		at += STEP + len;
 	}
 	must(rc >= 0 || ssh_fault(c.ssh)->code == (enum err)rc);

@@ -212,7 +212,7 @@ static void check_session(const struct session *s)
 	check_dials(s);
 	must(!serving || s->link.self);
 	must(!s->dial || !s->link.self);
-	must(s->forwards.n <= FORWARDS_MAX && s->forwards.dials <= FORWARD_DIALS_MAX);
+	must(s->forwards.n <= FORWARDS_MAX && s->forwards.dials <= LIMIT_PENDING_DIALS);
 	/* Whoever wants a tunnel and has none is on the way to one. */
 	if (s->wanted && !s->idle_closed && !s->draining)
 		must(s->dial || s->link.self || s->timer.at_ns || s->state == BUS_STATE_FAILED);
@@ -220,7 +220,7 @@ static void check_session(const struct session *s)
 		must(s->timer.at_ns && s->fault.code && s->fault.why[0]);
 	if (s->link.self)
 		must(ssh_pending_bytes(stack_ssh(carrier_stack(s->link.self))) <=
-		     256 * 1024 + SSH_CONTROL_ROOM);
+		     256 * 1024 + LIMIT_SSH_CONTROL_ROOM);
 }
 
 static struct publish *nobody_reads(void)
