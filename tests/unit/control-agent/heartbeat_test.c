@@ -1,8 +1,8 @@
 #include "control-agent/heartbeat.h"
 
 #include "tests/support/cases.h"
-#include "tests/support/famine.h"
 #include "tests/support/fence.h"
+#include "tests/support/writing.h"
 
 static void test_answers(void)
 {
@@ -54,39 +54,26 @@ static const struct heartbeat_request request = {
 	.now_s = 1760523000,
 };
 
+static int write_request(struct buf *to, const void *what)
+{
+	return heartbeat_request_write(to, what);
+}
+
 static void test_request(void)
 {
-	struct buf b;
 	char path[160];
 
-	buf_init(&b, &mem_heap, 4096);
-	check(heartbeat_request_write(&b, &request) == 0);
-	check(span_is(span_of(buf_bytes(&b).p, buf_len(&b)),
+	check_written(write_request, &request,
 		      "{\"metadata\":{\"version\":\"0.1.0\"},\"cluster_id\":\"u-1\",\"agent_id\":\"agent-1\","
 		      "\"status\":\"active\",\"tunnel_status\":\"connecting\","
-		      "\"timestamp\":\"2025-10-15T10:10:00Z\"}"));
-	buf_fini(&b);
+		      "\"timestamp\":\"2025-10-15T10:10:00Z\"}");
 	heartbeat_path(path, "u-1");
 	check(strcmp(path, "/api/v1/clusters/agent/u-1/heartbeat") == 0);
 }
 
 static void test_famine(void)
 {
-	for (size_t at = 1;; at++) {
-		struct famine f;
-		struct buf b;
-
-		famine_init(&f, at);
-		buf_init(&b, &f.mem, 4096);
-		const int rc = heartbeat_request_write(&b, &request);
-		buf_fini(&b);
-		check(f.live == 0);
-		if (f.requests < at) {
-			check(rc == 0);
-			break;
-		}
-		check(rc == ERR_NOMEM);
-	}
+	check_writing_in_famine(write_request, &request);
 }
 
 int main(void)

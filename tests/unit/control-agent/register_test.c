@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "tests/support/cases.h"
-#include "tests/support/famine.h"
 #include "tests/support/fence.h"
+#include "tests/support/writing.h"
 
 static void test_answers(void)
 {
@@ -111,17 +111,19 @@ static void make_request(struct config *c, struct facts *f, struct register_requ
 					.cluster_id = "", .version = "0.1.0", .now_s = 1760523000 };
 }
 
+static int write_request(struct buf *to, const void *what)
+{
+	return register_request_write(to, what);
+}
+
 static void test_request(void)
 {
 	static struct config c;
 	static struct facts f;
 	struct register_request r;
-	struct buf b;
 
 	make_request(&c, &f, &r);
-	buf_init(&b, &mem_heap, 65536);
-	check(register_request_write(&b, &r) == 0);
-	check(span_is(span_of(buf_bytes(&b).p, buf_len(&b)),
+	check_written(write_request, &r,
 		      "{\"agent_id\":\"agent-1\",\"name\":\"prod \\\"1\\\"\",\"k8s_service_token\":\"eyJ\","
 		      "\"hostname\":\"node-1\",\"region\":\"agent-managed\",\"cloud_provider\":\"agent\","
 		      "\"agent_version\":\"0.1.0\",\"labels\":{\"environment\":\"production\","
@@ -129,8 +131,7 @@ static void test_request(void)
 		      "\"tunnel_port_config\":{\"kubernetes_api\":6443,\"agent_http\":8080},"
 		      "\"server_specs\":{\"cpu_cores\":4,\"memory_gb\":8,\"os\":\"linux\"},"
 		      "\"metadata\":{\"agent_mode\":\"in-cluster\","
-		      "\"registration_timestamp\":\"2025-10-15T10:10:00Z\",\"registration_mode\":\"fresh\"}}"));
-	buf_fini(&b);
+		      "\"registration_timestamp\":\"2025-10-15T10:10:00Z\",\"registration_mode\":\"fresh\"}}");
 }
 
 static void test_resume_and_unknown(void)
@@ -162,21 +163,7 @@ static void test_request_in_famine(void)
 	struct register_request r;
 
 	make_request(&c, &f, &r);
-	for (size_t at = 1;; at++) {
-		struct famine famine;
-		struct buf b;
-
-		famine_init(&famine, at);
-		buf_init(&b, &famine.mem, 65536);
-		const int rc = register_request_write(&b, &r);
-		buf_fini(&b);
-		check(famine.live == 0);
-		if (famine.requests < at) {
-			check(rc == 0);
-			break;
-		}
-		check(rc == ERR_NOMEM);
-	}
+	check_writing_in_famine(write_request, &r);
 }
 
 int main(void)
