@@ -340,7 +340,8 @@ static int on_ecdh_init(struct ssh *s, struct mspan packet)
 		return rc;
 	const size_t mine_n = s->kex.ecdh.public_n;
 	memcpy(mine, s->kex.ecdh.public, mine_n);
-	if (ssh_hostkey_blob(s->kex.agreed.host_key, key, &b) < 0)
+	/* It fitted when it was offered; to look again takes memory of OpenSSL. */
+	if (!key || ssh_hostkey_blob(s->kex.agreed.host_key, key, &b) < 0)
 		return fault_set(&s->fault, ERR_CRYPTO, "cannot write the host key");
 	if ((rc = conclude(s, ssh_written(&b), theirs, hash)) < 0)
 		return rc;
