@@ -13,6 +13,7 @@
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
 #include "tunnel-sidecar/client_options.h"
+#include "tunnel-sidecar/proxy_way.h"
 #include "tunnel-sidecar/confine.h"
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/ssh_key.h"
@@ -175,12 +176,12 @@ static enum loop_choice loop_choice(const char *io)
 
 /* Everything that is dialled stands on the command line: with a proxy, that
  * alone dials the server. */
-static int lock_in(const struct client *c, const struct session_target *t, const struct proxy_url *proxy,
+static int lock_in(const struct client *c, const struct session_target *t,
 		   const struct client_options *o, struct fault *why)
 {
 	struct confine_ports ports = { 0 };
 
-	confine_add(&ports, proxy ? proxy->port : t->url.port);
+	confine_add(&ports, t->proxy.kind ? t->proxy.port : t->url.port);
 	for (size_t i = 0; i < t->n; i++)
 		confine_add(&ports, t->remotes[i].port);
 	return confine(&(struct confine_options){
@@ -195,7 +196,6 @@ static int lock_in(const struct client *c, const struct session_target *t, const
 static int run(struct client *c, const struct client_options *o, struct fault *why)
 {
 	struct session_target target;
-	struct proxy_url proxy;
 	struct signals *signals = NULL;
 	SSL_CTX *tls = NULL;
 	char texts[CHISEL_REMOTES_MAX][2 * CHISEL_HOST_MAX + 32];
@@ -205,8 +205,8 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 	int rc = read_target(&target, o, why);
 	if (rc >= 0)
 		rc = read_key(c, &target, o, why);
-	if (rc >= 0 && o->proxy)
-		rc = proxy_url_read(&proxy, o->proxy, why);
+	if (rc >= 0)
+		rc = proxy_way_find(&target, o->proxy, why);
 	if (rc >= 0 && target.url.tls)
 		rc = tls_context_new(&tls, &(struct tls_context_options){
 						   .ca_file = o->tls_ca,
@@ -227,7 +227,7 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 		rc = publish_new(&c->publish, c->loop,
 				 &(struct publish_options){ o->bus_dir, names, target.n, on_trim, c }, why);
 	if (rc >= 0)
-		rc = lock_in(c, &target, o->proxy ? &proxy : NULL, o, why);
+		rc = lock_in(c, &target, o, why);
 	if (rc >= 0)
 		rc = session_new(&c->session, &(struct session_options){
 						      .loop = c->loop,
@@ -238,7 +238,6 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 						      .sni = o->sni,
 						      .host_header = o->hostname,
 						      .headers = o->header,
-						      .proxy = o->proxy ? &proxy : NULL,
 						      .ssh_key = &c->key,
 						      .keepalive_ns = o->keepalive,
 						      .retry_max_ns = o->max_retry_interval,

@@ -18,7 +18,7 @@ struct confine_ports {
 	uint16_t port[CONFINE_PORTS_MAX];
 	size_t n;
 };
-/* More than fit is a programmer error: forwards, server ports and one proxy do. */
+/* More than fit is a programmer error: forwards, server ports and proxies do. */
 void confine_add(struct confine_ports *p, uint16_t port);
 /* tunnel.server_ports: "443,80"; adds nothing for "", which means any.  ERR_CONFIG. */
 MUST_USE int confine_server_ports(struct confine_ports *p, const char *list, struct fault *why);

@@ -15,6 +15,7 @@
 #include "shm/doorbell.h"
 #include "shm/reader.h"
 #include "tunnel-sidecar/confine.h"
+#include "tunnel-sidecar/proxy_way.h"
 
 #define POLL_NS 250000000ull
 
@@ -201,6 +202,8 @@ static void apply(struct desired *d, const struct bus_desired *r)
 		rc = desired_check(&target, r, d->o.config, &why);
 	if (rc >= 0 && up && r->cred_gen)
 		rc = desired_credentials(&target, d->o.config->handoff_dir, r->cred_gen, &why);
+	if (rc >= 0 && up)
+		rc = proxy_way_find(&target, NULL, &why);
 	if (rc >= 0)
 		waits = !turn(d, r, up ? &target : NULL);
 	else

@@ -212,10 +212,10 @@ int link_chisel_new(struct link *out, struct channels *channels, struct session 
 		    struct fault *why)
 {
 	const struct chisel_url *url = &s->target.url;
-	const struct proxy_options proxy = { s->o.proxy, url->host, url->port };
+	const struct proxy_options proxy = { &s->target.proxy, url->host, url->port };
 	struct carrier *carrier;
 	const struct stack_options options = {
-		.proxy = s->o.proxy ? &proxy : NULL,
+		.proxy = s->target.proxy.kind ? &proxy : NULL,
 		.tls_ctx = url->tls ? s->o.tls_ctx : NULL,
 		.tls = { .verify_name = s->o.skip_verify ? NULL : s->o.sni ? s->o.sni : url->host,
 			 .sni = s->o.sni ? s->o.sni : s->o.skip_verify ? url->host : NULL },

@@ -133,7 +133,7 @@ static const struct link_ops ops = {
 int link_ssh2_new(struct link *out, struct channels *channels, struct session *s, int fd,
 		  struct fault *why)
 {
-	const struct proxy_options proxy = { s->o.proxy, s->target.url.host, s->target.url.port };
+	const struct proxy_options proxy = { &s->target.proxy, s->target.url.host, s->target.url.port };
 	struct ssh2_listen listens[CHISEL_REMOTES_MAX];
 	const struct ssh_key *key = s->o.ssh_key;
 	struct ssh2 *link;
@@ -146,7 +146,7 @@ int link_ssh2_new(struct link *out, struct channels *channels, struct session *s
 		listens[i] = (struct ssh2_listen){ s->target.remotes[i].bind_host,
 						   s->target.remotes[i].bind_port };
 	const int rc = ssh2_new(&link, s->o.loop, fd,
-		      &(struct ssh2_options){ .proxy = s->o.proxy ? &proxy : NULL,
+		      &(struct ssh2_options){ .proxy = s->target.proxy.kind ? &proxy : NULL,
 					      .user = s->target.user,
 					      .password = s->target.password,
 					      .key = key ? span_of(key->text, key->n) : span_of(NULL, 0),

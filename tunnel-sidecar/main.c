@@ -17,6 +17,7 @@
 #include "tunnel-sidecar/confine.h"
 #include "tunnel-sidecar/desired.h"
 #include "tunnel-sidecar/probe.h"
+#include "tunnel-sidecar/proxy_way.h"
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/ssh_key.h"
 
@@ -96,6 +97,12 @@ static int lock_in(struct sidecar *t, struct fault *why)
 		return rc;
 	for (size_t i = 0; i < c->forwards_n; i++)
 		confine_add(&ports, c->forwards[i].port);
+	uint16_t proxies[PROXY_WAY_PORTS];
+	const int n = proxy_way_ports(proxies, why);
+	if (n < 0)
+		return n;
+	for (int i = 0; i < n; i++)
+		confine_add(&ports, proxies[i]);
 	return confine(&(struct confine_options){ .mode = c->sandbox,
 						  .loop = t->loop,
 						  .publish = t->publish,

@@ -336,7 +336,7 @@ void session_free(struct session *s)
 	session_reset_dead(s);
 	if (s->link_fd >= 0)
 		close(s->link_fd);
-	OPENSSL_cleanse(s->target.password, sizeof(s->target.password));
+	OPENSSL_cleanse(&s->target, sizeof(s->target));
 	free(s);
 }
 

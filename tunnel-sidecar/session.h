@@ -22,6 +22,7 @@ struct ssh_key;
 /* What is to be reached.  Plain data: compared by session_target_eq(). */
 struct session_target {
 	struct chisel_url url;
+	struct proxy_url proxy;      /* PROXY_NONE: connects directly; not compared */
 	char fingerprint[64];        /* "" = any host key is taken, and that is logged */
 	char user[128], password[256];
 	struct chisel_remote remotes[CHISEL_REMOTES_MAX];
@@ -39,7 +40,6 @@ struct session_options {
 	const char *sni;             /* NULL: the URL's host */
 	const char *host_header;     /* NULL: the URL's */
 	const char *const *headers;  /* NULL-ended, or NULL */
-	const struct proxy_url *proxy; /* NULL: connects directly; kept by the caller */
 	const struct ssh_key *ssh_key; /* for ssh:// servers; NULL: none; kept by the caller */
 	uint64_t keepalive_ns;       /* 0: no pings */
 	uint64_t retry_max_ns;       /* longest wait between attempts */

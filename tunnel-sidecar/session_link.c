@@ -110,7 +110,7 @@ static void set_user_timeout(int fd)
 /* What the socket carries first. */
 static enum bus_state first_state(const struct session *s)
 {
-	if (s->o.proxy)
+	if (s->target.proxy.kind)
 		return BUS_STATE_CONNECTING;
 	if (s->target.url.ssh)
 		return BUS_STATE_SSH;
@@ -187,8 +187,8 @@ void session_attempt(struct session *s)
 {
 	struct fault why = { 0 };
 	const struct dial_options options = {
-		.host = s->o.proxy ? s->o.proxy->host : s->target.url.host,
-		.port = s->o.proxy ? s->o.proxy->port : s->target.url.port,
+		.host = s->target.proxy.kind ? s->target.proxy.host : s->target.url.host,
+		.port = s->target.proxy.kind ? s->target.proxy.port : s->target.url.port,
 		.timeout_ns = DIAL_NS,
 		.on_resolved = on_resolved,
 		.memory = &s->memory,

@@ -30,6 +30,34 @@ struct proxy {
 
 /* ---- the URL ---- */
 
+static int hex_digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	     : c >= 'A' && c <= 'F'					? c - 'A' + 10
+									: -1;
+}
+
+/* %40 is how an "@" stands in a password (RFC 3986, 2.1).  False for what is no
+ * such code, and for a control character: neither Basic nor a header has them. */
+static bool decode(char *text)
+{
+	char *to = text;
+
+	for (const char *p = text; *p; p++) {
+		const bool is_code = *p == '%';
+		const int high = is_code ? hex_digit(p[1]) : 0, low = is_code && high >= 0 ? hex_digit(p[2]) : 0;
+
+		if (high < 0 || low < 0)
+			return false;
+		*to = is_code ? (char)(high * 16 + low) : *p;
+		if ((unsigned char)*to++ < ' ')
+			return false;
+		p += is_code ? 2 : 0;
+	}
+	*to = '\0';
+	return true;
+}
+
 int proxy_url_read(struct proxy_url *out, const char *text, struct fault *why)
 {
 	static const struct {
@@ -59,7 +87,10 @@ int proxy_url_read(struct proxy_url *out, const char *text, struct fault *why)
 		memcpy(out->user, u.user, sizeof(out->user));
 		memcpy(out->password, u.password, sizeof(out->password));
 		OPENSSL_cleanse(&u, sizeof(u));
-		return 0;
+		if (decode(out->user) && decode(out->password))
+			return 0;
+		return fault_set(why, ERR_USAGE,
+				 "the proxy's user or password has a %% that begins no code: write it %%25");
 	}
 	return fault_set(why, ERR_USAGE,
 			 "the proxy must be http://host:port or socks://host:port, with user:pass@ if needed "
@@ -181,10 +212,37 @@ void proxy_free(struct proxy *p)
 
 /* ---- what the proxy says ---- */
 
+/* The schemes of one Proxy-Authenticate, as in "NTLM, Basic realm=x": each word
+ * that stands alone or has parameters behind it (RFC 9110, 11.6.1). */
+static void note_schemes(char *list, size_t size, bool *basic, struct span value)
+{
+	const char *p = (const char *)value.p, *end = p + value.n;
+
+	while (p < end) {
+		const char *comma = memchr(p, ',', (size_t)(end - p)), *stop = comma ? comma : end;
+
+		while (p < stop && (*p == ' ' || *p == '\t'))
+			p++;
+		size_t n = 0;
+		while (p + n < stop && p[n] != ' ' && p[n] != '=' && p[n] != '\t')
+			n++;
+		const bool is_parameter = p + n < stop && p[n] == '=';
+		if (n && !is_parameter && n < 24) {
+			char word[4 * 24 + 1];
+			const size_t at = strlen(list);
+
+			escape_text(word, sizeof(word), span_of(p, n));
+			*basic |= n == 5 && strncasecmp(p, "Basic", 5) == 0;
+			snprintf(list + at, size - at, "%s%s", at ? " or " : "", word);
+		}
+		p = stop + 1;
+	}
+}
+
 static int refuse_http(struct proxy *p, const struct http1_head *h)
 {
-	char words[80];
-	bool basic = false, other = false;
+	char words[80], schemes[100] = "";
+	bool basic = false;
 
 	escape_text(words, sizeof(words), h->reason);
 	if (h->status != 407)
@@ -193,16 +251,13 @@ static int refuse_http(struct proxy *p, const struct http1_head *h)
 	for (size_t i = 0; i < h->fields_n; i++) {
 		const struct http1_field *f = &h->fields[i];
 
-		if (f->name.n != 18 || strncasecmp((const char *)f->name.p, "Proxy-Authenticate", 18) != 0)
-			continue;
-		basic |= f->value.n >= 5 && strncasecmp((const char *)f->value.p, "Basic", 5) == 0;
-		other |= f->value.n >= 4 && strncasecmp((const char *)f->value.p, "NTLM", 4) == 0;
-		other |= f->value.n >= 9 && strncasecmp((const char *)f->value.p, "Negotiate", 9) == 0;
+		if (f->name.n == 18 && strncasecmp((const char *)f->name.p, "Proxy-Authenticate", 18) == 0)
+			note_schemes(schemes, sizeof(schemes), &basic, f->value);
 	}
-	if (other && !basic)
+	if (schemes[0] && !basic)
 		return fault_set(&p->fault, ERR_AUTH,
-				 "the proxy answers 407 and wants NTLM or Negotiate, which this program does not "
-				 "speak: use a proxy that takes Basic");
+				 "the proxy answers 407 and wants %s, which this program does not speak: use a proxy "
+				 "that takes Basic", schemes);
 	return fault_set(&p->fault, ERR_AUTH, "the proxy answers 407: %s",
 			 p->user[0] ? "user or password is wrong"
 				    : "it wants a user and password, like http://user:pass@host:port");
