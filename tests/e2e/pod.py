@@ -7,6 +7,7 @@ import ssl
 import urllib.parse
 
 import harness
+import leaks
 from harness import equal, eventually, free_port
 
 TOKEN = "canary-token-7f3a9c"
@@ -107,6 +108,8 @@ class Pod:
 		self.start_tunnel()
 		self.start_control()
 		self.tunnel.wait("tunnel_up")
+		self.control.gate.settle()
+		self.status.gate.settle()
 		return self
 
 	def start_tunnel(self):
@@ -114,10 +117,16 @@ class Pod:
 
 	def start_control(self):
 		self.control = self._start("control-agent")
+		self.control.gate = leaks.ControlGate(self.control, self.t.dir / "bus/control/segment")
 
 	def start_status(self):
 		self.status = self._start("status-server")
+		self.status.gate = leaks.StatusGate(self.status, self._scrape)
 		eventually(lambda: self.get("/health", quiet=True), "status server answers")
+
+	def _scrape(self):
+		answer = self.get("/metrics", quiet=True)
+		return answer and answer[0] == 200 and parse_metrics(answer[1])
 
 	def get(self, path, quiet=False):
 		"""(status, body as text); with quiet None when nobody listens."""
