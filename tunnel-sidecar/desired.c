@@ -81,6 +81,9 @@ static int check_server(struct session_target *to, const struct bus_desired *r,
 				 "the tunnel server's port %u is not in tunnel.server_ports "
 				 "(PIPEOPS_TUNNEL_SERVER_PORTS), which is %.60s",
 				 to->url.port, c->server_ports);
+	if (!r->fingerprint[0] && c->require_fingerprint)
+		return fault_set(why, ERR_CONFIG, "the control plane tells no fingerprint of the tunnel server's "
+						  "host key, and tunnel.require_fingerprint wants one");
 	if (r->fingerprint[0]) {
 		rc = chisel_fingerprint_check(r->fingerprint, why);
 		if (rc < 0)

@@ -54,7 +54,7 @@ class ControlPlane:
 		self.http.server_close()
 
 
-def agent(t, url, fingerprint, io="auto", extra="", service=None, status=False):
+def agent(t, url, fingerprint, io="auto", extra="", service=None, status=False, tunnel_flags=()):
 	"""tunnel-sidecar and control-agent (and the status server) told to use the server at url;
 	returns the first, with the others and the folder in it."""
 	folder = pathlib.Path(tempfile.mkdtemp(dir=t.dir))
@@ -69,7 +69,7 @@ def agent(t, url, fingerprint, io="auto", extra="", service=None, status=False):
 		(folder / name).mkdir()
 	path = configuration(place, plane.url, {"web": (service or t.open(Echo())).port}, port, io, extra=extra,
 			     server_ports=urllib.parse.urlsplit(url).port)
-	tunnel = t.start([harness.program("tunnel-sidecar"), "--config", path, "--log-level", "debug"])
+	tunnel = t.start([harness.program("tunnel-sidecar"), "--config", path, "--log-level", "debug", *tunnel_flags])
 	tunnel.control = t.start([harness.program("control-agent"), "--config", path, "--log-level", "debug"])
 	tunnel.status = t.start([harness.program("status-server"), "--config", path, "--log-level", "debug"]) if status else None
 	tunnel.plane, tunnel.folder, tunnel.bus, tunnel.status_port, tunnel.token = plane, folder, folder / "bus", port, TOKEN

@@ -6,6 +6,7 @@ import pathlib
 
 import harness
 from evil import DEBUG, EXT_INFO, IGNORE, UNIMPLEMENTED, Row, client, numbers, peer, run_rows, select, text, u32
+from evil_agent import agent
 from harness import Duplex, Echo, check, each, equal, free_port, transfer
 from tunnel_client_test import server, tunnel
 
@@ -233,6 +234,21 @@ def test_evil_s9_changed_key_in_a_rekey_needs_no_trust(t):
 	said = c.wait("host_key")
 	equal(said["level"], "warn", "level")
 	equal(said["fingerprint"], p.ready["fingerprint"], "what to pin")
+	c.kill()
+
+
+@each(io=harness.IO)
+def test_evil_s9_a_key_that_nobody_told(t, io):
+	"""With tunnel.require_fingerprint no connection is made to a server of unknown key."""
+	p = peer(t, flags=("--times", "99"))
+	c = agent(t, f"http://127.0.0.1:{p.port}", None, io=io, tunnel_flags=["--require-fingerprint"])
+	said = c.wait("tunnel_desired")
+	check("tunnel.require_fingerprint" in said["error"], said["error"])
+	equal(p.count("connected"), 0, "connections")
+	c.kill()
+	c = agent(t, f"http://127.0.0.1:{p.port}", p.ready["fingerprint"], io=io, tunnel_flags=["--require-fingerprint"])
+	p.wait("answer", kind="alive")
+	equal(c.count("host_key"), 0, "complaints")
 	c.kill()
 
 

@@ -44,6 +44,7 @@ func init() { // not at the variable: actions may play places
 		"rekey":  (*player).actRekey,  // a key exchange
 		"stall":  (*player).actStall,  // nothing more is said
 		"sleep":  (*player).actSleep,  // DURATION
+		"rtt":    (*player).actRtt,    // N: so many echoes on channel 0, timed, eight useless replies before each
 		"drop":   (*player).actDrop,   // the TCP connection ends
 	}
 }
@@ -280,6 +281,28 @@ func (p *player) actSleep(argument string, _ int) error {
 		return err
 	}
 	time.Sleep(d)
+	return nil
+}
+
+func (p *player) actRtt(argument string, _ int) error {
+	n, err := strconv.Atoi(argument)
+	if err != nil {
+		return err
+	}
+	var took []int64
+	for range n {
+		if err := p.repeat(8, func(int) error { return p.send([]byte{81}) }); err != nil {
+			return err
+		}
+		began := time.Now()
+		if err := p.tryEcho("rtt"); err != nil {
+			return err
+		}
+		took = append(took, time.Since(began).Microseconds())
+		time.Sleep(90 * time.Millisecond)
+	}
+	slices.Sort(took)
+	say("rtt", map[string]any{"p50_us": took[n/2], "p99_us": took[n*99/100], "most_us": took[n-1]})
 	return nil
 }
 

@@ -150,6 +150,26 @@ static void test_server_ports(void)
 	}
 }
 
+/* Whose key is not told can be anybody. */
+static void test_required_fingerprint(void)
+{
+	for (int i = 0; i < 4; i++) {
+		struct session_target t = { 0 };
+		struct fault why = { 0 };
+		struct bus_desired r = good();
+		const bool told = i & 1;
+
+		make_config();
+		config.require_fingerprint = i & 2;
+		snprintf(r.fingerprint, sizeof(r.fingerprint), "%s",
+			 told ? "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" : "");
+		const int want = config.require_fingerprint && !told ? ERR_CONFIG : 0;
+		check(desired_check(&t, &r, &config, &why) == want);
+		check(!want == !strstr(why.why, "tunnel.require_fingerprint"));
+		check(want || (t.fingerprint[0] != 0) == told);
+	}
+}
+
 static void test_port_lists(void)
 {
 	static const struct {
@@ -262,6 +282,7 @@ int main(void)
 		{ "SSH server", test_ssh_server },
 		{ "allowed hosts", test_allowed_hosts },
 		{ "server ports", test_server_ports },
+		{ "required fingerprint", test_required_fingerprint },
 		{ "lists of ports", test_port_lists },
 		{ "credentials", test_credentials },
 	};
