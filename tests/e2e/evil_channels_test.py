@@ -29,7 +29,7 @@ def on(channel, message, rest=""):
 def s4_rows():
 	deaf = {"service": Deafens}
 	return [
-		Row("a window, whole", f"up:data={WINDOW - SAID}", flags=("--echo=false",), **deaf),
+		Row("a window, whole", f"up:data={WINDOW - SAID}", flags=("--echo=false",), calm=False, **deaf),
 		Row("64 windows", f"up:data=32768*{64 * WINDOW // 32768}", **deaf, **PROTOCOL),
 		Row("a packet of 32 KiB and a byte", on(0, 94, text("x" * 32769)), **PROTOCOL),
 		Row("data cut short", on(0, 94, u32(100) + "00"), **PROTOCOL),
