@@ -23,13 +23,19 @@ struct subject {
 	uint64_t give_up_ns;
 	enum stage stage;
 	bool clean;  /* the visit under way began after the failures had stopped */
+	bool of_world; /* fails what fails */
 	bool failed; /* a connection was lost or not made after a failure */
 };
 
+static bool has_fired(const struct subject *x)
+{
+	return x->of_world ? world_has_failed(x->world) : fail_has_fired();
+}
+
 static void stop_failing(struct subject *x)
 {
-	(void)x;
-	fail_disarm();
+	if (!x->of_world)
+		fail_disarm();
 }
 
 static void bug(struct subject *x, enum life_end end, const char *note)
@@ -54,11 +60,11 @@ static void on_changed(void *user, enum bus_state state)
 
 	if (state != BUS_STATE_BACKOFF && state != BUS_STATE_FAILED)
 		return;
-	if (fail_has_fired() && !x->failed) {
+	if (has_fired(x) && !x->failed) {
 		x->failed = true;
 		x->life->why = *session_fault(x->session);
 	}
-	if (fail_has_fired())
+	if (has_fired(x))
 		stop_failing(x);
 }
 
@@ -162,9 +168,10 @@ static void look_for_leaks(struct subject *x, uint64_t fds, size_t blocks)
 }
 
 void life_run(struct life *out, struct world *w, enum loop_choice io, const char *bus_dir,
-	      const struct fail_plan *plan)
+	      const struct fail_plan *plan, bool of_world)
 {
-	struct subject x = { .life = out, .world = w };
+	static const struct fail_plan none;
+	struct subject x = { .life = out, .world = w, .of_world = of_world };
 	struct fault why = { 0 };
 
 	*out = (struct life){ .end = LIFE_UNTOUCHED };
@@ -172,12 +179,15 @@ void life_run(struct life *out, struct world *w, enum loop_choice io, const char
 		usleep(1000);
 	const uint64_t fds = self_count_fds();
 	const size_t blocks = mem_heap_use().blocks;
-	fail_arm(plan);
+	if (of_world)
+		world_fail(w, plan);
+	else
+		fail_arm(plan);
 	const int rc = live(&x, io, bus_dir, &why);
 	if (rc < 0) {
 		out->end = LIFE_REFUSED;
 		out->why = why;
-	} else if (out->end == LIFE_UNTOUCHED && fail_has_fired()) {
+	} else if (out->end == LIFE_UNTOUCHED && has_fired(&x)) {
 		out->end = x.failed ? LIFE_RECOVERED : LIFE_UNMOVED;
 	}
 	session_abort(x.session);
@@ -185,5 +195,7 @@ void life_run(struct life *out, struct world *w, enum loop_choice io, const char
 	session_free(x.session);
 	publish_free(x.publish, 0);
 	fail_disarm();
+	if (of_world)
+		world_fail(w, &none);
 	look_for_leaks(&x, fds, blocks);
 }

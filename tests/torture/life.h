@@ -28,7 +28,8 @@ struct life {
 	char note[160];   /* of a bug */
 };
 
+/* `of_world`: it is the world's calls that fail, and the tunnel's never. */
 void life_run(struct life *out, struct world *w, enum loop_choice io, const char *bus_dir,
-	      const struct fail_plan *plan);
+	      const struct fail_plan *plan, bool of_world);
 
 #endif

@@ -18,7 +18,7 @@
 #include "tests/torture/life.h"
 
 enum { CALLS_MAX = 3000, HANG_S = 60 };
-enum on { BOTH, EPOLL, URING };
+enum on { BOTH, EPOLL, URING, WORLD };
 
 static const struct row {
 	const char *name;
@@ -92,6 +92,15 @@ static const struct row {
 	{ "cqe poll ECANCELED", FAIL_cqe_poll, ECANCELED, false, URING },
 	{ "cqe poll ENOMEM", FAIL_cqe_poll, ENOMEM, false, URING },
 	{ "cqe order", FAIL_cqe_order, 0, true, URING },
+	/* In the gateway, the service, the visitor: what the tunnel sees of it, and
+	 * listeners, which only they have. */
+	{ "peers' accept4 EMFILE", FAIL_accept4, EMFILE, false, WORLD },
+	{ "peers' accept4 ENOBUFS", FAIL_accept4, ENOBUFS, false, WORLD },
+	{ "peers' accept4 EINTR", FAIL_accept4, EINTR, false, WORLD },
+	{ "peers' recv ECONNRESET", FAIL_recv, ECONNRESET, false, WORLD },
+	{ "peers' sendmsg EPIPE", FAIL_sendmsg, EPIPE, false, WORLD },
+	{ "peers' sendmsg short", FAIL_sendmsg, FAIL_SHORT, true, WORLD },
+	{ "peers' epoll_wait EINTR", FAIL_epoll_wait, EINTR, false, WORLD },
 };
 
 static struct {
@@ -104,6 +113,8 @@ static bool is_right(const struct row *r, const struct fault *why)
 {
 	if (!why->code || !why->why[0])
 		return false;
+	if (r->on == WORLD) /* it only sees that somebody is gone */
+		return why->code == ERR_CLOSED || why->code == ERR_LISTEN;
 	if (why->sys == r->sys || (r->sys == ENOMEM && why->code == ERR_NOMEM))
 		return true;
 	switch (r->sys) {
@@ -161,7 +172,7 @@ static void torture(struct world *w, const struct row *r, enum loop_choice io, c
 		snprintf(now_doing, sizeof(now_doing), "%s, %s, call %llu", r->name, loop,
 			 (unsigned long long)nth);
 		alarm(HANG_S);
-		life_run(&life, w, io, bus, &plan);
+		life_run(&life, w, io, bus, &plan, r->on == WORLD);
 		count(r, &life);
 		if (life.end == LIFE_UNTOUCHED)
 			break;
@@ -231,7 +242,7 @@ int main(int argc, char **argv)
 			continue;
 		if (r->on != URING)
 			torture(w, r, LOOP_EPOLL, bus, stride);
-		if (r->on != EPOLL && uring)
+		if ((r->on == BOTH || r->on == URING) && uring)
 			torture(w, r, LOOP_URING, bus, stride);
 	}
 	alarm(0);

@@ -29,7 +29,9 @@ struct world {
 	struct listener *service;
 	SSL_CTX *server_ctx, *client_ctx;
 	uint16_t service_port, door_port;
-	struct loop_wake order, end;
+	struct loop_wake order, end, arm;
+	struct fail_plan plan;
+	bool armed, failed;
 	struct timer look; /* keeps `quiet` up to date */
 	bool quiet;
 
@@ -188,8 +190,21 @@ static void on_look(struct timer *t)
 
 	if (quiet)
 		loop_trim(w->loop);
+	__atomic_store_n(&w->failed, fail_has_fired(), __ATOMIC_RELEASE);
 	__atomic_store_n(&w->quiet, quiet, __ATOMIC_RELEASE);
 	timer_set(w->loop, t, loop_now(w->loop) + LOOK_NS);
+}
+
+static void on_arm(struct loop_wake *k)
+{
+	struct world *w = (struct world *)((char *)k - offsetof(struct world, arm));
+
+	if (w->plan.kind == FAIL_NOTHING)
+		fail_disarm();
+	else
+		fail_arm(&w->plan);
+	__atomic_store_n(&w->failed, false, __ATOMIC_RELEASE);
+	__atomic_store_n(&w->armed, true, __ATOMIC_RELEASE);
 }
 
 static void on_end(struct loop_wake *k)
@@ -257,6 +272,7 @@ struct world *world_new(void)
 	make_contexts(w);
 	w->order.call = on_order;
 	w->end.call = on_end;
+	w->arm.call = on_arm;
 	w->patience.fire = on_patience;
 	must(pthread_create(&w->thread, NULL, world_main, w) == 0);
 	while (world_visited(w) == VISIT_UNDER_WAY)
@@ -302,6 +318,20 @@ void world_visit(struct world *w)
 enum visit world_visited(const struct world *w)
 {
 	return __atomic_load_n(&w->visit, __ATOMIC_ACQUIRE);
+}
+
+void world_fail(struct world *w, const struct fail_plan *plan)
+{
+	w->plan = *plan;
+	__atomic_store_n(&w->armed, false, __ATOMIC_RELEASE);
+	loop_wake(w->loop, &w->arm);
+	while (!__atomic_load_n(&w->armed, __ATOMIC_ACQUIRE))
+		usleep(100);
+}
+
+bool world_has_failed(const struct world *w)
+{
+	return __atomic_load_n(&w->failed, __ATOMIC_ACQUIRE);
 }
 
 bool world_is_quiet(const struct world *w)

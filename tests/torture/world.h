@@ -1,6 +1,6 @@
 /*
  * world -- what stands around a tortured tunnel, in a thread of its own in which
- * nothing fails: a gateway, a local service that gives back what it gets, and a
+ * nothing fails but by world_fail(): a gateway, a local service that gives back what it gets, and a
  * visitor who looks whether it does.
  */
 #ifndef TESTS_TORTURE_WORLD_H
@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "tests/torture/fail.h"
 
 struct world;
 
@@ -30,6 +32,9 @@ SSL_CTX *world_client_ctx(struct world *w);
 
 void world_visit(struct world *w); /* one at a time */
 enum visit world_visited(const struct world *w);
+/* The plan is the world's own, from soon on; FAIL_NOTHING ends it. */
+void world_fail(struct world *w, const struct fail_plan *plan);
+bool world_has_failed(const struct world *w);
 /* Nobody is connected to anything. */
 bool world_is_quiet(const struct world *w);
 
