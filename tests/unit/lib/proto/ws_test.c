@@ -259,7 +259,8 @@ static const struct answer_row {
 	  "\r\n", "E-3", 0, "Content-Length" },
 	{ "chunked body", "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL "Transfer-Encoding: chunked\r\n\r\n", "E-3", 0,
 	  "Transfer-Encoding" },
-	{ "body", "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL "Content-Length: 5\r\n\r\nhello", "E-3", 0, "Content-Length" },
+	{ "body", "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL "Content-Length: 5\r\n\r\nhello", "E-3", 0,
+	  "Content-Length" },
 	{ "SSH", "SSH-2.0-OpenSSH_9.2\r\n", "E-3", 0, "HTTP" },
 	{ "bare LF", "HTTP/1.1 101 X\n", "E-3", 0, "HTTP" },
 };
