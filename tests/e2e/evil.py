@@ -117,7 +117,7 @@ def is_calm(c, io, what, slack=SLACK, cipher=()):
 
 	def same():
 		now = c.gate.sample()
-		wrong[:] = [x for x in leaks.differences(held, now, False)] if now else ["no numbers"]
+		wrong[:] = [x for x in leaks.differences(held, now, False, {})] if now else ["no numbers"]
 		return not wrong
 	with contextlib.suppress(harness.Failure):
 		eventually(same, "", 5)
