@@ -11,6 +11,7 @@
 
 #include "lib/app/log.h"
 #include "lib/app/program.h"
+#include "lib/app/sandbox.h"
 #include "lib/app/self.h"
 #include "lib/io/signals.h"
 #include "status-server/dump.h"
@@ -30,6 +31,7 @@ struct app {
 	struct signals *signals;
 	struct http_server *server;
 	struct site site;
+	struct sandbox_report sandbox;
 	struct timer deadline; /* of the answers under way at the end */
 	bool stopping;
 };
@@ -77,6 +79,24 @@ static void find_bus(struct config *c)
 			 L_STR("used", c->bus_dir));
 }
 
+/* It dials nothing and writes nothing: what listens is open by now, the bus is
+ * opened again whenever a writer makes a new segment. */
+static int lock_in(struct app *a, struct fault *why)
+{
+	const char *const read[] = { a->config.bus_dir };
+	const int rc = sandbox_enter(&a->sandbox,
+				     &(struct sandbox_options){ .program = CONFIG_STATUS,
+								.mode = a->config.sandbox,
+								.loop = a->loop,
+								.read = read,
+								.read_n = array_len(read) },
+				     why);
+
+	a->site.sandbox = &a->sandbox;
+	sandbox_log(&a->sandbox);
+	return rc;
+}
+
 static int start(struct app *a, struct fault *why)
 {
 	struct config *c = &a->config;
@@ -108,6 +128,9 @@ static int start(struct app *a, struct fault *why)
 							    .user = &a->site,
 							    .busy_ns = BUSY_NS },
 			     why);
+	if (rc < 0)
+		return rc;
+	rc = lock_in(a, why);
 	if (rc < 0)
 		return rc;
 	log_info("listening", "requests are served", L_STR("bind", c->status_bind),

@@ -349,6 +349,19 @@ static void write_absent(struct exposition *e, const struct source_view *v)
 		      "", 0);
 }
 
+static void write_sandbox(struct exposition *e, const struct sandbox_report *r)
+{
+	for (enum sandbox_feature f = 0; r && f < SANDBOX_FEATURES_N; f++) {
+		struct labels l = { .n = 0 };
+
+		label(&l, "feature", sandbox_feature_name(f));
+		gauge(e, "pipeops_status_sandbox",
+		      "Whether a part of the status server's sandbox took hold (1) or not (0); the log "
+		      "says why not.",
+		      l.text, r->on[f]);
+	}
+}
+
 int metrics_write(struct buf *to, enum exposition_format format, const struct site *site,
 		  const struct source_view *v)
 {
@@ -370,6 +383,7 @@ int metrics_write(struct buf *to, enum exposition_format format, const struct si
 	write_requests(e, site);
 	write_log(e);
 	write_process(e);
+	write_sandbox(e, site->sandbox);
 	if (site->loop)
 		write_self(e, site->loop);
 	copy_segments(e, v, read);

@@ -6,6 +6,7 @@
 
 #include "lib/app/config.h"
 #include "lib/app/http_server.h"
+#include "lib/app/sandbox.h"
 #include "status-server/source.h"
 
 enum route {
@@ -28,6 +29,7 @@ struct site {
 	struct source *source;
 	struct loop *loop;
 	const char *io_backend, *io_reason;
+	const struct sandbox_report *sandbox; /* NULL: not entered */
 	uint64_t start_realtime_ns;  /* of this program */
 	uint64_t requests[ROUTES_N]; /* routes'; counted when they come */
 };

@@ -63,6 +63,7 @@ int confine(const struct confine_options *o, struct fault *why)
 				     &(struct sandbox_options){ .program = CONFIG_TUNNEL,
 								.mode = o->mode,
 								.loop = o->loop,
+								.has_names = true,
 								.read = read,
 								.read_n = array_len(read),
 								.has_system_trust = o->has_system_trust,

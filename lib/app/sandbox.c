@@ -61,14 +61,14 @@ static int enter_files(const struct sandbox_options *o)
 		sandbox_paths_add(&paths, "/");
 	for (size_t i = 0; i < o->read_n; i++)
 		sandbox_paths_add(&paths, o->read[i]);
-	sandbox_paths_find(&paths, o->has_system_trust);
+	sandbox_paths_find(&paths, o->has_names, o->has_system_trust);
 	return sandbox_landlock_files(&sandbox_landlock_kernel, paths.path, paths.n);
 }
 
 static int enter_ports(const struct sandbox_options *o)
 {
 	uint16_t ports[PORTS_MAX] = { DNS_PORT };
-	size_t n = 1;
+	size_t n = o->has_names;
 
 	for (size_t i = 0; i < o->ports_n && n < PORTS_MAX; i++)
 		ports[n++] = o->ports[i];
@@ -88,7 +88,7 @@ static int enter_filter(const struct sandbox_options *o)
 /* The filter comes last: it forbids the calls that make the others. */
 static void enter(struct sandbox_report *r, const struct sandbox_options *o)
 {
-	sandbox_load_late_code();
+	sandbox_load_late_code(o->has_names);
 	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	look(r, o);
 	set_sys(r, SANDBOX_LANDLOCK_FS, enter_files(o));

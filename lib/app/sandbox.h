@@ -24,12 +24,13 @@ struct sandbox_options {
 	enum config_user program; /* whose rows of sandbox_calls.def */
 	const char *mode;         /* one of SANDBOX_MODES; NULL = auto */
 	const struct loop *loop;
-	/* Folders and files to read later, beside what names and certificates take;
-	 * NULL and what is not there is left out. */
+	/* Host names are looked up and dialled: the resolver's files, and port 53. */
+	bool has_names;
+	/* Folders and files to read later beside; NULL and what is not there is left out. */
 	const char *const *read;
 	size_t read_n;
 	bool has_system_trust; /* certificates of the system's folders are still read */
-	/* TCP ports to connect to, beside 53. */
+	/* TCP ports to connect to. */
 	const uint16_t *ports;
 	size_t ports_n;
 	const char *any_port; /* why every port is open; NULL: only those */

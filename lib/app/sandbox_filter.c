@@ -40,19 +40,22 @@ static const struct row {
 	uint16_t answer; /* ALLOW or an errno */
 	struct test {
 		uint8_t arg;
+		bool is_high; /* its upper half */
 		bool is_own; /* value = our process id */
 		uint32_t mask, value; /* mask 0: no test */
 	} tests[TESTS_MAX];
 } rows[] = {
 #define ANY ()
 #define LIST(...) __VA_ARGS__
-#define IS(arg, mask, value) { arg, false, (uint32_t)(mask), (uint32_t)(value) }
-#define OWN(arg) { arg, true, UINT32_MAX, 0 }
+#define IS(arg, mask, value) { arg, false, false, (uint32_t)(mask), (uint32_t)(value) }
+#define NIL(arg) { arg, false, false, UINT32_MAX, 0 }, { arg, true, false, UINT32_MAX, 0 }
+#define OWN(arg) { arg, false, true, UINT32_MAX, 0 }
 #define SANDBOX_CALL(name, users, when, answer, tests, reason) \
 	{ __NR_##name, users, WHEN_##when, answer, { LIST tests } },
 #include "lib/app/sandbox_calls.def"
 #undef SANDBOX_CALL
 #undef OWN
+#undef NIL
 #undef IS
 #undef LIST
 #undef ANY
@@ -74,10 +77,10 @@ static void put_return(struct sandbox_filter *f, uint32_t action)
 	put(f, BPF_RET | BPF_K, action, 0, 0);
 }
 
-/* The low half of an argument: both architectures are little endian. */
+/* A half of an argument: both architectures are little endian. */
 static size_t place_of(const struct test *t)
 {
-	return offsetof(struct seccomp_data, args) + t->arg * sizeof(uint64_t);
+	return offsetof(struct seccomp_data, args) + t->arg * sizeof(uint64_t) + (t->is_high ? sizeof(uint32_t) : 0);
 }
 
 /* With the call's number loaded before and after.  A test that fails jumps to

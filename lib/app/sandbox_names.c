@@ -77,9 +77,10 @@ static void add_certificates(struct sandbox_paths *p)
 		sandbox_paths_add(p, dir);
 }
 
-void sandbox_paths_find(struct sandbox_paths *p, bool has_system_trust)
+void sandbox_paths_find(struct sandbox_paths *p, bool has_names, bool has_system_trust)
 {
-	add_resolver(p);
+	if (has_names)
+		add_resolver(p);
 	if (has_system_trust)
 		add_certificates(p);
 }
@@ -102,9 +103,9 @@ static void load_resolver_modules(char *line)
 	}
 }
 
-void sandbox_load_late_code(void)
+void sandbox_load_late_code(bool has_names)
 {
-	FILE *f = fopen("/etc/nsswitch.conf", "re");
+	FILE *f = !has_names ? NULL : fopen("/etc/nsswitch.conf", "re");
 	char line[512];
 
 	while (f && fgets(line, sizeof(line), f))

@@ -62,9 +62,9 @@ struct sandbox_paths {
 	char cert_dirs[1024];   /* of OpenSSL, cut up */
 };
 void sandbox_paths_add(struct sandbox_paths *p, const char *path); /* NULL and more than fit: not */
-/* Files of the resolver and, if asked for, folders of certificates. */
-void sandbox_paths_find(struct sandbox_paths *p, bool has_system_trust);
+/* Files of the resolver, folders of certificates. */
+void sandbox_paths_find(struct sandbox_paths *p, bool has_names, bool has_system_trust);
 /* The code that a look-up or a handshake would load, for none can be mapped later. */
-void sandbox_load_late_code(void);
+void sandbox_load_late_code(bool has_names);
 
 #endif

@@ -282,7 +282,7 @@ static int dial(const char *name)
 {
 	const struct sockaddr_in to = to_port(name);
 	const int fd = socket(AF_INET, SOCK_STREAM, 0);
-	const int sys = fd < 0 ? -1 : of(connect(fd, (const struct sockaddr *)&to, sizeof(to)));
+	const int sys = fd < 0 ? errno : of(connect(fd, (const struct sockaddr *)&to, sizeof(to)));
 
 	close(fd);
 	return sys;

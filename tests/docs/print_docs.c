@@ -197,7 +197,8 @@ static struct bus_writer *writer(const char *dir, enum bus_role role)
 static void print_status_server(const char *dir)
 {
 	static struct config config = { .tunnel_enabled = true };
-	static struct site site = { .config = &config, .start_realtime_ns = 1 };
+	static const struct sandbox_report sandbox;
+	static struct site site = { .config = &config, .start_realtime_ns = 1, .sandbox = &sandbox };
 	struct bus_writer *tunnel = writer(dir, BUS_TUNNEL), *control = writer(dir, BUS_CONTROL);
 	struct loop *loop;
 	struct source *source;

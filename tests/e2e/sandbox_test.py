@@ -32,15 +32,15 @@ RING = dict.fromkeys("ring_nop ring_open ring_socket ring_unlink ring_accept".sp
 
 
 class Pod(pod.Pod):
-	"""A pod whose tunnel is started through something, and in another environment."""
+	"""A pod of which one program is started through something, and in another environment."""
 
-	def __init__(self, t, plane, forwards, io="auto", through=(), env=None, **options):
+	def __init__(self, t, plane, forwards, io="auto", through=(), env=None, which="tunnel-sidecar", **options):
 		super().__init__(t, plane, forwards, io, **options)
-		self.through, self.env = through, env or {}
+		self.through, self.env, self.which = through, env or {}, which
 
 	def _start(self, name):
 		argv = [harness.program(name), "--config", self.config]
-		if name != "tunnel-sidecar":
+		if name != self.which:
 			return self.t.start(argv)
 		if self.through:
 			argv = [sys.executable, REFUSE, *self.through, "--", *argv]
@@ -118,6 +118,36 @@ def test_attacked_from_inside(t, io):
 	equal(p.tunnel.stop(), 0, "exit code")
 	if not (files and ports):
 		raise Skip("Landlock: this kernel has no " + ("ports" if files else "Landlock") + "; all else is as it should be")
+
+
+@each(io=harness.IO)
+def test_status_server_attacked_from_inside(t, io):
+	"""It has less to do: no socket is made, no thread, no name looked up."""
+	needs_release()
+	files, _ = has_landlock()
+	secret = t.dir / "secret"
+	secret.write_text("not the status server's")
+	service, plane = t.open(Duplex()), Devplane(t, ["service"])
+	p = Pod(t, plane, {"service": service.port}, io, which="status-server", env={
+		"LD_PRELOAD": str(BIN.parent / "attack.so"), "ATTACK_PORT": str(service.port),
+		"ATTACK_OWN_PORT": str(plane.port), "ATTACK_READ": str(secret),
+		"ATTACK_OWN_READ": str(t.dir / "bus/control/segment"),
+		"ATTACK_WRITE": str(t.dir / "bus/tunnel/segment")}).start()
+	p.status.signal(signal.SIGUSR2)
+	got = attacks(p.status, "loop")
+	own = {"connect": EPERM, "connect_own": EPERM}
+	for name, code in (WANT | (LANDLOCK_FILES if files else {}) | (RING if io == "uring" else {}) | own).items():
+		equal(got[name], code, name)
+	equal(p.status.wait("attack", name="thread")["errno"], EPERM, "a thread")
+	m = p.metrics()
+	line = p.status.find("sandbox")
+	for f in FEATURES:
+		equal(m[f'pipeops_status_sandbox{{feature="{f}"}}'], line[f] == "on", f"{f} in /metrics")
+	p.tunnel.kill()
+	p.start_tunnel()  # its new segment is read
+	eventually(lambda: p.metrics().get("pipeops_tunnel_up") == 1, "the new tunnel is seen")
+	equal(p.get("/ready")[0], 200, "/ready")
+	equal(p.status.stop(), 0, "exit code")
 
 
 @each(io=harness.IO)

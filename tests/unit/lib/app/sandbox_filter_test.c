@@ -78,6 +78,7 @@ static const struct row rows[] = {
 	{ "ptrace", SYS_ptrace, { 0 }, SANDBOX_IS_CHECKED ? ALLOWED : EPERM },
 	{ "bind", SYS_bind, { 3 }, EPERM },
 	{ "listen", SYS_listen, { 3 }, EPERM },
+	{ "accept", SYS_accept4, { 3 }, EPERM },
 	{ "memfd_create", SYS_memfd_create, { 0 }, EPERM },
 	{ "io_uring_setup", SYS_io_uring_setup, { 8 }, EPERM },
 	{ "io_uring_register", SYS_io_uring_register, { 3 }, EPERM },
@@ -159,6 +160,32 @@ static void test_rows(void)
 	check_rows(&f);
 	check(sandbox_filter_make(&f, CONFIG_TUNNEL, false, OWN));
 	check_rows(&f);
+}
+
+/* The status server makes no socket and no thread. */
+static void test_status(void)
+{
+	static const struct row status_rows[] = {
+		{ "status: accept", SYS_accept4, { 3 }, ALLOWED },
+		{ "status: TCP", SYS_socket, { AF_INET, SOCK_STREAM, 0 }, EPERM },
+		{ "status: connect", SYS_connect, { 3 }, EPERM },
+		{ "status: a thread", SYS_clone, { THREAD }, SANDBOX_IS_CHECKED ? ALLOWED : EPERM },
+		{ "status: a limit is asked", SYS_prlimit64, { 0, 7, 0, UINT64_C(0x7f0000001000) }, ALLOWED },
+		{ "status: a limit is set", SYS_prlimit64, { 0, 7, 0x1000 }, SANDBOX_IS_CHECKED ? ALLOWED : EPERM },
+		{ "status: a limit is set from far", SYS_prlimit64, { 0, 7, UINT64_C(0x7f0000000000) },
+		  SANDBOX_IS_CHECKED ? ALLOWED : EPERM },
+		{ "status: no delay", SYS_setsockopt, { 3, IPPROTO_TCP, TCP_NODELAY }, ALLOWED },
+		{ "status: open to write", SYS_openat, { 0, 0, O_WRONLY }, EPERM },
+	};
+	struct sandbox_filter f;
+
+	check(sandbox_filter_make(&f, CONFIG_STATUS, false, OWN));
+	for (size_t i = 0; i < array_len(status_rows); i++) {
+		struct seccomp_data data = { .nr = status_rows[i].nr, .arch = ARCH };
+
+		memcpy(data.args, status_rows[i].args, sizeof(data.args));
+		check_row(status_rows[i].name, run(&f, &data) == status_rows[i].want);
+	}
 }
 
 static int answer(bool has_ring, uint32_t arch, int nr)
@@ -244,6 +271,7 @@ int main(void)
 {
 	static const struct test_case cases[] = {
 		{ "rows", test_rows },
+		{ "status server", test_status },
 		{ "backend of the loop", test_backend },
 		{ "other architecture", test_other_architecture },
 		{ "all threads, by the kernel", test_kernel },
