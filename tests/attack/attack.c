@@ -1,6 +1,6 @@
 /*
  * attack -- what an intruder would try, from inside the real program: preloaded,
- * it waits for SIGUSR2, then runs each attempt in the thread of the event loop
+ * it waits for signal SIGRTMIN + 1, then runs each attempt in the thread of the event loop
  * and writes a line with its errno (0: it succeeded) to stderr.
  *
  *	LD_PRELOAD=attack.so ATTACK_PORT=… tunnel-sidecar …
@@ -498,7 +498,7 @@ static void *old_thread(void *arg)
 {
 	int number;
 
-	while (sigwait(arg, &number) || number != SIGUSR1)
+	while (sigwait(arg, &number) || number != SIGRTMIN + 2)
 		;
 	tell("old thread", "execve", try_execve());
 	tell("old thread", "open_create", try_open_create());
@@ -524,12 +524,12 @@ __attribute__((constructor)) static void begin(void)
 	sigset_t all, before;
 	pthread_t thread;
 
-	signal(SIGUSR2, on_signal);
+	signal(SIGRTMIN + 1, on_signal); /* none that the programs use */
 	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGRTMIN + 2);
 	sigfillset(&all); /* the program's own signals are for its own thread */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_create(&thread, NULL, old_thread, &set);
-	sigaddset(&before, SIGUSR1);
+	sigaddset(&before, SIGRTMIN + 2);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

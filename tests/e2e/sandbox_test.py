@@ -97,7 +97,7 @@ def test_attacked_from_inside(t, io):
 		env={**env, "ATTACK_OWN_PORT": str(own.port)}).start()
 	transfer(plane.ports()["service"], service, MIB, MIB)
 	want = WANT | (LANDLOCK_FILES if files else {}) | (LANDLOCK_PORTS if ports else {})
-	p.tunnel.signal(signal.SIGUSR2)
+	p.tunnel.signal(signal.SIGRTMIN + 1)
 	got = attacks(p.tunnel, "loop")
 	for name, code in (want | (RING if io == "uring" else {})).items():
 		equal(got[name], code, f"{name} in the loop's thread")
@@ -106,7 +106,7 @@ def test_attacked_from_inside(t, io):
 	got = attacks(p.tunnel, "new thread")
 	for name, code in want.items():
 		equal(got[name], code, f"{name} in a thread made later")
-	p.tunnel.signal(signal.SIGUSR1)
+	p.tunnel.signal(signal.SIGRTMIN + 2)
 	equal(attacks(p.tunnel, "old thread"), {"execve": EPERM, "open_create": EPERM, "packet": EPERM},
 	      "in a thread that was there before")
 	equal(foreign.accepted if ports and io == "epoll" else 0, 0, "connections to a port that is not the tunnel's")
@@ -133,7 +133,7 @@ def test_status_server_attacked_from_inside(t, io):
 		"ATTACK_OWN_PORT": str(plane.port), "ATTACK_READ": str(secret),
 		"ATTACK_OWN_READ": str(t.dir / "bus/control/segment"),
 		"ATTACK_WRITE": str(t.dir / "bus/tunnel/segment")}).start()
-	p.status.signal(signal.SIGUSR2)
+	p.status.signal(signal.SIGRTMIN + 1)
 	got = attacks(p.status, "loop")
 	own = {"connect": EPERM, "connect_own": EPERM}
 	for name, code in (WANT | (LANDLOCK_FILES if files else {}) | (RING if io == "uring" else {}) | own).items():
