@@ -66,7 +66,7 @@ static const struct row {
 	  ERR_PROTO, "no SOCKS5" },
 	{ "407 with other fields", "http://p:8080", "h",
 	  { T("HTTP/1.1 407 Auth\r\nVia: x\r\nProxy-Authenticate: NTLM\r\n\r\n",
-	      "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n") }, ERR_AUTH, "NTLM or Negotiate" },
+	      "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n") }, ERR_AUTH, "wants NTLM" },
 	{ "SOCKS4", "socks://p", "h", { T("\4\0", "\5\1\0") }, ERR_PROTO, "does not speak SOCKS5" },
 	{ "odd address type", "socks://p", "h", { T("\5\0", "\5\1\0"), T("\5\0\0\7\0\0\0", "\5\1\0\3\1h\1\273") },
 	  ERR_PROTO, "address type" },
