@@ -493,11 +493,14 @@ static void on_signal(int number)
 	errno = saved;
 }
 
+static pthread_barrier_t is_there;
+
 /* One that is there before the sandbox; Landlock does not bind it, the filter does. */
 static void *old_thread(void *arg)
 {
 	int number;
 
+	pthread_barrier_wait(&is_there);
 	while (sigwait(arg, &number) || number != SIGRTMIN + 2)
 		;
 	tell("old thread", "execve", try_execve());
@@ -529,7 +532,10 @@ __attribute__((constructor)) static void begin(void)
 	sigaddset(&set, SIGRTMIN + 2);
 	sigfillset(&all); /* the program's own signals are for its own thread */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_create(&thread, NULL, old_thread, &set);
+	/* It must have begun: starting takes calls that the sandbox may not leave. */
+	pthread_barrier_init(&is_there, NULL, 2);
+	if (pthread_create(&thread, NULL, old_thread, &set) == 0)
+		pthread_barrier_wait(&is_there);
 	sigaddset(&before, SIGRTMIN + 2);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
