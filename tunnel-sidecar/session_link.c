@@ -8,8 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define DIAL_NS S(10)
-#define USER_TIMEOUT_MS 10000 /* unacknowledged bytes for this long: dead (RFC 5482) */
+#include "lib/base/limits.h"
 
 /* ---- what a link tells ---- */
 
@@ -101,7 +100,7 @@ void session_link_event(struct session *s, const struct ssh_event *ev)
 
 static void set_user_timeout(int fd)
 {
-	const unsigned ms = USER_TIMEOUT_MS;
+	const unsigned ms = LIMIT_USER_TIMEOUT_MS;
 
 	/* Where the kernel refuses, the ping's deadline still finds a dead link. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
@@ -189,7 +188,7 @@ void session_attempt(struct session *s)
 	const struct dial_options options = {
 		.host = s->target.proxy.kind ? s->target.proxy.host : s->target.url.host,
 		.port = s->target.proxy.kind ? s->target.proxy.port : s->target.url.port,
-		.timeout_ns = DIAL_NS,
+		.timeout_ns = LIMIT_NS(SERVER_DIAL),
 		.on_resolved = on_resolved,
 		.memory = &s->memory,
 	};

@@ -3,9 +3,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "lib/base/limits.h"
 #include "lib/base/mem.h"
-
-#define GOODBYE_NS 1000000000ull
 
 struct carrier {
 	struct loop *loop;
@@ -255,7 +254,7 @@ void carrier_part(struct carrier *c, enum ssh_disconnect_reason reason, const ch
 		return;
 	}
 	c->parting = true;
-	c->goodbye_ns = loop_now(c->loop) + GOODBYE_NS;
+	c->goodbye_ns = loop_now(c->loop) + LIMIT_NS(GOODBYE);
 	if (!c->lost) /* else the stack has queued its own last words */
 		stack_close(c->stack, reason, text);
 	arm(c);

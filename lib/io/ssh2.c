@@ -6,7 +6,6 @@
 #include "lib/base/escape.h"
 #include "lib/base/limits.h"
 
-#define GOODBYE_NS 1000000000ull
 enum {
 	TX_HARD = 1024 * 1024, /* answers that the server makes us give, and does not read */
 	HEARD_MAX = 1024 * 1024, /* before it has let us in */
@@ -461,7 +460,7 @@ void ssh2_part(struct ssh2 *s, enum ssh_disconnect_reason reason, const char *te
 		return;
 	}
 	s->parting = true;
-	s->goodbye_ns = loop_now(s->loop) + GOODBYE_NS;
+	s->goodbye_ns = loop_now(s->loop) + LIMIT_NS(GOODBYE);
 	escape_text(words, sizeof(words), span_str(text));
 	if (!s->said_goodbye)
 		(void)libssh2_session_disconnect_ex(s->session, reason, words, "");

@@ -119,7 +119,7 @@ def s6_rows():
 		Row("900 forbidden opens", f"up:open={FORBIDDEN}*900", extra=refused),
 		Row("endless forbidden opens", f"up:open={FORBIDDEN}*{FLOOD}", glitch="forbidden_open", **LIMIT),
 		Row("endless foreign types", f"up:type=session*{FLOOD}", glitch="forbidden_open", **LIMIT),
-		Row("endless long targets", f"up:open={{long}}*{FLOOD // 100}", glitch="forbidden_open", **LIMIT),
+		Row("endless long targets", "up:open={long}*2000", glitch="forbidden_open", **LIMIT),
 		Row("forbidden opens, nothing read", f"up:open={FORBIDDEN}*{FLOOD}", kind="lost", reason="limit",
 		    flags=("--deaf", "--patience", "3s")),
 		Row("open cut short", "up:say=5a" + text("chisel") + u32(9), **PROTOCOL),

@@ -83,8 +83,11 @@ def test_evil_c1_refused_at_once(t):
 		check(all(0 <= w <= 15 for w in got), f"{how}: waits {got}")
 		check(len(set(got)) == len(got), f"{how}: no jitter in {got}")
 		check(s.accepted <= len(got) + 1, f"{how}: {s.accepted} attempts with {len(got)} waits")
+		first.append(got[0])
 		c.kill()
+	first = []
 	together(*[lambda how=how: look(how) for how in ("reset", "close", "alert", "400", "403", "404", "500")])
+	check(max(first) - min(first) > 0.02, f"all begin alike: {first}")
 
 
 @each(how=["429", "503"])

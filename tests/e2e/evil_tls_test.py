@@ -2,10 +2,12 @@
 """Certificates with one thing wrong in each, what a hostile server can put into log
 lines, and secrets: where they must never be found (docs/limits.md)."""
 import base64
+import contextlib
 import http.client
 import json
 import pathlib
 import re
+import resource
 import signal
 import subprocess
 import unicodedata
@@ -13,7 +15,7 @@ import unicodedata
 import harness
 from evil import client, peer, text, u32
 from evil_agent import PASSWORD, agent
-from harness import PATIENCE, Echo, check, each, equal, eventually, together
+from harness import PATIENCE, Echo, Skip, check, each, equal, eventually, together
 
 
 # T1: certificates.
@@ -106,7 +108,7 @@ def is_plain(ch):
 
 
 def one_line_each(c, log_format, name):
-	raw = list(c.lines)
+	raw = [x for x in c.lines if not (harness.SHORT and x.startswith("=="))]  # a sanitizer's own
 	for line in raw:
 		check(len(line.encode()) < 4000, f"{name}: a line of {len(line.encode())} bytes")
 		check(all(is_plain(ch) for ch in line), f"{name}: bytes that are not plain in {line[:300]!r}")
@@ -230,6 +232,14 @@ def ask(conn, path, places):
 @each(number=[signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
 def test_evil_l2_no_core_is_left(t, number):
 	"""Not even where the shell would allow one."""
+	if harness.SHORT:
+		raise Skip("a sanitizer has last words of its own")
+	_, most = resource.getrlimit(resource.RLIMIT_CORE)
+	with contextlib.suppress(ValueError, OSError):
+		most = resource.RLIM_INFINITY
+		resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+	if resource.getrlimit(resource.RLIMIT_CORE)[0] == 0:
+		raise Skip("no core may be written here at all")
 	p = peer(t)
 	c = client(t, f"http://127.0.0.1:{p.port}", t.open(Echo()), fingerprint=p.ready["fingerprint"])
 	p.wait("answer", kind="alive")
