@@ -171,10 +171,9 @@ static int take_open(struct ssh2 *s, size_t at)
 static bool accept_all(struct ssh2 *s)
 {
 	bool moved = false;
-	int rc = 0;
 
 	for (size_t i = 0; i < s->listens_n; i++)
-		while (ssh2_lives(s) && !s->fault.code && (rc = take_open(s, i)) == 1)
+		while (ssh2_lives(s) && !s->fault.code && take_open(s, i) == 1)
 			moved = true;
 	return moved;
 }
