@@ -446,6 +446,23 @@ def test_channels_that_were_not_asked_for(t, io):
 
 
 @each(io=harness.IO)
+def test_a_server_that_speaks_before_the_service_is_there(t, io):
+	s = Hostile(t, "early")
+	# A name takes longer to dial than the server to speak.
+	client(t, s, f"R:127.0.0.1:{free_port()}:localhost:{t.open(Echo()).port}", io=io)
+	equal(s.program.wait("echoed")["whole"], 50, "echoes that came back whole")
+
+
+@each(io=harness.IO)
+def test_channels_that_are_left_at_once(t, io):
+	s = Hostile(t, "leave")
+	c, port = tunnel(t, s, t.open(Echo()), io=io)
+	s.program.wait("left")
+	eventually(lambda: harness.works(port), "an echo")
+	equal(c.count("tunnel_retry"), 0, "times lost")
+
+
+@each(io=harness.IO)
 def test_a_pile_of_channels_is_bounded(t, io):
 	s = Hostile(t, "pile-up")
 	c, port = tunnel(t, s, t.open(Echo()), io=io)

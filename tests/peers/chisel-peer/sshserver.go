@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -30,6 +31,8 @@ var sshModes = []struct{ name, what string }{
 	{"unasked", "opens forwarded-tcpip channels that nobody asked for, and other kinds"},
 	{"pile-up", "opens 2000 channels of the first forward at once, sends on each and leaves them"},
 	{"stuff", "opens 40 channels of the first forward and sends as much as their windows take"},
+	{"early", "opens 50 channels at once, sends on each and ends it before anybody answered"},
+	{"leave", "opens 300 channels and closes each at once"},
 	{"drop", "ends the connection as soon as the forwards are agreed"},
 }
 
@@ -226,6 +229,10 @@ func (s *sshServer) serving(sc ssh.Conn, f forward) {
 		s.fill(sc, f, 2000, 100)
 	case "stuff":
 		s.fill(sc, f, 40, 8<<20)
+	case "early":
+		s.early(sc, f, 50)
+	case "leave":
+		s.leave(sc, f, 300)
 	case "drop":
 		sc.Close()
 	}
@@ -311,4 +318,46 @@ func (s *sshServer) fill(sc ssh.Conn, f forward, n, size int) {
 		last = now
 	}
 	say("settled", map[string]any{"sent": last})
+}
+
+// early speaks first, and to the end, and waits for the echo.
+func (s *sshServer) early(sc ssh.Conn, f forward, n int) {
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	whole := 0
+	for i := 0; i < n; i++ {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			ch, requests, err := open(sc, f, i+1)
+			if err != nil {
+				return
+			}
+			go ssh.DiscardRequests(requests)
+			text := strings.Repeat(fmt.Sprintf("early %d;", i), 1000)
+			ch.Write([]byte(text))
+			ch.CloseWrite()
+			back, err := io.ReadAll(ch)
+			if err == nil && string(back) == text {
+				mu.Lock()
+				whole++
+				mu.Unlock()
+			}
+			ch.Close()
+		}()
+	}
+	wait.Wait()
+	say("echoed", map[string]any{"whole": whole})
+}
+
+func (s *sshServer) leave(sc ssh.Conn, f forward, n int) {
+	for i := 0; i < n; i++ {
+		ch, requests, err := open(sc, f, i+1)
+		if err != nil {
+			continue
+		}
+		go ssh.DiscardRequests(requests)
+		ch.Close()
+	}
+	say("left", nil)
 }
