@@ -136,6 +136,7 @@ class Churn:
 
 		def work(number):
 			r = random.Random(number)
+			time.sleep(number * pause / workers)  # not all at once: 64 dials may be pending
 			while not (stop and stop.is_set()):
 				with self.lock:
 					n = self.done
