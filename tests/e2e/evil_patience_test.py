@@ -83,11 +83,12 @@ def test_evil_c1_refused_at_once(t):
 		check(all(0 <= w <= 15 for w in got), f"{how}: waits {got}")
 		check(len(set(got)) == len(got), f"{how}: no jitter in {got}")
 		check(s.accepted <= len(got) + 1, f"{how}: {s.accepted} attempts with {len(got)} waits")
-		first.append(got[0])
+		first.extend(got[:2])
 		c.kill()
 	first = []
 	together(*[lambda how=how: look(how) for how in ("reset", "close", "alert", "400", "403", "404", "500")])
-	check(max(first) - min(first) > 0.02, f"all begin alike: {first}")
+	# Drawn between 0.1 and 0.3 s, then up to thrice that: all above is one run in 10^5.
+	check(min(first) < 0.25, f"all wait as long as they may: {first}")
 
 
 @each(how=["429", "503"])
