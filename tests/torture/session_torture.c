@@ -50,8 +50,6 @@ static const struct row {
 	{ "fallocate ENOSPC", FAIL_posix_fallocate, ENOSPC, false, EPOLL },
 	{ "renameat EROFS", FAIL_renameat, EROFS, true, EPOLL },
 	{ "mkdirat EACCES", FAIL_mkdirat, EACCES, true, EPOLL },
-	{ "unlinkat EACCES", FAIL_unlinkat, EACCES, true, EPOLL },
-	{ "fstat EIO", FAIL_fstat, EIO, false, EPOLL },
 	{ "fchmod EPERM", FAIL_fchmod, EPERM, true, EPOLL },
 	{ "write EAGAIN", FAIL_write, EAGAIN, false, EPOLL },
 	{ "write EIO", FAIL_write, EIO, true, EPOLL },
