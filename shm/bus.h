@@ -66,7 +66,8 @@ enum bus_cause {
 
 /* Why a channel that the server asked for was refused. */
 #define BUS_REFUSALS(X) \
-	X(FORBIDDEN, "forbidden") X(DRAINING, "draining") X(BUSY, "busy") X(FAILING, "failing")
+	X(FORBIDDEN, "forbidden") X(DRAINING, "draining") X(BUSY, "busy") X(FAILING, "failing") \
+	X(MEMORY, "memory")
 enum bus_refusal {
 #define X(id, name) BUS_REFUSAL_##id,
 	BUS_REFUSALS(X)

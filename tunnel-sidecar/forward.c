@@ -2,7 +2,6 @@
 
 #include "lib/app/log.h"
 #include "lib/base/mem.h"
-#include "lib/io/channel_pipe.h"
 #include "lib/io/dial.h"
 
 struct forward {
@@ -10,6 +9,7 @@ struct forward {
 	struct forward *prev, *next;
 	uint32_t channel;
 	unsigned index;
+	struct share share;        /* of the windows */
 	struct dial *dial;         /* first this … */
 	struct channel_pipe *pipe; /* … then this */
 };
@@ -23,6 +23,7 @@ static void destroy(struct forward *f)
 	if (f->next)
 		f->next->prev = f->prev;
 	f->set->n--;
+	windows_give_back(&f->set->windows, &f->share);
 	mem_give(&mem_heap, f);
 }
 
@@ -32,6 +33,18 @@ static void on_bytes(void *user, enum pipe_direction d, size_t n)
 
 	f->set->last_byte_ns = loop_now(f->set->loop);
 	publish_bytes(f->set->publish, f->index, d == PIPE_TO_CHANNEL ? PUBLISH_UP : PUBLISH_DOWN, n);
+	if (d == PIPE_TO_SOCKET)
+		windows_received(&f->set->windows, &f->share, n);
+}
+
+/* Nothing is granted to a share that has ended: the link may be another by now. */
+static void on_passed(void *user, size_t n)
+{
+	struct forward *f = user;
+	const uint32_t more = windows_passed(&f->set->windows, &f->share, n);
+
+	if (more)
+		channels_grow(&f->set->channels, f->channel, more);
 }
 
 static void on_kick(void *user)
@@ -100,13 +113,17 @@ static void on_dialled(void *user, struct dial_result *result)
 		refuse(f, SSH_OPEN_CONNECT_FAILED, &result->why);
 		return;
 	}
+	if (!set->channels.own_windows)
+		channels_grow(&set->channels, f->channel, f->share.first);
 	channels_accept(&set->channels, f->channel);
 	const struct channel_pipe_options options = {
 		.loop = set->loop,
 		.channels = set->channels,
 		.channel = f->channel,
 		.fd = result->fd,
+		.purse = &set->purse,
 		.on_bytes = on_bytes,
+		.on_passed = on_passed,
 		.kick = on_kick,
 		.on_gone = on_gone,
 		.user = f,
@@ -129,8 +146,9 @@ static void refuse_surplus(struct forward_set *set, uint32_t channel, enum bus_r
 
 	if (pace_take(&set->pace, loop_now(set->loop), &missed))
 		log_warn("channel_rejected",
-			 reason == BUS_REFUSAL_BUSY ? "too many connections are open or being opened"
-						    : "too many connections to this service failed",
+			 reason == BUS_REFUSAL_BUSY     ? "too many connections are open or being opened"
+			 : reason == BUS_REFUSAL_MEMORY ? "the container's memory has no room for one more"
+							: "too many connections to this service failed",
 			 L_INT("connections", set->n), L_INT("dialling", set->dials),
 			 L_INT("unsaid", missed));
 	publish_channel_rejected(set->publish, reason);
@@ -149,13 +167,20 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 		refuse_surplus(set, channel, BUS_REFUSAL_BUSY);
 		return;
 	}
+	struct share share;
+	if (!windows_share(&set->windows, &share, set->channels.own_windows)) {
+		refuse_surplus(set, channel, BUS_REFUSAL_MEMORY);
+		return;
+	}
 	struct forward *f = mem_take_zeroed(&mem_heap, sizeof(*f));
 	if (!f) {
+		windows_give_back(&set->windows, &share);
 		channels_reject(&set->channels, channel, SSH_OPEN_RESOURCE_SHORTAGE, "no memory");
 		publish_dial_failed(set->publish, to->index);
 		return;
 	}
 	f->set = set;
+	f->share = share;
 	f->channel = channel;
 	f->index = to->index;
 	f->next = set->first;
@@ -184,6 +209,8 @@ static void on_closed_early(struct forward *f)
 
 void forward_on_event(struct forward *f, const struct ssh_event *ev)
 {
+	if (ev->kind == SSH_EVENT_CHANNEL_EOF || ev->kind == SSH_EVENT_CHANNEL_CLOSED)
+		windows_end(&f->set->windows, &f->share);
 	if (!f->pipe) {
 		if (ev->kind == SSH_EVENT_CHANNEL_CLOSED) {
 			note_failure(f->set, f->index);
@@ -206,9 +233,39 @@ void forward_set_abort(struct forward_set *set)
 	set->channels = (struct channels){ 0 };
 	for (struct forward *f = set->first, *next; f; f = next) {
 		next = f->next;
+		windows_end(&set->windows, &f->share);
 		if (f->pipe)
 			channel_pipe_abort(f->pipe);
 		else
 			on_closed_early(f);
 	}
+	windows_rest(&set->windows);
+}
+
+/* There may be room again for channels whose windows could not be opened. */
+static void on_retry(void *user)
+{
+	struct forward_set *set = user;
+
+	for (struct forward *f = set->first; f; f = f->next) {
+		const uint32_t more = f->share.starved ? windows_retry(&set->windows, &f->share) : 0;
+
+		if (more)
+			channels_grow(&set->channels, f->channel, more);
+	}
+	set->kick(set->user);
+}
+
+void forward_set_init(struct forward_set *set)
+{
+	set->windows.loop = set->loop;
+	set->windows.publish = set->publish;
+	set->windows.retry = on_retry;
+	set->windows.user = set;
+	windows_open(&set->windows);
+}
+
+void forward_set_fini(struct forward_set *set)
+{
+	windows_close(&set->windows);
 }

@@ -9,22 +9,26 @@
 #define TUNNEL_SIDECAR_FORWARD_H
 
 #include "lib/base/pace.h"
-#include "lib/io/channels.h"
-#include "lib/io/loop.h"
+#include "lib/io/channel_pipe.h"
 #include "tunnel-sidecar/publish.h"
+#include "tunnel-sidecar/windows.h"
 
 struct forward;
 
-/* Beyond these the server hears RESOURCE_SHORTAGE.  The first counts also what
- * leaves: a channel may be gone while its service has not taken the bytes yet,
- * and the link's bound on channels does not see that one any more. */
-enum { FORWARDS_MAX = 256 };
+/* Beyond these the server hears RESOURCE_SHORTAGE.  Twice what a busy cluster is
+ * known to have open; as many, all stuck, still fit into a container of 64 MiB
+ * (windows.h sees to their data; each has 1 KiB of its own and a socket).  It
+ * counts also what leaves: a channel may be gone while its service has not taken
+ * the bytes yet, and the link's bound on channels does not see that one any more. */
+enum { FORWARDS_MAX = 2048 };
 
 /* All channels of a session, and of those before it that still leave. */
 struct forward_set {
 	struct loop *loop;
 	struct publish *publish;
 	struct channels channels;     /* none between sessions */
+	struct windows windows;
+	struct pipe_purse purse;
 	struct forward *first;
 	size_t n;                     /* alive: dialling, open or leaving */
 	size_t dials;                 /* of those: dialling */
@@ -40,6 +44,10 @@ struct forward_target {
 	const char *host; /* what to dial; not resolved before */
 	uint16_t port;
 };
+
+/* loop, publish, kick and user are the caller's to set before. */
+void forward_set_init(struct forward_set *set);
+void forward_set_fini(struct forward_set *set); /* all have left; the loop may be gone */
 
 /* Dials; then accepts or refuses the channel.  Refuses at once when it can't
  * even try, when there are too many, or when too many of its forward failed of

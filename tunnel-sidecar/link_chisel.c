@@ -231,6 +231,7 @@ int link_chisel_new(struct link *out, struct channels *channels, struct session 
 			 .random = session_entropy,
 			 .tx_max = SESSION_TX_MAX,
 			 .channels_max = FORWARDS_MAX,
+			 .manual_windows = true, /* windows.h */
 			 .user = s->target.user,
 			 .password = s->target.password },
 	};

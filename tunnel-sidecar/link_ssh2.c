@@ -6,7 +6,10 @@
 #include "tunnel-sidecar/session_private.h"
 #include "tunnel-sidecar/ssh_key.h"
 
-enum { TAG_PING = 1 };
+enum {
+	TAG_PING = 1,
+	CHANNELS_MAX = 256, /* windows of 2 MiB each, and every one is looked at all the time */
+};
 
 static bool on_host_key(void *user, const uint8_t fingerprint[SSH_FINGERPRINT_LEN])
 {
@@ -153,7 +156,7 @@ int link_ssh2_new(struct link *out, struct channels *channels, struct session *s
 					      .passphrase = key ? key->passphrase : NULL,
 					      .listens = listens,
 					      .listens_n = s->target.n,
-					      .channels_max = FORWARDS_MAX,
+					      .channels_max = CHANNELS_MAX,
 					      .tx_max = SESSION_TX_MAX },
 		      &handler, s, why);
 	if (rc < 0)

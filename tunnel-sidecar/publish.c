@@ -278,6 +278,14 @@ void publish_glitches(struct publish *p, enum glitch_kind kind, uint64_t n)
 	bus_add(p->writer, BUS_TUNNEL_PEER_GLITCHES, kind, n);
 }
 
+void publish_windows(struct publish *p, uint64_t budget, uint64_t granted, uint64_t growths)
+{
+	bus_set(p->writer, BUS_TUNNEL_WINDOW_BUDGET, 0, budget);
+	bus_set(p->writer, BUS_TUNNEL_WINDOW_GRANTED, 0, granted);
+	if (growths)
+		bus_add(p->writer, BUS_TUNNEL_WINDOW_GROWTHS, 0, growths);
+}
+
 void publish_dial_failed(struct publish *p, unsigned forward)
 {
 	bus_add(p->writer, BUS_TUNNEL_DIAL_FAILURES, forward, 1);

@@ -57,6 +57,8 @@ void publish_channel_opened(struct publish *p, unsigned forward);
 void publish_channel_closed(struct publish *p, unsigned forward);
 void publish_channel_rejected(struct publish *p, enum bus_refusal reason);
 void publish_glitches(struct publish *p, enum glitch_kind kind, uint64_t n);
+/* Receive windows: the budget, what is granted of it, and how many more have grown. */
+void publish_windows(struct publish *p, uint64_t budget, uint64_t granted, uint64_t growths);
 void publish_dial_failed(struct publish *p, unsigned forward);
 
 #endif

@@ -310,6 +310,7 @@ int session_new(struct session **out, const struct session_options *options, str
 		.kick = on_kick,
 		.user = s,
 	};
+	forward_set_init(&s->forwards);
 	publish_on_beat(options->publish, session_report, s);
 	*out = s;
 	return 0;
@@ -336,6 +337,7 @@ void session_free(struct session *s)
 	session_reset_dead(s);
 	if (s->link_fd >= 0)
 		close(s->link_fd);
+	forward_set_fini(&s->forwards);
 	OPENSSL_cleanse(&s->target, sizeof(s->target));
 	free(s);
 }

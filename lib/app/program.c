@@ -64,6 +64,14 @@ void program_harden(void)
 	const struct rlimit none = { 0, 0 };
 
 	self_start();
+	struct rlimit files;
+
+	/* A descriptor for each connection: what the pod is allowed, not the 1024 that
+	 * select() once could count. */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
 	/* Both are best effort: a sandbox that forbids them forbids dumps as well. */
 	(void)setrlimit(RLIMIT_CORE, &none);
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

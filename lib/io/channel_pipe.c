@@ -1,5 +1,6 @@
 #include "lib/io/channel_pipe.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "lib/base/buf.h"
@@ -18,11 +19,19 @@ struct channel_pipe {
 	struct buf sending;  /* with the kernel: channel to socket */
 	struct buf waiting;  /* next in line */
 	struct buf unsent;   /* socket to channel: found no room in the link */
+	size_t spent;        /* of the purse: beyond PIPE_RECV_LEAST of what was asked for */
+	size_t heard;        /* the last receive */
 	struct timer linger; /* runs once the channel is gone and data still waits */
 	bool channel_eof, socket_shut; /* the channel sends no more; told to the socket */
 	bool socket_eof, channel_shut; /* the socket sends no more; told to the channel */
 	bool closing;        /* sock_close() was called */
 };
+
+static void give_back(struct channel_pipe *p)
+{
+	p->o.purse->spent -= p->spent;
+	p->spent = 0;
+}
 
 static void destroy_when_unused(struct channel_pipe *p)
 {
@@ -32,6 +41,7 @@ static void destroy_when_unused(struct channel_pipe *p)
 	if (p->sock || channels_exist(&p->channels))
 		return;
 	timer_clear(p->o.loop, &p->linger);
+	give_back(p);
 	buf_fini(&p->sending);
 	buf_fini(&p->waiting);
 	buf_fini(&p->unsent);
@@ -56,6 +66,15 @@ static void cut(struct channel_pipe *p)
 }
 
 /* ---- channel to socket ---- */
+
+/* The link hears of it first: what its owner says to on_passed() may open the
+ * channel's window again. */
+static void passed(struct channel_pipe *p, size_t n)
+{
+	if (channels_exist(&p->channels))
+		channels_credit(&p->channels, p->o.channel, n);
+	p->o.on_passed(p->o.user, n);
+}
 
 static void send_waiting(struct channel_pipe *p)
 {
@@ -85,7 +104,7 @@ void channel_pipe_on_data(struct channel_pipe *p, struct mspan data)
 {
 	p->o.on_bytes(p->o.user, PIPE_TO_SOCKET, data.n);
 	if (p->closing || p->socket_shut) {
-		channels_credit(&p->channels, p->o.channel, data.n); /* nobody is left to read it */
+		passed(p, data.n); /* nobody is left to read it */
 		return;
 	}
 	if (buf_append(&p->waiting, data.p, data.n) < 0) {
@@ -102,8 +121,7 @@ static void on_sent(struct sock *s, void *user)
 
 	(void)s;
 	buf_consume(&p->sending, n);
-	if (channels_exist(&p->channels))
-		channels_credit(&p->channels, p->o.channel, n);
+	passed(p, n);
 	send_waiting(p);
 	p->o.kick(p->o.user);
 }
@@ -116,15 +134,40 @@ void channel_pipe_on_eof(struct channel_pipe *p)
 
 /* ---- socket to channel ---- */
 
+static bool has_data(const struct channel_pipe *p)
+{
+	int n = 0;
+
+	return ioctl(sock_fd(p->sock), FIONREAD, &n) == 0 && n > 0;
+}
+
+/* How much to ask for: a lot when it comes at once, or is likely to and the purse
+ * can bear that it does not. */
+static size_t appetite(struct channel_pipe *p, size_t room, bool at_once)
+{
+	const size_t n = min_size(room, RECV_MAX);
+
+	if (n <= PIPE_RECV_LEAST || at_once)
+		return n;
+	if (p->heard < PIPE_RECV_LEAST)
+		return PIPE_RECV_LEAST;
+	if (n - PIPE_RECV_LEAST > PIPE_PURSE - p->o.purse->spent)
+		return has_data(p) ? n : PIPE_RECV_LEAST;
+	p->spent = n - PIPE_RECV_LEAST;
+	p->o.purse->spent += p->spent;
+	return n;
+}
+
 /* Asks the socket for as much as the link would take, and for nothing while
  * it takes nothing: its "writable" comes here again. */
-static void receive(struct channel_pipe *p)
+static void receive(struct channel_pipe *p, bool at_once)
 {
-	if (!channels_exist(&p->channels) || p->closing || p->socket_eof || buf_len(&p->unsent))
+	if (!channels_exist(&p->channels) || p->closing || p->socket_eof || buf_len(&p->unsent) ||
+	    sock_is_receiving(p->sock))
 		return;
 	const size_t room = channels_writable(&p->channels, p->o.channel);
 	if (room)
-		sock_recv(p->sock, min_size(room, RECV_MAX));
+		sock_recv(p->sock, appetite(p, room, at_once));
 	else
 		channels_want_write(&p->channels, p->o.channel);
 }
@@ -144,6 +187,8 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 	struct channel_pipe *p = user;
 
 	(void)s;
+	give_back(p);
+	p->heard = data.n;
 	if (!channels_exist(&p->channels))
 		return;
 	if (data.n == 0) {
@@ -158,7 +203,7 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 	if (taken >= 0 && (size_t)taken < data.n &&
 	    buf_append(&p->unsent, data.p + taken, data.n - (size_t)taken) < 0)
 		cut(p);
-	receive(p);
+	receive(p, false);
 	p->o.kick(p->o.user);
 }
 
@@ -174,7 +219,11 @@ void channel_pipe_on_writable(struct channel_pipe *p)
 			buf_consume(&p->unsent, (size_t)taken);
 	}
 	pass_eof(p);
-	receive(p);
+	const bool at_once = has_data(p);
+	receive(p, at_once);
+	/* A turn with nothing to send is another's; what comes later has its own. */
+	if (!at_once && channels_exist(&p->channels))
+		channels_pass(&p->channels, p->o.channel);
 }
 
 /* ---- life ---- */
@@ -235,6 +284,7 @@ int channel_pipe_new(struct channel_pipe **out, const struct channel_pipe_option
 {
 	struct channel_pipe *p = mem_take_zeroed(&mem_heap, sizeof(*p));
 
+	must(options->purse);
 	if (!p) {
 		close(options->fd);
 		return fault_set(why, ERR_NOMEM, "no memory for a connection");
@@ -250,7 +300,7 @@ int channel_pipe_new(struct channel_pipe **out, const struct channel_pipe_option
 		mem_give(&mem_heap, p);
 		return rc;
 	}
-	receive(p);
+	receive(p, false);
 	*out = p;
 	return 0;
 }

@@ -6,6 +6,10 @@
  * takes it: credit goes back to the channel when the socket took the bytes,
  * the socket is read only while the channel has room.  An idle pipe holds no
  * buffer.
+ *
+ * A receive that was asked for is a promise of memory: its bytes must lie
+ * somewhere when the channel turns out to have no room.  So a pipe whose socket
+ * is silent asks for little, and all that ask for more share one purse.
  */
 #ifndef LIB_IO_CHANNEL_PIPE_H
 #define LIB_IO_CHANNEL_PIPE_H
@@ -17,13 +21,26 @@ struct channel_pipe;
 
 enum pipe_direction { PIPE_TO_CHANNEL, PIPE_TO_SOCKET };
 
+enum {
+	PIPE_RECV_LEAST = 4 * 1024,  /* any pipe may ask its socket for so much */
+	PIPE_PURSE = 1024 * 1024,    /* beyond that: all pipes of one purse together */
+};
+
+/* Starts as zeros; outlives its pipes. */
+struct pipe_purse {
+	size_t spent;
+};
+
 struct channel_pipe_options {
 	struct loop *loop;
 	struct channels channels;
 	uint32_t channel;
 	int fd; /* taken in success and failure */
+	struct pipe_purse *purse;
 	/* n payload bytes were read from the socket or the channel. */
 	void (*on_bytes)(void *user, enum pipe_direction d, size_t n);
+	/* n of those from the channel were taken by the socket, or thrown away. */
+	void (*on_passed)(void *user, size_t n);
 	/* The link was driven: what is pending should be sent. */
 	void (*kick)(void *user);
 	/* Channel and socket are both gone and so is the pipe: the last call, never

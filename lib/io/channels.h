@@ -19,6 +19,8 @@ struct channels_ops {
 	size_t (*writable)(void *link, uint32_t channel);
 	int (*write)(void *link, uint32_t channel, const uint8_t *p, size_t n);
 	void (*want_write)(void *link, uint32_t channel);
+	void (*pass)(void *link, uint32_t channel);
+	void (*grow)(void *link, uint32_t channel, uint32_t more);
 	void (*credit)(void *link, uint32_t channel, size_t n);
 	void (*eof)(void *link, uint32_t channel);
 	void (*close)(void *link, uint32_t channel);
@@ -29,6 +31,9 @@ struct channels_ops {
 struct channels {
 	const struct channels_ops *ops; /* NULL: there is no link */
 	void *link;
+	/* False: a channel opens with the window that grow() gives it before accept(),
+	 * and has no more than that.  True: windows are the link's own affair. */
+	bool own_windows;
 };
 
 /* Those of our own engine, which must outlive the use of them. */
@@ -64,6 +69,16 @@ MUST_USE static inline int channels_write(const struct channels *c, uint32_t cha
 static inline void channels_want_write(const struct channels *c, uint32_t channel)
 {
 	c->ops->want_write(c->link, channel);
+}
+
+static inline void channels_pass(const struct channels *c, uint32_t channel)
+{
+	c->ops->pass(c->link, channel);
+}
+
+static inline void channels_grow(const struct channels *c, uint32_t channel, uint32_t more)
+{
+	c->ops->grow(c->link, channel, more);
 }
 
 static inline void channels_credit(const struct channels *c, uint32_t channel, size_t n)

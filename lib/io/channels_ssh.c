@@ -25,6 +25,16 @@ static void want_write(void *link, uint32_t channel)
 	ssh_channel_want_write(link, channel);
 }
 
+static void pass(void *link, uint32_t channel)
+{
+	ssh_channel_pass(link, channel);
+}
+
+static void grow(void *link, uint32_t channel, uint32_t more)
+{
+	ssh_channel_grow(link, channel, more);
+}
+
 static void credit(void *link, uint32_t channel, size_t n)
 {
 	ssh_channel_credit(link, channel, n);
@@ -56,6 +66,8 @@ static const struct channels_ops ops = {
 	.writable = writable,
 	.write = write_channel,
 	.want_write = want_write,
+	.pass = pass,
+	.grow = grow,
 	.credit = credit,
 	.eof = eof,
 	.close = close_channel,
@@ -65,5 +77,5 @@ static const struct channels_ops ops = {
 
 struct channels channels_of_ssh(struct ssh *s)
 {
-	return (struct channels){ &ops, s };
+	return (struct channels){ .ops = &ops, .link = s };
 }

@@ -86,6 +86,20 @@ static void want_write(void *link, uint32_t channel)
 	slot_of(link, channel)->want = true;
 }
 
+/* Nobody else waits for a turn of theirs: each pump tells all that may write. */
+static void pass(void *link, uint32_t channel)
+{
+	(void)link;
+	(void)channel;
+}
+
+static void grow(void *link, uint32_t channel, uint32_t more)
+{
+	(void)link;
+	(void)channel;
+	must(!more); /* own_windows */
+}
+
 static void credit(void *link, uint32_t channel, size_t n)
 {
 	struct ssh2_slot *slot = slot_of(link, channel);
@@ -115,6 +129,8 @@ static const struct channels_ops ops = {
 	.writable = writable,
 	.write = write_channel,
 	.want_write = want_write,
+	.pass = pass,
+	.grow = grow,
 	.credit = credit,
 	.eof = eof,
 	.close = close_channel,
@@ -124,7 +140,7 @@ static const struct channels_ops ops = {
 
 struct channels ssh2_channels(struct ssh2 *s)
 {
-	return (struct channels){ &ops, s };
+	return (struct channels){ .ops = &ops, .link = s, .own_windows = true };
 }
 
 int ssh2_ping(struct ssh2 *s, uint64_t tag)

@@ -19,6 +19,7 @@ struct gateway {
 	char user[128], password[256], bind[64];
 	EVP_PKEY *host_key;
 	char fingerprint[45];
+	struct pipe_purse purse;
 	struct listener *listener;
 	uint16_t port;
 	struct client *clients;
@@ -111,6 +112,12 @@ static void on_bytes(void *user, enum pipe_direction d, size_t n)
 	(void)n;
 }
 
+static void on_passed(void *user, size_t n)
+{
+	(void)user;
+	(void)n;
+}
+
 static void on_kick(void *user)
 {
 	struct visitor *v = user;
@@ -157,6 +164,8 @@ static void on_opened(struct visitor *v, struct ssh *ssh, uint32_t channel)
 		.channels = channels_of_ssh(ssh),
 		.channel = channel,
 		.fd = v->fd,
+		.purse = &v->client->gateway->purse,
+		.on_passed = on_passed,
 		.on_bytes = on_bytes,
 		.kick = on_kick,
 		.on_gone = on_pipe_gone,

@@ -8,7 +8,6 @@
 
 enum {
 	TRIM_NS = 1000 * 1000 * 1000,
-	TX_MAX_LEAST = 4096, /* with less, no data would ever fit */
 	CHANNELS_MOST = 1 << 20,
 	HEADROOM_MOST = 4096,
 };
@@ -29,12 +28,12 @@ static void set_defaults(struct ssh_config *c)
 		c->rekey_ns = 3600 * SECOND;
 	if (!c->channels_max)
 		c->channels_max = 1024;
-	if (!c->window)
+	if (!c->window && !c->manual_windows)
 		c->window = 2 << 20;
 	if (!c->tx_max)
 		c->tx_max = 512 << 10;
-	if (c->tx_max < TX_MAX_LEAST)
-		c->tx_max = TX_MAX_LEAST;
+	if (c->tx_max < SSH_TX_LEAST)
+		c->tx_max = SSH_TX_LEAST;
 }
 
 static int check_names(const char *list, bool (*is_known)(struct span), const char *what,
@@ -159,6 +158,7 @@ int ssh_new(struct ssh **out, const struct ssh_config *config, uint64_t now_ns, 
 	if (!s)
 		return fault_set(why, ERR_NOMEM, "no memory for an SSH connection");
 	s->config = c;
+	s->tx_bound = c.tx_max;
 	s->born_ns = s->now_ns = now_ns;
 	glitch_init(&s->stats.glitches, LIMIT_GLITCHES, LIMIT_NS(GLITCH_REFILL), now_ns);
 	s->names = (struct ssh_names){ .kex = "", .host_key = "", .cipher = "" };

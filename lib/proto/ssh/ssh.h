@@ -67,6 +67,8 @@ struct ssh_config {
 
 	uint32_t channels_max;  /* open and half-open channels; 0 = 1024 */
 	uint32_t window;        /* bytes granted at channel open; 0 = 2 MiB */
+	bool manual_windows;    /* `window` as it stands, also 0; beyond it only ssh_channel_grow() grants,
+	                         * ssh_channel_credit() never does */
 	uint32_t tx_headroom;   /* writable bytes kept in front of each pending packet */
 	size_t tx_max;          /* bytes of sealed packets waiting; 0 = 512 KiB */
 
@@ -89,7 +91,8 @@ enum ssh_event_kind {
 	SSH_EVENT_CHANNEL_OPENED,  /* ours was confirmed */
 	SSH_EVENT_CHANNEL_REFUSED, /* ours was refused: code, payload (text); channel is gone */
 	SSH_EVENT_CHANNEL_DATA,    /* payload; give the credit back with ssh_channel_credit() */
-	SSH_EVENT_CHANNEL_WRITABLE,/* a write that found no window or room may be tried again */
+	SSH_EVENT_CHANNEL_WRITABLE,/* a write that found no window or room, or would have been out of
+	                            * turn, may be tried again, or ssh_channel_pass() */
 	SSH_EVENT_CHANNEL_REQUEST, /* name, want_reply (already answered with failure) */
 	SSH_EVENT_CHANNEL_EOF,     /* the peer will send no more data */
 	SSH_EVENT_CHANNEL_CLOSED,  /* both sides closed (ours is sent by the engine): id is free */
@@ -182,10 +185,17 @@ size_t ssh_channel_writable(const struct ssh *s, uint32_t channel);
 MUST_USE int ssh_channel_write(struct ssh *s, uint32_t channel, const uint8_t *p, size_t n);
 /* SSH_EVENT_CHANNEL_WRITABLE follows once a write would take something. */
 void ssh_channel_want_write(struct ssh *s, uint32_t channel);
+/* WRITABLE is a turn, and others wait for theirs: it ends with the next write, or
+ * with this, for who has nothing to write after all. */
+void ssh_channel_pass(struct ssh *s, uint32_t channel);
+/* The bound of sealed data that waits, from 4 KiB to config.tx_max (the default):
+ * what a newcomer's first byte waits for.  Control messages are not part of it. */
+void ssh_set_tx_bound(struct ssh *s, size_t n);
 /* The caller has passed on n bytes of CHANNEL_DATA: the window opens again
  * (coalesced: the engine sends an adjust at half a window). */
 void ssh_channel_credit(struct ssh *s, uint32_t channel, size_t n);
-/* Grants `more` bytes beyond what was granted at open: the window grows. */
+/* Grants `more` bytes beyond what was granted at open: the window grows.  Before
+ * the channel is open, the window it opens with. */
 void ssh_channel_grow(struct ssh *s, uint32_t channel, uint32_t more);
 void ssh_channel_eof(struct ssh *s, uint32_t channel);   /* after all writes; idempotent */
 void ssh_channel_close(struct ssh *s, uint32_t channel); /* idempotent; CLOSED follows */

@@ -50,7 +50,7 @@ int ssh_channel_say_failure(struct ssh *s, uint32_t remote, uint32_t code, const
 int ssh_channel_say_eof(struct ssh *s, struct ssh_channel *c)
 {
 	c->eof_sent = true;
-	c->blocked = false;
+	ssh_turns_leave(s, (uint32_t)(c - s->mux.table));
 	return ssh_channel_say(s, c, SSH_MSG_CHANNEL_EOF);
 }
 
@@ -59,6 +59,7 @@ int ssh_channel_say_close(struct ssh *s, struct ssh_channel *c)
 	if (c->close_sent)
 		return 0;
 	c->close_sent = true;
+	ssh_turns_leave(s, (uint32_t)(c - s->mux.table));
 	return ssh_channel_say(s, c, SSH_MSG_CHANNEL_CLOSE);
 }
 
@@ -107,7 +108,7 @@ void ssh_channel_accept(struct ssh *s, uint32_t id)
 	c->state = SSH_CHANNEL_OPEN;
 	c->rx_window = c->rx_total;
 	if (c->blocked)
-		ssh_channel_block(s, c, id);
+		ssh_turns_block(s, c, id);
 
 	uint8_t bytes[SSH_HEAD_MAX];
 	struct ssh_writer w = ssh_channel_head(bytes, SSH_MSG_CHANNEL_OPEN_CONFIRMATION);
@@ -141,12 +142,15 @@ static size_t fit(const struct ssh *s, size_t room)
 	return room > over ? room - over : 0;
 }
 
-static size_t tx_room(const struct ssh *s)
+/* Room for sealed bytes of this channel: what is promised to others is not. */
+static size_t tx_room(const struct ssh *s, const struct ssh_channel *c)
 {
-	return s->tx.held < s->config.tx_max ? s->config.tx_max - s->tx.held : 0;
+	const size_t taken = s->tx.held + s->mux.promised - c->promise;
+
+	return taken < s->tx_bound ? s->tx_bound - taken : 0;
 }
 
-static bool is_writable(const struct ssh *s, const struct ssh_channel *c)
+bool ssh_channel_is_writable(const struct ssh *s, const struct ssh_channel *c)
 {
 	return ssh_is_live(s) && c->state == SSH_CHANNEL_OPEN && !c->eof_sent && !c->close_sent;
 }
@@ -156,21 +160,21 @@ size_t ssh_channel_writable(const struct ssh *s, uint32_t id)
 	if (!ssh_is_live(s))
 		return 0;
 	const struct ssh_channel *c = ssh_channel_at(s, id);
-	if (!is_writable(s, c) || ssh_is_holding(s))
+	if (!ssh_channel_is_writable(s, c) || ssh_is_holding(s))
 		return 0;
 
-	const size_t room = tx_room(s);
+	const size_t room = tx_room(s, c);
 	const size_t whole = ssh_tx_cost(&s->tx, DATA_HEAD + c->tx_packet);
 	const size_t rest = min_size(fit(s, room % whole), c->tx_packet);
 	const size_t n = room / whole * c->tx_packet + (rest >= PIECE_MIN ? rest : 0);
-	return min_size(n, c->tx_window);
+	return min_size(min_size(n, c->tx_window), ssh_turns_allow(s, c));
 }
 
 /* How much of n bytes the next packet takes; 0 when it is not worth one. */
 static size_t next_piece(const struct ssh *s, const struct ssh_channel *c, size_t n)
 {
 	const size_t want = min_size(n, min_size(c->tx_window, c->tx_packet));
-	const size_t room = tx_room(s);
+	const size_t room = tx_room(s, c);
 
 	/* Not by fit(), which takes padding for lost: ssh_channel_writable() counts
 	 * whole packets by their cost. */
@@ -201,17 +205,18 @@ int ssh_channel_write(struct ssh *s, uint32_t id, const uint8_t *p, size_t n)
 		return s->fault.code;
 	struct ssh_channel *c = ssh_channel_at(s, id);
 	must(!c->eof_sent);
-	if (!is_writable(s, c))
+	if (!ssh_channel_is_writable(s, c))
 		return 0;
 	if (ssh_is_holding(s)) {
-		ssh_channel_block(s, c, id);
+		ssh_turns_block(s, c, id);
 		return 0;
 	}
 
 	size_t done = 0;
 	n = min_size(n, INT32_MAX);
-	while (done < n) {
-		const size_t piece = next_piece(s, c, n - done);
+	const size_t most = min_size(n, ssh_turns_allow(s, c));
+	while (done < most) {
+		const size_t piece = next_piece(s, c, most - done);
 		if (piece == 0)
 			break;
 		const int rc = send_data(s, c, span_of(p + done, piece));
@@ -219,8 +224,9 @@ int ssh_channel_write(struct ssh *s, uint32_t id, const uint8_t *p, size_t n)
 			return ssh_sticky(s, rc);
 		done += piece;
 	}
+	ssh_turns_used(s, c, id, done);
 	if (done < n)
-		ssh_channel_block(s, c, id);
+		ssh_turns_block(s, c, id);
 	/* Only now: what ssh_channel_writable() said still held. */
 	const int rc = ssh_transport_wear(s);
 	return rc < 0 ? ssh_sticky(s, rc) : (int)done;
@@ -233,35 +239,7 @@ void ssh_channel_want_write(struct ssh *s, uint32_t id)
 	struct ssh_channel *c = ssh_channel_at(s, id);
 	if (c->eof_sent || c->close_sent || c->state == SSH_CHANNEL_CLOSED)
 		return;
-	ssh_channel_block(s, c, id);
-}
-
-bool ssh_mux_next(struct ssh *s, struct ssh_event *ev)
-{
-	struct ssh_mux *m = &s->mux;
-
-	while (m->queue_head != SSH_CHANNEL_NONE) {
-		const uint32_t id = m->queue_head;
-		struct ssh_channel *c = &m->table[id];
-
-		*ev = (struct ssh_event){ .channel = id };
-		if (c->state == SSH_CHANNEL_CLOSED) {
-			ev->kind = SSH_EVENT_CHANNEL_CLOSED;
-			ssh_mux_release(s, id);
-			return true;
-		}
-		/* not at the first free byte: a wake per packet would be dear */
-		if (ssh_is_holding(s) || s->tx.held > s->config.tx_max / 2)
-			break;
-		ssh_channel_unqueue(s, id);
-		if (!c->blocked || !is_writable(s, c) || c->tx_window == 0)
-			continue;
-		c->blocked = false;
-		ev->kind = SSH_EVENT_CHANNEL_WRITABLE;
-		return true;
-	}
-	*ev = (struct ssh_event){ 0 };
-	return false;
+	ssh_turns_block(s, c, id);
 }
 
 void ssh_channel_credit(struct ssh *s, uint32_t id, size_t n)
@@ -271,7 +249,8 @@ void ssh_channel_credit(struct ssh *s, uint32_t id, size_t n)
 	struct ssh_channel *c = ssh_channel_at(s, id);
 	must(n <= c->rx_held);
 	c->rx_held -= (uint32_t)n;
-	(void)ssh_sticky(s, ssh_channel_give_credit(s, c, (uint32_t)n));
+	if (!s->config.manual_windows)
+		(void)ssh_sticky(s, ssh_channel_give_credit(s, c, (uint32_t)n));
 }
 
 void ssh_channel_grow(struct ssh *s, uint32_t id, uint32_t more)
@@ -279,9 +258,13 @@ void ssh_channel_grow(struct ssh *s, uint32_t id, uint32_t more)
 	if (!ssh_is_live(s))
 		return;
 	struct ssh_channel *c = ssh_channel_at(s, id);
-	if (more > UINT32_MAX - c->rx_total)
-		more = UINT32_MAX - c->rx_total;
-	c->rx_total += more;
+	/* By hand the size at rest is the caller's, and only the sum has a bound. */
+	const bool by_hand = s->config.manual_windows && c->state == SSH_CHANNEL_OPEN;
+	const uint32_t have = by_hand ? c->rx_window : c->rx_total;
+	if (more > UINT32_MAX - have)
+		more = UINT32_MAX - have;
+	if (!by_hand)
+		c->rx_total += more;
 	if (more && c->state == SSH_CHANNEL_OPEN && !c->eof_got && !c->close_sent)
 		(void)ssh_sticky(s, ssh_channel_say_adjust(s, c, more));
 }
@@ -293,7 +276,7 @@ void ssh_channel_eof(struct ssh *s, uint32_t id)
 	struct ssh_channel *c = ssh_channel_at(s, id);
 	if (c->state == SSH_CHANNEL_OPENING || c->state == SSH_CHANNEL_OFFERED)
 		c->eof_wanted = true;
-	else if (is_writable(s, c))
+	else if (ssh_channel_is_writable(s, c))
 		(void)ssh_sticky(s, ssh_channel_say_eof(s, c));
 }
 
@@ -311,7 +294,7 @@ void ssh_channel_close(struct ssh *s, uint32_t id)
 	case SSH_CHANNEL_OFFERED:
 		rc = ssh_channel_say_failure(s, c->remote, SSH_OPEN_CONNECT_FAILED, "closed");
 		c->state = SSH_CHANNEL_CLOSED;
-		ssh_channel_enqueue(s, id, true);
+		ssh_turns_owe_closed(s, id);
 		break;
 	case SSH_CHANNEL_OPEN:
 		rc = ssh_channel_say_close(s, c);

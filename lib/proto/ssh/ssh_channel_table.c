@@ -2,11 +2,10 @@
 
 enum { TABLE_FIRST = 8 };
 
-/* --- the table --- */
-
 void ssh_mux_init(struct ssh *s)
 {
-	s->mux.free_head = s->mux.queue_head = s->mux.queue_tail = SSH_CHANNEL_NONE;
+	s->mux.free_head = SSH_CHANNEL_NONE;
+	ssh_turns_init(s);
 }
 
 void ssh_mux_fini(struct ssh *s)
@@ -74,48 +73,13 @@ struct ssh_channel *ssh_channel_at(const struct ssh *s, uint32_t id)
 	return &s->mux.table[id];
 }
 
-/* --- the queue of channels with an event of their own --- */
-
-void ssh_channel_enqueue(struct ssh *s, uint32_t id, bool front)
-{
-	struct ssh_mux *m = &s->mux;
-	struct ssh_channel *c = &m->table[id];
-
-	if (c->queued)
-		return;
-	c->queued = true;
-	c->next = front ? m->queue_head : SSH_CHANNEL_NONE;
-	c->prev = front ? SSH_CHANNEL_NONE : m->queue_tail;
-	*(c->prev == SSH_CHANNEL_NONE ? &m->queue_head : &m->table[c->prev].next) = id;
-	*(c->next == SSH_CHANNEL_NONE ? &m->queue_tail : &m->table[c->next].prev) = id;
-}
-
-void ssh_channel_unqueue(struct ssh *s, uint32_t id)
-{
-	struct ssh_mux *m = &s->mux;
-	struct ssh_channel *c = &m->table[id];
-
-	if (!c->queued)
-		return;
-	c->queued = false;
-	*(c->prev == SSH_CHANNEL_NONE ? &m->queue_head : &m->table[c->prev].next) = c->next;
-	*(c->next == SSH_CHANNEL_NONE ? &m->queue_tail : &m->table[c->next].prev) = c->prev;
-}
-
-void ssh_channel_block(struct ssh *s, struct ssh_channel *c, uint32_t id)
-{
-	c->blocked = true;
-	if (c->state == SSH_CHANNEL_OPEN && c->tx_window) /* else the peer's adjust will queue it */
-		ssh_channel_enqueue(s, id, false);
-}
-
 /* The number may be used again.  `user` stays readable until it is. */
 void ssh_mux_release(struct ssh *s, uint32_t id)
 {
 	struct ssh_mux *m = &s->mux;
 	struct ssh_channel *c = &m->table[id];
 
-	ssh_channel_unqueue(s, id);
+	ssh_turns_leave(s, id);
 	c->state = SSH_CHANNEL_FREE;
 	c->next = m->free_head;
 	m->free_head = id;

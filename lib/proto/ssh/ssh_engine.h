@@ -22,6 +22,7 @@
 enum {
 	SSH_IDENT_MAX = 255,	       /* with CR LF; RFC 4253, 4.2 */
 	SSH_HEAD_MAX = 512,	       /* a message but for its body */
+	SSH_TX_LEAST = 4096,	       /* of tx_max: with less, no data would ever fit */
 };
 
 enum ssh_phase {
@@ -65,10 +66,16 @@ struct ssh_auth {
 
 struct ssh_channel;
 
+struct ssh_queue {
+	uint32_t head, tail;
+};
+
 struct ssh_mux {
 	struct ssh_channel *table;
 	uint32_t table_n, open_n, free_head;
-	uint32_t queue_head, queue_tail;   /* channels with an event of their own */
+	struct ssh_queue fresh, bulk;      /* channels with an event of their own; ssh_turns.c */
+	uint32_t waiting_n;                /* of those: with something to send */
+	size_t promised;                   /* bytes of turns that were given and not yet used */
 	uint64_t replies[LIMIT_SSH_REPLIES]; /* tags, a ring */
 	uint32_t replies_at, replies_n, answers_due;
 };
@@ -84,6 +91,7 @@ struct ssh {
 	struct ssh_event slot; /* of the last packet; feed waits until it is drawn */
 	struct ssh_rx rx;
 	struct ssh_tx tx;
+	size_t tx_bound; /* of sealed data that waits, <= config.tx_max */
 	struct buf line; /* the peer's identification line so far */
 	unsigned lines;
 	size_t line_bytes;

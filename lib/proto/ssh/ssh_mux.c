@@ -69,8 +69,7 @@ static int on_confirmation(struct ssh *s, struct ssh_channel *c, uint32_t id, st
 	if (c->close_wanted)
 		return ssh_channel_say_close(s, c);
 	event(s, SSH_EVENT_CHANNEL_OPENED, id);
-	if (c->blocked)
-		ssh_channel_block(s, c, id);
+	ssh_turns_opened(s, c, id);
 	/* grown before there was anybody to tell */
 	const uint32_t more = c->rx_total - c->rx_window;
 	const int rc = more ? ssh_channel_say_adjust(s, c, more) : 0;
@@ -105,8 +104,7 @@ static int on_adjust(struct ssh *s, struct ssh_channel *c, uint32_t id, struct s
 	if (more > UINT32_MAX - c->tx_window)
 		return fault_set(&s->fault, ERR_PROTO, "the peer opens a window beyond 2^32-1");
 	c->tx_window += more;
-	if (c->blocked)
-		ssh_channel_enqueue(s, id, false);
+	ssh_turns_opened(s, c, id);
 	return 0;
 }
 
@@ -173,7 +171,6 @@ static int on_close(struct ssh *s, struct ssh_channel *c, uint32_t id)
 	if (rc < 0)
 		return rc;
 	c->state = SSH_CHANNEL_CLOSED;
-	c->blocked = false;
 	event(s, SSH_EVENT_CHANNEL_CLOSED, id);
 	return 0;
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -34,7 +35,7 @@ var modes = []struct{ name, text, what string }{
 	{"other-subprotocol", "", "agrees to a subprotocol that was not offered"},
 	{"giant-message", "", "announces a WebSocket message of 2^40 bytes"},
 	{"endless-banner", "", "sends lines before the SSH identification without end"},
-	{"pile-up", "127.0.0.1:9", "opens 600 channels to this target, sends on each and closes it"},
+	{"pile-up", "127.0.0.1:9", "opens 600 channels (or *N) to this target, sends on each and closes it"},
 	{"wrong-channel-type", "", "opens channels of types that a tunnel client does not have"},
 	{"extended-data", "", "sends the first bytes of a channel as stderr data as well"},
 	{"goodbye", "", "disconnects as soon as the tunnel is up"},
@@ -171,12 +172,17 @@ func (m mode) pileUp(sc ssh.Conn) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	granted, refused := 0, map[string]int{}
+	target, times, _ := strings.Cut(m.text, "*")
+	n, err := strconv.Atoi(times)
+	if err != nil {
+		n = 600
+	}
 	for range 200 {
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			for range 3 {
-				ch, requests, err := sc.OpenChannel("chisel", []byte(m.text))
+			for range n / 200 {
+				ch, requests, err := sc.OpenChannel("chisel", []byte(target))
 				var open *ssh.OpenChannelError
 				mu.Lock()
 				if errors.As(err, &open) {
@@ -187,7 +193,15 @@ func (m mode) pileUp(sc ssh.Conn) {
 				mu.Unlock()
 				if err == nil {
 					go ssh.DiscardRequests(requests)
-					ch.Write(make([]byte, 256*1024))
+					sent := make(chan struct{})
+					go func() {
+						ch.Write(make([]byte, 256*1024))
+						close(sent)
+					}()
+					select { // a window that nobody empties holds it up
+					case <-sent:
+					case <-time.After(200 * time.Millisecond):
+					}
 					ch.Close()
 				}
 			}

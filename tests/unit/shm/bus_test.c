@@ -10,7 +10,7 @@ static const char *labels_of(enum bus_labels labels, unsigned index)
 {
 	static char text[BUS_STRING_MAX];
 	static const char *const forwards[] = { "web", "k8s-api" };
-	static const char *const refusals[] = { "forbidden", "draining", "busy", "failing" };
+	static const char *const refusals[] = { "forbidden", "draining", "busy", "failing", "memory" };
 
 	text[0] = '\0';
 	switch (labels) {
@@ -72,7 +72,7 @@ static unsigned indexes_of(enum bus_labels labels)
 	case BUS_LABELS_GLITCH:
 		return 11;
 	case BUS_LABELS_REFUSAL:
-		return 4;
+		return 5;
 	}
 	return 0;
 }

@@ -15,6 +15,7 @@ struct side {
 	int inner_fd;
 	int gone;
 	uint64_t bytes[2]; /* by enum pipe_direction */
+	uint64_t passed;
 	struct end *end;
 };
 
@@ -27,6 +28,11 @@ struct links {
 static void on_bytes(void *user, enum pipe_direction d, size_t n)
 {
 	((struct side *)user)->bytes[d] += n;
+}
+
+static void on_passed(void *user, size_t n)
+{
+	((struct side *)user)->passed += n;
 }
 
 static void on_kick(void *user)
@@ -45,6 +51,8 @@ static void on_pipe_gone(void *user)
 	s->pipe = NULL;
 }
 
+static struct pipe_purse purse;
+
 static void start_pipe(struct side *s, struct loop *l, uint32_t channel)
 {
 	const struct channel_pipe_options o = {
@@ -52,7 +60,9 @@ static void start_pipe(struct side *s, struct loop *l, uint32_t channel)
 		.channels = channels_of_ssh(node_ssh(s->node)),
 		.channel = channel,
 		.fd = s->inner_fd,
+		.purse = &purse,
 		.on_bytes = on_bytes,
+		.on_passed = on_passed,
 		.kick = on_kick,
 		.on_gone = on_pipe_gone,
 		.user = s,

@@ -557,7 +557,7 @@ static void test_promise(void)
 		size_t promised;
 
 		ssh_channel_at(p.c.ssh, id)->tx_packet = packets[i % 4];
-		p.c.ssh->config.tx_max = 5000 + i / 4;
+		ssh_set_tx_bound(p.c.ssh, 5000 + i / 4);
 		while ((promised = ssh_channel_writable(p.c.ssh, id)) > 0) {
 			if (!check(promised < 5200 && ssh_channel_write(p.c.ssh, id, data, promised) ==
 							      (int)promised))

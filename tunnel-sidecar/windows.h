@@ -1,0 +1,41 @@
+/*
+ * windows -- the budget of receive windows (budget.h) in this process: follows the
+ * container's memory limit, says on the bus what is granted, and gives channels
+ * that found no room another try.
+ */
+#ifndef TUNNEL_SIDECAR_WINDOWS_H
+#define TUNNEL_SIDECAR_WINDOWS_H
+
+#include "lib/io/cgroup.h"
+#include "lib/io/loop.h"
+#include "tunnel-sidecar/budget.h"
+#include "tunnel-sidecar/publish.h"
+
+struct windows {
+	struct loop *loop;
+	struct publish *publish;
+	struct budget budget;
+	struct cgroup cgroup;
+	struct timer timer; /* runs while a share is open */
+	uint64_t looked_ns;
+	uint64_t growths_said;
+	void (*retry)(void *user); /* shares are starved, and there may be room */
+	void *user;
+};
+
+/* loop, publish, retry and user are the caller's to set before. */
+void windows_open(struct windows *w);
+void windows_close(struct windows *w); /* the loop may be gone */
+
+/* No share is open any more: no timer is left behind. */
+void windows_rest(struct windows *w);
+
+/* As in budget.h, with everything above done. */
+MUST_USE bool windows_share(struct windows *w, struct share *s, bool foreign);
+void windows_received(struct windows *w, struct share *s, size_t n);
+MUST_USE uint32_t windows_passed(struct windows *w, struct share *s, size_t n);
+MUST_USE uint32_t windows_retry(struct windows *w, struct share *s);
+void windows_end(struct windows *w, struct share *s);
+void windows_give_back(struct windows *w, struct share *s);
+
+#endif
