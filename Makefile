@@ -12,6 +12,7 @@
 # make lint        clang-tidy, cppcheck, house rules
 # make bench       the baseline figures, beside the official client where CHISEL_BIN has it
 # make soak        100,000 connections, 1 GiB streams, a minute of chaos; prints what grew
+# make bench-outage  how late outages are found and how soon they are over, beside the official client
 # make bench-evil  4 GiB and a byte through one channel, 10,000 re-keys, floods: as figures
 # make bench-bus   what counting, publishing and reading the bus costs
 # make torture     a tunnel in which each allocation, system call and completion fails in turn;
@@ -142,6 +143,7 @@ model: ; @scripts/model
 bench: $(PROGRAMS) ; @tests/bench/run
 soak: $(PROGRAMS) $(OUT)/bin/devplane ; @tests/bench/soak
 bench-evil: $(PROGRAMS) ; @tests/bench/evil
+bench-outage: $(PROGRAMS) ; @tests/bench/outage
 bench-bus: $(OUT)/bin/bench-bus ; @$<
 TORTURE ?= 100000
 torture: $(OUT)/bin/session-torture $(OUT)/bin/tests/unit/shm/crash_test
@@ -157,5 +159,5 @@ V ?= 0
 Q := $(if $(filter 0,$(V)),@)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz fuzz-long cover model bench bench-evil bench-bus soak torture docs test demo demo-check help clean
+.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz fuzz-long cover model bench bench-outage bench-evil bench-bus soak torture docs test demo demo-check help clean
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

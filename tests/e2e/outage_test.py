@@ -6,6 +6,7 @@ import time
 
 import harness
 from harness import Echo, check, each, echo_once, equal, eventually, free_port, together
+from names import NameServer, has_namespaces
 from pod import Devplane, Pod, sum_of
 from relay import Relay
 
@@ -162,14 +163,46 @@ def drill_closed(t, io):
 
 
 def drill_hang_up_ends_a_wait(t, io):
-	"""SIGHUP while the next attempt waits, as chisel's."""
-	d = Drill(t, io, "--max-retry-interval", "15s")
-	d.relay.drop_listener()
-	d.relay.reset()
-	d.client.wait("tunnel_retry", since=d.since, cause="tcp")
-	d.relay.listen_again()
-	d.client.signal(signal.SIGHUP)
-	d.back()
+	"""SIGHUP while the next attempt waits, as chisel's; here for a server that asked for 200 s."""
+	def busy(conn):
+		conn.recv(4096)
+		conn.sendall(b"HTTP/1.1 503 Busy\r\nRetry-After: 200\r\nContent-Length: 0\r\n\r\n")
+	s = t.open(harness.Service(busy))
+	c = t.start([harness.program("tunnel-sidecar"), "client", "--io", io, f"http://127.0.0.1:{s.port}", "R:1:127.0.0.1:2"])
+	e = c.wait("tunnel_retry", cause="upgrade")
+	check(float(e["wait_s"]) >= 200, f"the wait: {e['wait_s']} s")
+	before = s.accepted
+	c.signal(signal.SIGHUP)
+	eventually(lambda: s.accepted > before, "another attempt")
+
+
+def drill_names(t, io):
+	"""The name server fails: the address that answered last.  The server moves, and its
+	old address is dark: the new one."""
+	port, far, echo = free_port(), free_port(), t.open(Echo())
+	t.start([harness.chisel_peer(), "server", "--port", port]).wait("ready")
+	first = t.open(Relay(port, host="127.0.77.1"))
+	second = t.open(Relay(port, host="127.0.77.2", port=first.port))
+	names = NameServer(first.host)
+	t.stack.callback(names.close)
+	names.mode = "fail"
+	c = t.start([*names.wrap(), harness.program("tunnel-sidecar"), "client", "--io", io, "--keepalive", "1s", "--allow-plain",
+		     f"http://tunnel.outage.test:{first.port}", f"R:127.0.0.1:{far}:127.0.0.1:{echo.port}"])
+	c.wait("tunnel_retry", cause="dns", phase="resolving", reason="name_resolution")
+	names.mode = "answer"
+	c.wait("tunnel_up")
+	for mode in ("fail", "silent"):
+		since, names.mode = c.mark(), mode
+		first.reset()
+		c.wait("dns_remembered", since=since)
+		c.wait("tunnel_up", since=since)
+	since, names.mode, names.address = c.mark(), "answer", second.host
+	first.blackhole()
+	c.wait("tunnel_retry", since=since, cause="dead_link")
+	first.drop_far()
+	c.wait("tunnel_up", since=since)
+	check(second.accepted, "it is reached at its new address")
+	echo_once(far)
 
 
 @each(io=harness.IO)
@@ -180,7 +213,13 @@ def test_drills(t, io):
 		except harness.Failure as e:
 			raise harness.Failure(f"{name}: {e}") from None
 	harness.chisel_peer()
-	together(*[lambda n=n, d=d: run(n[6:], d) for n, d in globals().items() if n.startswith("drill_")])
+	drills = {n: d for n, d in globals().items() if n.startswith("drill_") and (d is not drill_names or has_namespaces())}
+	together(*[lambda n=n, d=d: run(n[6:], d) for n, d in drills.items()])
+
+
+def test_names_were_drilled(t):
+	if not has_namespaces():
+		raise harness.Skip("a name server of our own needs root and a mount namespace")
 
 
 if __name__ == "__main__":

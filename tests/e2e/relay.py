@@ -3,6 +3,7 @@
 Packets are dropped in earnest: a socket filter that takes nothing drops what
 comes for a socket before TCP sees it, so nothing is acknowledged or refused.
 """
+import contextlib
 import ctypes
 import socket
 import struct
@@ -18,6 +19,13 @@ def _drop(sock, dropping):
 		sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, _program)
 	else:
 		sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+
+
+def _close_with_reset(sock):
+	with contextlib.suppress(OSError):  # it may be closed
+		sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+		sock.shutdown(socket.SHUT_RD)  # lets the copying thread go of it
+	sock.close()
 
 
 class Relay:
@@ -105,6 +113,13 @@ class Relay:
 			self.dark = False
 			self.going.set()
 
+	def drop_far(self):
+		"""The server's ends of all connections are reset, the client's stay as they are."""
+		with self.lock:
+			pairs = self.pairs[:]
+		for _, server in pairs:
+			_close_with_reset(server)
+
 	def drop_old(self):
 		"""The server learns that what heal(old=False) left is dead."""
 		self._reset(self.old)
@@ -129,12 +144,7 @@ class Relay:
 			self.pairs = [p for p in self.pairs if p not in pairs]
 		for pair in pairs:
 			for s in pair:
-				s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-				try:
-					s.shutdown(socket.SHUT_RD)  # lets the copying thread go of it
-				except OSError:
-					pass
-				s.close()
+				_close_with_reset(s)
 
 	def drop_listener(self):
 		"""Connections are refused; those that stand go on."""
