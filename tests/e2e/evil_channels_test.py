@@ -208,10 +208,7 @@ def network():
 		"no route": rows["Ip.OutNoRoutes"] + int(six["Ip6OutNoRoutes"])}
 
 
-def inside(io):
-	"""The test itself, in a network namespace of its own."""
-	lo_up()
-	t = harness.Case()
+def look_inside(t, io):
 	echo = t.open(Echo())
 	targets = [x.format(port=echo.port) for x in TARGETS]
 	p = peer(t, "up:sleep=400ms", *[f"up:open={x}" for x in targets], *[f"up:type={x}" for x in
@@ -230,8 +227,18 @@ def inside(io):
 	with socket.socket() as probe:  # the gate itself works
 		probe.connect(("127.0.0.1", echo.port))
 	check(network()["connects"] == after["connects"] + 1, "a connect is seen")
-	c.kill()
-	t.close()
+
+
+def inside(io):
+	"""The test itself, in a network namespace of its own."""
+	lo_up()
+	t = harness.Case()
+	try:
+		look_inside(t, io)
+	finally:
+		for p in t.programs:
+			p.kill()
+		t.close()
 
 
 @each(io=harness.IO)
