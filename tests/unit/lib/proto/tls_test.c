@@ -532,8 +532,11 @@ static int starve_library(size_t nth)
 	p.c.rc = tls_new(&p.c.t, trusting, &o, &mem_heap, 0, &why);
 	library.on = false;
 	if (p.c.rc == 0) {
-		while (p.c.rc == 0 && (move(&p, &p.c, &p.s) | client_hears(&p)))
-			;
+		for (bool moved = true; p.c.rc == 0 && moved;) {
+			const bool said = move(&p, &p.c, &p.s);
+
+			moved = client_hears(&p) || said;
+		}
 		why = *tls_fault(p.c.t);
 	}
 	check(p.c.rc < 0 ? why.code == (enum err)p.c.rc && why.why[0] : p.c.open);
