@@ -6,10 +6,6 @@
 #include "lib/base/escape.h"
 #include "lib/base/limits.h"
 
-enum {
-	TX_HARD = 1024 * 1024, /* answers that the server makes us give, and does not read */
-	HEARD_MAX = 1024 * 1024, /* before it has let us in */
-};
 
 /* ---- failures ---- */
 
@@ -29,8 +25,8 @@ int ssh2_fail_library(struct ssh2 *s, int code, const char *what)
 	if (s->memory.refused)
 		return fault_set(&s->fault, ERR_LIMIT,
 				 "%s: the server makes libssh2 hold more than %d MiB", what,
-				 SSH2_MEMORY_MAX >> 20);
-	if (buf_len(&s->tx) >= TX_HARD)
+				 LIMIT_SSH2_MEMORY >> 20);
+	if (buf_len(&s->tx) >= LIMIT_SSH2_ANSWERS)
 		return fault_set(&s->fault, ERR_LIMIT, "%s: the server asks and does not read the answers",
 				 what);
 	if (code == LIBSSH2_ERROR_ALLOC)
@@ -283,7 +279,7 @@ static void on_data(struct sock *sock, void *user, struct mspan data)
 	s->rx = data;
 	if (s->phase < SSH2_LISTENING) {
 		s->heard += data.n;
-		if (s->heard > HEARD_MAX)
+		if (s->heard > LIMIT_SSH2_BEFORE_AUTH)
 			ssh2_fail(s, ERR_LIMIT, "the server sends without end and lets us not in");
 	}
 	pump(s);
@@ -409,11 +405,11 @@ int ssh2_new(struct ssh2 **out, struct loop *l, int fd, const struct ssh2_option
 	s->timer.fire = on_timer;
 	s->heard_ns = loop_now(l);
 	glitch_init(&s->glitches, LIMIT_GLITCHES, LIMIT_NS(GLITCH_REFILL), loop_now(l));
-	s->memory = (struct ssh2_memory){ .max = SSH2_MEMORY_MAX, .wipe = true };
+	s->memory = (struct ssh2_memory){ .max = LIMIT_SSH2_MEMORY, .wipe = true };
 	s->phase = options->proxy ? SSH2_PROXY : SSH2_KEX;
 	buf_init(&s->key, &mem_heap, SSH2_KEY_MAX + 1);
-	buf_init(&s->tx, &mem_heap, TX_HARD + options->tx_max);
-	buf_init(&s->flight, &mem_heap, TX_HARD + options->tx_max);
+	buf_init(&s->tx, &mem_heap, LIMIT_SSH2_ANSWERS + options->tx_max);
+	buf_init(&s->flight, &mem_heap, LIMIT_SSH2_ANSWERS + options->tx_max);
 	int rc = fill(s, options, why);
 	if (rc >= 0)
 		rc = new_session(s, why);

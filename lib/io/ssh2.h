@@ -13,7 +13,7 @@
  *    one means closing it; one for an address that was not asked for is refused
  *    without a word to us;
  *  - a channel's window is 2 MiB, and can't be made smaller.  So the memory of
- *    a connection is bounded as a whole (SSH2_MEMORY_MAX), and where slow
+ *    a connection is bounded as a whole (LIMIT_SSH2_MEMORY), and where slow
  *    readers fill half of it the channel that holds most is cut;
  *  - keys are exchanged anew when the server says so, never of our own accord.
  */
@@ -24,8 +24,6 @@
 #include "lib/io/loop.h"
 #include "lib/proto/proxy.h"
 
-/* All that libssh2 may hold for one connection. */
-#define SSH2_MEMORY_MAX (64 * 1024 * 1024)
 #define SSH2_LISTENS_MAX 32
 #define SSH2_KEY_MAX (64 * 1024) /* bytes of a private key file */
 

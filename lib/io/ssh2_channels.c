@@ -1,9 +1,7 @@
+#include "lib/base/limits.h"
 #include "lib/io/ssh2_private.h"
 
-enum {
-	READ_MAX = 32 * 1024,  /* one piece: what a packet of the server may carry */
-	HELD_MAX = 256 * 1024, /* handed out and not yet taken by a channel's reader */
-};
+enum { READ_MAX = 32 * 1024 }; /* one piece: what a packet of the server may carry */
 #define PING_CHANNEL "ping@pipeops.io"
 
 static struct ssh2_slot *slot_of(void *link, uint32_t channel)
@@ -219,7 +217,7 @@ static bool read_slot(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 		return read_end(s, slot, channel);
 	if (!slot->accepted && libssh2_channel_wait_closed(slot->channel) == 0)
 		return slot->closing = true;
-	while (slot->accepted && !slot->closing && slot->held < HELD_MAX) {
+	while (slot->accepted && !slot->closing && slot->held < LIMIT_SSH2_HELD) {
 		const ssize_t n = libssh2_channel_read_ex(slot->channel, 0, (char *)piece, sizeof(piece));
 
 		if (n == LIBSSH2_ERROR_EAGAIN)
@@ -296,7 +294,7 @@ static bool cut_slowest(struct ssh2 *s)
 	unsigned long most = 0;
 	struct ssh2_slot *worst = NULL;
 
-	if (s->memory.used < SSH2_MEMORY_MAX / 2)
+	if (s->memory.used < LIMIT_SSH2_MEMORY / 2)
 		return false;
 	for (uint32_t i = 0; i < s->slots_n; i++) {
 		unsigned long n = 0;

@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "lib/base/escape.h"
+#include "lib/base/limits.h"
 #include "lib/io/ssh2_private.h"
 
 /* What is offered, best first.  Left out on purpose: ChaCha20-Poly1305 and the
@@ -26,9 +27,6 @@ static const struct {
 	{ LIBSSH2_METHOD_COMP_CS, { "none" } },
 	{ LIBSSH2_METHOD_COMP_SC, { "none" } },
 };
-
-/* A connection that asks for no queue would let one burst fill any memory. */
-enum { LISTEN_QUEUE = 256 };
 
 /* ---- what is offered ---- */
 
@@ -230,7 +228,7 @@ static int step_listen(struct ssh2 *s)
 		return 1;
 	}
 	s->listeners[s->granted] = libssh2_channel_forward_listen_ex(s->session, l->host, l->port, NULL,
-								     LISTEN_QUEUE);
+								     LIMIT_SSH2_LISTEN_QUEUE);
 	if (s->listeners[s->granted]) {
 		s->granted++;
 		return 2;
