@@ -3,11 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
+#include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "lib/io/tls_context.h"
+#include "lib/proto/proxy_env.h"
 
 int control_plane_url(struct chisel_url *to, const struct config *c, struct fault *why)
 {
@@ -32,6 +35,26 @@ int control_plane_url(struct chisel_url *to, const struct config *c, struct faul
 	return 0;
 }
 
+/* The environment's; said once, without credentials. */
+static int find_proxy(struct control_plane *cp, struct fault *why)
+{
+	struct proxy_env_choice choice;
+	const int rc = proxy_env_choose(&choice, (const char *const *)environ,
+					cp->url.tls ? PROXY_ENV_TLS : PROXY_ENV_PLAIN, cp->url.host,
+					cp->url.port, why);
+
+	if (rc < 0)
+		return rc;
+	cp->proxy = choice.url;
+	if (choice.variable)
+		log_info("proxy", choice.url.kind ? "the control plane is reached through a proxy"
+						  : "the control plane is reached directly, though there is a proxy",
+			 L_STR("proxy", choice.url.kind ? choice.url.host : "none"), L_INT("port", choice.url.port),
+			 L_STR("because", choice.variable), L_STR("server", cp->url.host_header));
+	explicit_bzero(&choice, sizeof(choice));
+	return 0;
+}
+
 int control_plane_init(struct control_plane *cp, struct loop *l, const struct config *c,
 		       struct fault *why)
 {
@@ -45,8 +68,9 @@ int control_plane_init(struct control_plane *cp, struct loop *l, const struct co
 	memcpy(cp->prefix, cp->url.path, n);
 	cp->prefix[n] = '\0';
 	snprintf(cp->user_agent, sizeof(cp->user_agent), "pipeops-agent/%s", program_version);
-	if (!cp->url.tls)
-		return 0;
+	const int found = find_proxy(cp, why);
+	if (found < 0 || !cp->url.tls)
+		return found;
 	return tls_context_new(&cp->tls,
 			       &(struct tls_context_options){
 				       .ca_file = c->ca_file[0] ? c->ca_file : NULL,
@@ -58,6 +82,7 @@ int control_plane_init(struct control_plane *cp, struct loop *l, const struct co
 void control_plane_fini(struct control_plane *cp)
 {
 	SSL_CTX_free(cp->tls);
+	explicit_bzero(&cp->proxy, sizeof(cp->proxy));
 	*cp = (struct control_plane){ 0 };
 }
 
@@ -113,6 +138,7 @@ int control_plane_client(const struct control_plane *cp, struct http_client **ou
 		.port = cp->url.port,
 		.host_header = cp->url.host_header,
 		.tls_ctx = cp->tls,
+		.proxy = cp->proxy.kind ? &cp->proxy : NULL,
 		.user_agent = cp->user_agent,
 		.timeout_ns = cp->config->timeout_ns,
 	};

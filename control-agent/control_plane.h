@@ -17,6 +17,7 @@ struct control_plane {
 	struct chisel_url url;
 	char prefix[512];          /* the URL's path without its last "/" */
 	char user_agent[64];
+	struct proxy_url proxy;    /* PROXY_NONE: reached directly */
 	SSL_CTX *tls;
 };
 

@@ -238,6 +238,7 @@ static int open_link(struct http_client *c, struct fault *why)
 		.host = c->host,
 		.port = c->options.port,
 		.tls_ctx = c->options.tls ? c->options.tls_ctx : NULL,
+		.proxy = c->options.proxy,
 		.timeout_ns = end > now ? end - now : 1,
 	};
 

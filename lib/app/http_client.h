@@ -12,6 +12,7 @@
 #include <openssl/ssl.h>
 
 #include "lib/io/loop.h"
+#include "lib/proto/proxy.h"
 
 struct http_client;
 
@@ -22,6 +23,7 @@ struct http_client_options {
 	const char *host_header;
 	SSL_CTX *tls_ctx;        /* with tls; kept by the caller */
 	const char *user_agent;
+	const struct proxy_url *proxy; /* NULL: directly; kept by the caller */
 	uint64_t timeout_ns;     /* whole request; 0 = 30 s */
 	size_t body_max;         /* answer; 0 = 1 MiB */
 };

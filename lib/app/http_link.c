@@ -18,6 +18,7 @@ struct http_link {
 	enum http_link_phase phase;
 	struct dial *dial; /* until it is done */
 	struct sock *sock; /* from then on */
+	struct proxy *proxy; /* until it has opened the way */
 	struct tls *tls;
 	/* What the kernel is given.  TLS may write at any time, the kernel's bytes
 	 * must keep still: so its ciphertext is moved here first. */
@@ -44,6 +45,7 @@ static void link_free(struct http_link *k)
 	wipe_wire(k);
 	buf_fini(&k->wire);
 	tls_free(k->tls);
+	proxy_free(k->proxy);
 	mem_give(&mem_heap, k);
 }
 
@@ -67,7 +69,13 @@ static int pump(struct http_link *k)
 {
 	if (sock_is_sending(k->sock) || (k->closed && !k->parting))
 		return 0;
-	if (k->tls) {
+	if (k->proxy) {
+		const struct span out = proxy_pending(k->proxy);
+		const int rc = buf_append(&k->wire, out.p, out.n);
+		if (rc < 0)
+			return rc;
+		proxy_sent(k->proxy, out.n);
+	} else if (k->tls) {
 		const struct span out = tls_pending(k->tls);
 		const int rc = buf_append(&k->wire, out.p, out.n);
 		if (rc < 0)
@@ -155,6 +163,26 @@ static void take_ciphertext(struct http_link *k, struct mspan data)
 	}
 }
 
+static void begin(struct http_link *k);
+
+/* Nobody behind the proxy speaks before us: what stands there is no origin's. */
+static void take_from_proxy(struct http_link *k, struct mspan data)
+{
+	const int n = proxy_feed(k->proxy, data.p, data.n);
+	struct fault why = { 0 };
+
+	if (n < 0) {
+		end(k, proxy_fault(k->proxy), false);
+	} else if ((size_t)n < data.n) {
+		fault_set(&why, ERR_PROTO, "the proxy sends bytes of its own behind its answer");
+		end(k, &why, false);
+	} else if (proxy_is_open(k->proxy)) {
+		proxy_free(k->proxy);
+		k->proxy = NULL;
+		begin(k);
+	}
+}
+
 static void on_data(struct sock *s, void *user, struct mspan data)
 {
 	struct http_link *k = user;
@@ -165,11 +193,14 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 		struct fault why = { 0 };
 
 		k->deaf = true;
-		fault_set(&why, ERR_CLOSED, "the peer closed the connection");
-		end(k, &why, !k->tls); /* TLS would have said goodbye (RFC 8446, 6.1) */
+		fault_set(&why, ERR_CLOSED, k->proxy ? "the proxy closed the connection"
+						     : "the peer closed the connection");
+		end(k, &why, !k->tls && !k->proxy); /* TLS would have said goodbye (RFC 8446, 6.1) */
 		return;
 	}
-	if (k->tls)
+	if (k->proxy)
+		take_from_proxy(k, data);
+	else if (k->tls)
 		take_ciphertext(k, data);
 	else
 		k->handler->on_data(k->user, span_of(data.p, data.n));
@@ -255,6 +286,17 @@ static int start_tls(struct http_link *k, struct fault *why)
 	return rc < 0 ? rc : pump(k); /* the client speaks first */
 }
 
+static void begin(struct http_link *k)
+{
+	struct fault why = { 0 };
+
+	k->phase = k->tls_ctx ? HTTP_LINK_TLS : HTTP_LINK_OPEN;
+	if (!k->tls_ctx)
+		k->handler->on_open(k->user);
+	else if (start_tls(k, &why) < 0)
+		end(k, &why, false);
+}
+
 static void on_dialled(void *user, struct dial_result *r)
 {
 	struct http_link *k = user;
@@ -270,12 +312,11 @@ static void on_dialled(void *user, struct dial_result *r)
 		end(k, &why, false);
 		return;
 	}
-	k->phase = k->tls_ctx ? HTTP_LINK_TLS : HTTP_LINK_OPEN;
 	sock_recv(k->sock, RECEIVE_MAX);
-	if (!k->tls_ctx)
-		k->handler->on_open(k->user);
-	else if (start_tls(k, &why) < 0)
-		end(k, &why, false);
+	if (k->proxy)
+		pump_or_end(k);
+	else
+		begin(k);
 }
 
 static void on_goodbye(struct timer *t)
@@ -287,10 +328,11 @@ int http_link_new(struct http_link **out, struct loop *l, const struct http_link
 		  const struct http_link_handler *handler, void *user, struct fault *why)
 {
 	const struct dial_options dial = {
-		.host = options->host,
-		.port = options->port,
+		.host = options->proxy ? options->proxy->host : options->host,
+		.port = options->proxy ? options->proxy->port : options->port,
 		.timeout_ns = options->timeout_ns,
 	};
+	const struct proxy_options proxy = { options->proxy, options->host, options->port };
 	struct http_link *k = mem_take_zeroed(&mem_heap, sizeof(*k));
 
 	*out = NULL;
@@ -304,7 +346,9 @@ int http_link_new(struct http_link **out, struct loop *l, const struct http_link
 	memcpy(k->host, options->host, strlen(options->host));
 	k->goodbye.fire = on_goodbye;
 	buf_init(&k->wire, &mem_heap, WIRE_MAX);
-	const int rc = dial_start(&k->dial, l, &dial, on_dialled, k, why);
+	int rc = options->proxy ? proxy_new(&k->proxy, &proxy, &mem_heap, why) : 0;
+	if (rc >= 0)
+		rc = dial_start(&k->dial, l, &dial, on_dialled, k, why);
 	if (rc < 0) {
 		link_free(k);
 		return rc;
@@ -329,7 +373,7 @@ void http_link_close(struct http_link *k)
 		link_free(k);
 		return;
 	}
-	if (!k->tls || k->sending || k->deaf) { /* half a request is no place for a goodbye */
+	if (!k->tls || k->proxy || k->sending || k->deaf) { /* half a request is no place for a goodbye */
 		sock_close(k->sock, false);
 		return;
 	}

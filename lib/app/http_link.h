@@ -1,6 +1,6 @@
 /*
- * http_link -- one connection to an origin for http_client: dials, speaks TLS
- * where that is asked for, moves bytes.  It knows nothing of HTTP.
+ * http_link -- one connection to an origin for http_client: dials, through a proxy
+ * or not, speaks TLS where that is asked for, moves bytes.  It knows nothing of HTTP.
  *
  * What is sent may hold a token: the link's own copy is wiped once it is gone.
  */
@@ -10,6 +10,7 @@
 #include <openssl/ssl.h>
 
 #include "lib/io/loop.h"
+#include "lib/proto/proxy.h"
 
 #define HTTP_LINK_SEND_MAX (256 * 1024)
 
@@ -30,6 +31,7 @@ struct http_link_options {
 	const char *host;     /* without brackets */
 	uint16_t port;
 	SSL_CTX *tls_ctx;     /* NULL: plain; kept by the caller */
+	const struct proxy_url *proxy; /* NULL: directly; used during http_link_new() only */
 	uint64_t timeout_ns;  /* of the dial; TLS and the rest are the caller's to time */
 };
 

@@ -4,6 +4,7 @@ and OpenSSH (SOCKS5), named by --proxy or by the environment."""
 import base64
 import json
 import os
+import re
 import shutil
 import unittest.mock
 
@@ -184,6 +185,39 @@ def test_pod_behind_a_proxy(t, io):
 	equal(way(p.tunnel), (f"http://127.0.0.1:{proxy.port}", "HTTP_PROXY"), "the way")
 	check(proxy.carried(), "the proxy carried it")
 	check("s3cret" not in p.tunnel.text() + p.control.text() + p.get("/api/v1/blackbox")[1], "no password is shown")
+
+
+def test_control_agent_behind_a_proxy(t):
+	"""Registration, heartbeats and the tunnel's status go through it; a wrong password is told."""
+	proxy, echo = Tinyproxy(t, basic()), t.open(Echo())
+	plane = Devplane(t, ["web"], "--plain")
+	plane.api_url = plane.api_url.replace("localhost", AWAY)
+	env = {"HTTP_PROXY": f"http://corp:{CODED['s3cret_pw']}@127.0.0.1:{proxy.port}", "PIPEOPS_ALLOW_PLAIN": "true"}
+	with unittest.mock.patch.dict(os.environ, env):
+		p = Pod(t, plane, {"web": echo.port}).start()
+	echo_once(plane.ports()["web"])
+	equal(p.control.find("proxy")["because"], "HTTP_PROXY", "the way")
+	check(proxy.carried(), "the proxy carried it")
+	check("s3cret" not in p.control.text(), "the password is never printed")
+	p.control.stop()
+	env["HTTP_PROXY"] = env["HTTP_PROXY"].replace("corp", "c0rp")
+	with unittest.mock.patch.dict(os.environ, env):
+		c = t.start([harness.program("control-agent"), "--config", p.config])
+	code = c.exit_code(60)
+	check(code and re.search("proxy (answers|refused).*40[17]", c.text()), f"exit {code}: {c.text()[-300:]}")
+
+
+def test_control_agent_over_tls_behind_a_proxy(t):
+	"""localhost is reached directly by rule; so the proxy is asked for by another name of it."""
+	proxy, echo = Tinyproxy(t), t.open(Echo())
+	plane = Devplane(t, ["web"])
+	plane.api_url = plane.api_url.replace("localhost", AWAY)
+	with unittest.mock.patch.dict(os.environ, {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}):
+		p = Pod(t, plane, {"web": echo.port})
+		c = p._start("control-agent")
+	code = c.exit_code(60)
+	check(proxy.carried(), "the proxy carried it")
+	check(code and "certificate" in c.text(), f"TLS is with the origin, by its name: {c.text()[-300:]}")
 
 
 if __name__ == "__main__":
