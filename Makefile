@@ -14,6 +14,7 @@
 # make soak        100,000 connections, 1 GiB streams, a minute of chaos; prints what grew
 # make bench-outage  how late outages are found and how soon they are over, beside the official client
 # make bench-evil  4 GiB and a byte through one channel, 10,000 re-keys, floods: as figures
+# make bench-flow  a thousand stopped readers in 64 MiB, and a request beside them
 # make bench-bus   what counting, publishing and reading the bus costs
 # make torture     a tunnel in which each allocation, system call and completion fails in turn;
 #                  then kills 100,000 writers before the eyes of a reader (TORTURE=N)
@@ -142,6 +143,7 @@ cover: ; @scripts/cover
 model: ; @scripts/model
 bench: $(PROGRAMS) ; @tests/bench/run
 soak: $(PROGRAMS) $(OUT)/bin/devplane ; @tests/bench/soak
+bench-flow: $(PROGRAMS) ; @tests/bench/stopped-readers
 bench-evil: $(PROGRAMS) ; @tests/bench/evil
 bench-outage: $(PROGRAMS) ; @tests/bench/outage
 bench-bus: $(OUT)/bin/bench-bus ; @$<
@@ -159,5 +161,5 @@ V ?= 0
 Q := $(if $(filter 0,$(V)),@)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz fuzz-long cover model bench bench-outage bench-evil bench-bus soak torture docs test demo demo-check help clean
+.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz fuzz-long cover model bench bench-flow bench-outage bench-evil bench-bus soak torture docs test demo demo-check help clean
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

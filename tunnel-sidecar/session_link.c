@@ -98,12 +98,23 @@ void session_link_event(struct session *s, const struct ssh_event *ev)
 
 /* ---- connecting ---- */
 
+enum { SEND_QUEUE = 256 * 1024 }; /* one batch of the stack's */
+
 static void set_user_timeout(int fd)
 {
 	const unsigned ms = LIMIT_USER_TIMEOUT_MS;
 
 	/* Where the kernel refuses, the ping's deadline still finds a dead link. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+}
+
+/* What the network has not taken yet stays with us, where a keystroke still goes
+ * before it; without this the kernel would queue megabytes. */
+static void set_send_queue(int fd)
+{
+	const int bytes = SEND_QUEUE;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
 }
 
 /* What the socket carries first. */
@@ -156,6 +167,7 @@ static void on_dialled(void *user, struct dial_result *result)
 	if (result->is_remembered)
 		log_warn("dns_remembered", "the server's name can't be looked up: its last address is used",
 			 L_STR("address", result->address));
+	set_send_queue(result->fd);
 	set_user_timeout(result->fd);
 	s->link_fd = fcntl(result->fd, F_DUPFD_CLOEXEC, 0);
 	session_enter(s, first_state(s));
