@@ -219,6 +219,35 @@ static void test_turns_are_given_back(void)
 	free(r);
 }
 
+/* Half a turn used: the rest is left for the next one, and no more. */
+static void test_half_a_turn(void)
+{
+	struct rig *r = calloc(1, sizeof(*r));
+	struct ssh_event ev;
+
+	rig_init(r, TX);
+	saturate(r);
+	while (carry_one(r))
+		;
+	check(ssh_next(r->p.c.ssh, &ev) == 1);
+	const uint32_t id = ev.channel;
+	check(ssh_channel_write(r->p.c.ssh, id, data, QUANTUM / 2) == QUANTUM / 2);
+	ssh_channel_want_write(r->p.c.ssh, id);
+	for (int i = 0; i < 100; i++) {
+		if (ssh_next(r->p.c.ssh, &ev) == 0) {
+			check(carry_one(r));
+			continue;
+		}
+		if (ev.channel == id)
+			break;
+		check(ssh_channel_write(r->p.c.ssh, ev.channel, data, sizeof(data)) > 0);
+	}
+	check(ev.channel == id);
+	check(ssh_channel_write(r->p.c.ssh, id, data, sizeof(data)) <= QUANTUM / 2 + 1024);
+	pair_fini(&r->p);
+	free(r);
+}
+
 /* What is no data waits for no turn: it is sealed at once. */
 static void test_control_goes_before_data(void)
 {
@@ -384,6 +413,7 @@ static const struct test_case cases[] = {
 	{ "silent waits in front", test_silent_waits_in_front },
 	{ "small packets get their share", test_small_packets_get_their_share },
 	{ "turns are given back", test_turns_are_given_back },
+	{ "half a turn", test_half_a_turn },
 	{ "control goes before data", test_control_goes_before_data },
 	{ "books balance", test_books_balance },
 	{ "windows by hand", test_windows_by_hand },
