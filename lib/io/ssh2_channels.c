@@ -288,26 +288,38 @@ static bool step_ping(struct ssh2 *s)
 	return true;
 }
 
-/* Memory is short: the channel whose reader is furthest behind goes. */
+static unsigned long unread(const struct ssh2_slot *slot)
+{
+	unsigned long n = 0;
+
+	if (slot->channel)
+		(void)libssh2_channel_window_read_ex(slot->channel, &n, NULL);
+	return n;
+}
+
+/* Memory is short: the channel whose reader is furthest behind goes.  What those
+ * hold that go already is freed by the server's own close: as good as free, or one
+ * reader too slow would cost every channel that has a byte unread. */
 static bool cut_slowest(struct ssh2 *s)
 {
+	uint64_t all = 0, going = 0;
 	unsigned long most = 0;
 	struct ssh2_slot *worst = NULL;
 
 	if (s->memory.used < LIMIT_SSH2_MEMORY / 2)
 		return false;
 	for (uint32_t i = 0; i < s->slots_n; i++) {
-		unsigned long n = 0;
+		const unsigned long n = unread(&s->slots[i]);
 
-		if (!s->slots[i].channel || s->slots[i].closing)
-			continue;
-		(void)libssh2_channel_window_read_ex(s->slots[i].channel, &n, NULL);
-		if (n > most) {
+		all += n;
+		if (s->slots[i].closing) {
+			going += n;
+		} else if (n > most) {
 			most = n;
 			worst = &s->slots[i];
 		}
 	}
-	if (!worst)
+	if (!worst || s->memory.used - s->memory.used * going / all < LIMIT_SSH2_MEMORY / 2)
 		return false;
 	worst->closing = true;
 	s->handler->on_cut(s->user, (uint32_t)(worst - s->slots), most);

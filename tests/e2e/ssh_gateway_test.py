@@ -494,6 +494,38 @@ def test_stopped_readers_are_bounded(t, io):
 	hold.set()
 
 
+@each(io=harness.IO)
+def test_memory_that_is_short_costs_no_more_channels_than_it_must(t, io):
+	"""24 windows of 2 MiB, and 32 MiB for them: a third of the channels is enough."""
+	hold = threading.Event()
+
+	class Stuck(harness.Service):
+		def serve(self, conn):
+			conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+			hold.wait(60)
+	sshd = Sshd(t, password="secret").must_let_in()
+	c, slow, port = tunnel(t, sshd, t.open(Stuck()), t.open(Echo()), io=io)
+	conns = [connect(slow) for _ in range(24)]
+	cut = []
+
+	def fill(conn):
+		conn.settimeout(3)
+		try:
+			while True:
+				conn.sendall(bytes(MIB))
+		except TimeoutError:
+			pass
+		except OSError:
+			cut.append(conn)
+	together(*[lambda conn=conn: fill(conn) for conn in conns])
+	check(1 <= len(cut) <= 14, f"{len(cut)} of {len(conns)} channels were cut")
+	echo_once(port)
+	equal(c.count("tunnel_retry"), 0, "times lost")
+	hold.set()
+	for conn in conns:
+		conn.close()
+
+
 def test_server_that_leaves_at_once(t):
 	s = Hostile(t, "drop")
 	c, _ = tunnel(t, s, t.open(Echo()))
