@@ -73,10 +73,11 @@ static void age(struct share *s, uint64_t now_ns)
 }
 
 /* Used up before we opened it again: all of it was sent within one round trip.
- * Only when the local socket has kept pace was it the window that limited. */
+ * Only when the local socket has kept pace was it the window that limited: bytes
+ * that lie here would only be more, and fall out of the processor's cache. */
 static void grow(struct budget *b, struct share *s)
 {
-	if (!s->open || !s->pinched || s->buffered > s->target / 4)
+	if (!s->open || !s->pinched || s->buffered > min_u64(s->target / 4, BUDGET_START))
 		return;
 	s->pinched = false;
 	if (s->target >= BUDGET_WINDOW_MAX)
