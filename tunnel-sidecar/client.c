@@ -139,11 +139,11 @@ static int read_target(struct session_target *t, const struct client_options *o,
 		return rc;
 	/* With its host key pinned the SSH inside proves the server and hides all that
 	 * counts; a stranger without either could take the credentials. */
-	if (chisel_url_is_plain(&t->url) && !t->url.is_loopback && !o->allow_plain && !o->fingerprint)
+	if (chisel_url_needs_fingerprint(&t->url) && !o->allow_plain && !o->fingerprint)
 		return fault_set(why, ERR_USAGE,
-				 "%s is plain http to another machine and its host key is not pinned: use "
-				 "--fingerprint, https://, or --allow-plain when the way there is trusted",
-				 t->url.host_header);
+				 "%s is %s to another machine and its host key is not pinned: use --fingerprint, "
+				 "https://, or --allow-plain when the way there is trusted",
+				 t->url.host_header, t->url.ssh ? "ssh" : "plain http");
 	if (o->fingerprint) {
 		rc = chisel_fingerprint_check(o->fingerprint, why);
 		if (rc < 0)

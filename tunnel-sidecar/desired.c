@@ -70,6 +70,10 @@ static int check_server(struct session_target *to, const struct bus_desired *r,
 		return fault_set(why, ERR_CONFIG,
 				 "the tunnel URL is plain http to a host that is not this machine: set "
 				 "pipeops.tls.allow_plain when the way there is trusted");
+	if (to->url.ssh && chisel_url_needs_fingerprint(&to->url) && !r->fingerprint[0] && !c->allow_plain)
+		return fault_set(why, ERR_CONFIG,
+				 "the tunnel URL is ssh and the control plane tells no fingerprint of its host key, so "
+				 "anybody could be that server: set pipeops.tls.allow_plain when the way there is trusted");
 	if (to->url.ssh && to->url.password[0])
 		return fault_set(why, ERR_CONFIG, "the tunnel URL holds a password, which people see on the bus");
 	snprintf(to->user, sizeof(to->user), "%s", to->url.ssh ? to->url.user : "");

@@ -66,6 +66,13 @@ static inline bool chisel_url_is_plain(const struct chisel_url *u)
 	return !u->tls && !u->ssh;
 }
 
+/* Without its host key's fingerprint nothing proves this server: whoever stands on
+ * the way could take the credentials. */
+static inline bool chisel_url_needs_fingerprint(const struct chisel_url *u)
+{
+	return !u->tls && !u->is_loopback;
+}
+
 /* Fingerprint text (base64 of SHA-256, padded) of 32 bytes. */
 void chisel_fingerprint_write(const uint8_t digest[32], char to[45]);
 /* True when `text` (padded or not, "SHA256:" allowed) names this digest;

@@ -534,7 +534,8 @@ def test_server_that_leaves_at_once(t):
 
 
 @each(wrong=[["--ssh-key", "/dev/null", "https://host"], ["--ssh-passphrase-file", "/dev/null", "ssh://u@host"],
-	     ["ssh://host"], ["ssh://user@host/path"], ["--auth", "no-colon", "ssh://user@host"]])
+	     ["ssh://host"], ["ssh://user@host/path"], ["ssh://user@192.0.2.1"],
+	     ["--auth", "no-colon", "ssh://user@host"]])
 def test_usage(t, wrong):
 	code, text = harness.run([harness.program("tunnel-sidecar"), "client", *wrong, "R:1:127.0.0.1:1"],
 				 env={**os.environ, "AUTH": ""})

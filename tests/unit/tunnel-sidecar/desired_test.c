@@ -224,6 +224,15 @@ static void test_ssh_server(void)
 	snprintf(config.allowed_hosts, sizeof(config.allowed_hosts), "other.example.com");
 	check(desired_check(&t, &r, &config, &why) == ERR_CONFIG && strstr(why.why, "allowed_hosts"));
 	make_config();
+	r.fingerprint[0] = '\0'; /* then it could be anybody, and gets the credentials */
+	why = (struct fault){ 0 };
+	check(desired_check(&t, &r, &config, &why) == ERR_CONFIG && strstr(why.why, "no fingerprint"));
+	config.allow_plain = true;
+	check(desired_check(&t, &r, &config, NULL) == 0);
+	config.allow_plain = false;
+	snprintf(r.url, sizeof(r.url), "ssh://bob@127.0.0.1");
+	check(desired_check(&t, &r, &config, NULL) == 0);
+	r = good();
 	why = (struct fault){ 0 };
 	snprintf(r.url, sizeof(r.url), "ssh://bob:secret@gateway.example.com");
 	check(desired_check(&t, &r, &config, &why) == ERR_CONFIG);
