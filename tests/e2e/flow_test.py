@@ -105,7 +105,7 @@ def test_a_limit_that_shrinks_in_place(t, io):
 					return True
 		if not harness.SHORT:
 			eventually(is_refused, "a channel is refused")
-			check(c.find("channel_rejected")["msg"].startswith("the container's memory"), "the log says why")
+			check(c.wait("channel_rejected")["msg"].startswith("the container's memory"), "the log says why")
 		open_one.sendall(b"after")  # one that is open goes on
 		equal(harness._recv_exactly(open_one, 5), b"after", "echo")
 	group.set(256 * MIB)
