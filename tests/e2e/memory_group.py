@@ -58,6 +58,9 @@ class MemoryGroup:
 		"""The command that runs argv inside."""
 		return ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', self.folder / "cgroup.procs", *argv]
 
+	def used(self):
+		return int((self.folder / ("memory.current" if self.v2 else "memory.usage_in_bytes")).read_text())
+
 	def most(self):
 		"""The most that was ever used, in bytes; 0 where the kernel does not say."""
 		path = self.folder / ("memory.peak" if self.v2 else "memory.max_usage_in_bytes")
