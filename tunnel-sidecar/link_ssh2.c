@@ -8,6 +8,7 @@
 
 enum {
 	TAG_PING = 1,
+	OWN_BYTES = 1024 * 1024, /* what libssh2 needs where nothing waits: less than that */
 	CHANNELS_MAX = 256, /* windows of 2 MiB each, and every one is looked at all the time */
 };
 
@@ -139,6 +140,8 @@ int link_ssh2_new(struct link *out, struct channels *channels, struct session *s
 	const struct proxy_options proxy = { &s->target.proxy, s->target.url.host, s->target.url.port };
 	struct ssh2_listen listens[CHISEL_REMOTES_MAX];
 	const struct ssh_key *key = s->o.ssh_key;
+	/* A quarter of the container's memory: from that on libssh2 cuts. */
+	const uint64_t part = s->forwards.windows.budget.limit;
 	struct ssh2 *link;
 
 	if (!*s->target.user) {
@@ -157,7 +160,9 @@ int link_ssh2_new(struct link *out, struct channels *channels, struct session *s
 					      .listens = listens,
 					      .listens_n = s->target.n,
 					      .channels_max = CHANNELS_MAX,
-					      .tx_max = SESSION_TX_MAX },
+					      .tx_max = SESSION_TX_MAX,
+					      .memory_max = (size_t)(2 * part) + OWN_BYTES,
+					      .held_max = (size_t)(part / 2) },
 		      &handler, s, why);
 	if (rc < 0)
 		return rc;

@@ -24,8 +24,8 @@ int ssh2_fail_library(struct ssh2 *s, int code, const char *what)
 		return fault_set(&s->fault, ERR_CLOSED, "the server disconnected: %s", s->goodbye);
 	if (s->memory.refused)
 		return fault_set(&s->fault, ERR_LIMIT,
-				 "%s: the server makes libssh2 hold more than %d MiB", what,
-				 LIMIT_SSH2_MEMORY >> 20);
+				 "%s: the server makes libssh2 hold more than %zu MiB", what,
+				 s->memory.max >> 20);
 	if (buf_len(&s->tx) >= LIMIT_SSH2_ANSWERS)
 		return fault_set(&s->fault, ERR_LIMIT, "%s: the server asks and does not read the answers",
 				 what);
@@ -405,7 +405,9 @@ int ssh2_new(struct ssh2 **out, struct loop *l, int fd, const struct ssh2_option
 	s->timer.fire = on_timer;
 	s->heard_ns = loop_now(l);
 	glitch_init(&s->glitches, LIMIT_GLITCHES, LIMIT_NS(GLITCH_REFILL), loop_now(l));
-	s->memory = (struct ssh2_memory){ .max = LIMIT_SSH2_MEMORY, .wipe = true };
+	s->memory = (struct ssh2_memory){ .max = min_size(options->memory_max, LIMIT_SSH2_MEMORY),
+					  .wipe = true };
+	s->held_max = options->held_max;
 	s->phase = options->proxy ? SSH2_PROXY : SSH2_KEX;
 	buf_init(&s->key, &mem_heap, SSH2_KEY_MAX + 1);
 	buf_init(&s->tx, &mem_heap, LIMIT_SSH2_ANSWERS + options->tx_max);

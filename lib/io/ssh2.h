@@ -13,7 +13,7 @@
  *    one means closing it; one for an address that was not asked for is refused
  *    without a word to us;
  *  - a channel's window is 2 MiB, and can't be made smaller.  So the memory of
- *    a connection is bounded as a whole (LIMIT_SSH2_MEMORY), and where slow
+ *    a connection is bounded as a whole (memory_max, held_max), and where slow
  *    readers fill half of it the channel that holds most is cut;
  *  - keys are exchanged anew when the server says so, never of our own accord.
  */
@@ -63,6 +63,9 @@ struct ssh2_options {
 	size_t listens_n;
 	uint32_t channels_max;
 	size_t tx_max;                     /* sealed bytes that may wait */
+	/* Of what comes: how much libssh2 may hold, LIMIT_SSH2_MEMORY at most; and how
+	 * much may be handed out and not be taken yet, beyond one read of each channel. */
+	size_t memory_max, held_max;
 };
 
 /* Takes fd in success and failure.  ERR_NOMEM, ERR_SYS, ERR_USAGE. */

@@ -104,6 +104,7 @@ static void credit(void *link, uint32_t channel, size_t n)
 
 	must(n <= slot->held);
 	slot->held -= n;
+	((struct ssh2 *)link)->held -= n;
 }
 
 static void eof(void *link, uint32_t channel)
@@ -208,6 +209,14 @@ static bool read_end(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 	return moved;
 }
 
+/* Where memory is short one read of each channel goes on: none is held up for good
+ * by those whose readers are slow. */
+static bool may_read(const struct ssh2 *s, const struct ssh2_slot *slot)
+{
+	return slot->accepted && !slot->closing && slot->held < LIMIT_SSH2_HELD &&
+	       (s->held < s->held_max || !slot->held);
+}
+
 static bool read_slot(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 {
 	static uint8_t piece[READ_MAX]; /* of the loop's one thread; handed on before the next */
@@ -217,7 +226,7 @@ static bool read_slot(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 		return read_end(s, slot, channel);
 	if (!slot->accepted && libssh2_channel_wait_closed(slot->channel) == 0)
 		return slot->closing = true;
-	while (slot->accepted && !slot->closing && slot->held < LIMIT_SSH2_HELD) {
+	while (may_read(s, slot)) {
 		const ssize_t n = libssh2_channel_read_ex(slot->channel, 0, (char *)piece, sizeof(piece));
 
 		if (n == LIBSSH2_ERROR_EAGAIN)
@@ -229,6 +238,7 @@ static bool read_slot(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 		if (n == 0)
 			return libssh2_channel_eof(slot->channel) == 1 ? read_end(s, slot, channel) | moved : moved;
 		slot->held += (size_t)n;
+		s->held += (size_t)n;
 		moved = true;
 		if (!emit(s, &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_DATA,
 						  .channel = channel,
@@ -247,6 +257,7 @@ static bool finish(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 		return false;
 	if (!slot->told && slot->user)
 		emit(s, &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_CLOSED, .channel = channel });
+	s->held -= slot->held;
 	*slot = (struct ssh2_slot){ 0 };
 	return true;
 }
@@ -306,7 +317,7 @@ static bool cut_slowest(struct ssh2 *s)
 	unsigned long most = 0;
 	struct ssh2_slot *worst = NULL;
 
-	if (s->memory.used < LIMIT_SSH2_MEMORY / 2)
+	if (s->memory.used < s->memory.max / 2)
 		return false;
 	for (uint32_t i = 0; i < s->slots_n; i++) {
 		const unsigned long n = unread(&s->slots[i]);
@@ -319,7 +330,7 @@ static bool cut_slowest(struct ssh2 *s)
 			worst = &s->slots[i];
 		}
 	}
-	if (!worst || s->memory.used - s->memory.used * going / all < LIMIT_SSH2_MEMORY / 2)
+	if (!worst || s->memory.used - s->memory.used * going / all < s->memory.max / 2)
 		return false;
 	worst->closing = true;
 	s->handler->on_cut(s->user, (uint32_t)(worst - s->slots), most);

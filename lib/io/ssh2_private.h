@@ -59,6 +59,7 @@ struct ssh2 {
 	/* serving */
 	struct ssh2_slot *slots;
 	uint32_t slots_n;
+	size_t held, held_max;     /* of all slots */
 	bool pinging;
 	uint64_t ping_tag;
 	LIBSSH2_CHANNEL *stray;    /* a server opened our ping's channel: to be freed */

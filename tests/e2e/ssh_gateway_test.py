@@ -2,6 +2,7 @@
 """`tunnel-sidecar client ssh://…`: a plain SSH server as the gateway, through
 libssh2.  The peers are OpenSSH's sshd and a Go server that breaks the rules."""
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import threading
 import harness
 from harness import (MIB, SHORT, Duplex, Echo, LeakGate, Skip, check, connect, each, echo_once, equal, eventually,
 		     free_port, together, transfer)
+from memory_group import MemoryGroup
 from pod import Devplane, Pod, sum_of
 from sshd import USER, Sshd
 from tunnel_client_test import ConnectProxy, remote
@@ -19,11 +21,11 @@ from tunnel_client_test import ConnectProxy, remote
 BULK = (4 if SHORT else 64) * MIB
 
 
-def client(t, sshd, *remotes, io="auto", password="secret", fingerprint=None, flags=()):
+def client(t, sshd, *remotes, io="auto", password="secret", fingerprint=None, flags=(), wrap=list):
 	argv = [harness.program("tunnel-sidecar"), "client", "--io", io, "--fingerprint", fingerprint or sshd.fingerprint]
 	if password:
 		argv += ["--auth", f":{password}"]
-	return t.start([*argv, *flags, f"ssh://{USER}@127.0.0.1:{sshd.port}", *remotes])
+	return t.start([*wrap(argv), *flags, f"ssh://{USER}@127.0.0.1:{sshd.port}", *remotes])
 
 
 def tunnel(t, sshd, *services, **options):
@@ -520,6 +522,34 @@ def test_memory_that_is_short_costs_no_more_channels_than_it_must(t, io):
 	together(*[lambda conn=conn: fill(conn) for conn in conns])
 	check(1 <= len(cut) <= 14, f"{len(cut)} of {len(conns)} channels were cut")
 	echo_once(port)
+	equal(c.count("tunnel_retry"), 0, "times lost")
+	hold.set()
+	for conn in conns:
+		conn.close()
+
+
+def test_stopped_readers_in_a_small_container(t):
+	"""200 windows of 2 MiB in 64 MiB: channels go, the program stays."""
+	hold = threading.Event()
+
+	class Stuck(harness.Service):
+		def serve(self, conn):
+			conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+			hold.wait(90)
+	group = t.open(MemoryGroup(64 * MIB))
+	sshd = Sshd(t, password="secret").must_let_in()
+	c, slow, port = tunnel(t, sshd, t.open(Stuck()), t.open(Echo()), wrap=group.wrap)
+	conns = [connect(slow) for _ in range(200)]
+
+	def fill(conn):
+		conn.settimeout(3)
+		with contextlib.suppress(OSError):
+			while True:
+				conn.sendall(bytes(MIB))
+	together(*[lambda conn=conn: fill(conn) for conn in conns])
+	check(c.running(), "it lives on")
+	check(SHORT or c.rss() < 56 * MIB, f"{c.rss() / MIB} MiB are resident")
+	eventually(lambda: harness.works(port), "an echo")
 	equal(c.count("tunnel_retry"), 0, "times lost")
 	hold.set()
 	for conn in conns:
