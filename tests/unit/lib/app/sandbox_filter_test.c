@@ -127,6 +127,8 @@ static const struct row rows[] = {
 	{ "sendto and connect", SYS_sendto, { 3, 0, 0, MSG_FASTOPEN }, EPERM },
 	{ "sendmmsg and connect", SYS_sendmmsg, { 3, 0, 0, MSG_FASTOPEN }, EPERM },
 	{ "no delay", SYS_setsockopt, { 3, IPPROTO_TCP, TCP_NODELAY }, ALLOWED },
+	{ "a dead way", SYS_setsockopt, { 3, IPPROTO_TCP, TCP_USER_TIMEOUT }, ALLOWED },
+	{ "how much is queued", SYS_setsockopt, { 3, IPPROTO_TCP, TCP_NOTSENT_LOWAT }, ALLOWED },
 	{ "kernel TLS", SYS_setsockopt, { 3, IPPROTO_TCP, TCP_ULP }, EPERM },
 	{ "fast open", SYS_setsockopt, { 3, IPPROTO_TCP, TCP_FASTOPEN_CONNECT }, EPERM },
 	{ "linger", SYS_setsockopt, { 3, SOL_SOCKET, SO_LINGER }, ALLOWED },
