@@ -95,8 +95,10 @@ static uint64_t aim(const struct budget *b, const struct share *s)
 	return min_u64(s->target, s->first + left / 2);
 }
 
-/* What may be granted now, so that the channel holds `want` at most. */
-static uint32_t grant(struct budget *b, struct share *s)
+/* What may be granted now, so that the channel holds `want` at most.  `has_waited`:
+ * its own floor whatever the limit is by now, which is in the sum already; else
+ * windows that others leave unused would stall it for as long as they are open. */
+static uint32_t grant(struct budget *b, struct share *s, bool has_waited)
 {
 	const uint64_t want = aim(b, s), held = held_by(s);
 	const uint64_t more = left_of(want, held);
@@ -107,7 +109,7 @@ static uint32_t grant(struct budget *b, struct share *s)
 	/* Its own floor is there for it, the rest only beside the floors of all others. */
 	const uint64_t own = reserved_by(s) - held;
 	const uint64_t room = min_u64(own + left_of(b->limit, b->reserved), left_of(b->limit, b->held));
-	const uint64_t n = min_u64(more, room);
+	const uint64_t n = min_u64(more, has_waited && room < own ? own : room);
 
 	/* Less than that is not worth a message. */
 	if (n < min_u64(more, BUDGET_FLOOR / 2)) {
@@ -158,6 +160,16 @@ void budget_received(struct budget *b, struct share *s, size_t n)
 		s->pinched = true;
 }
 
+static uint32_t look_again(struct budget *b, struct share *s, uint64_t now_ns, bool has_waited)
+{
+	age(s, now_ns);
+	const struct share was = *s;
+	const uint32_t n = grant(b, s, has_waited);
+	uncount(b, &was);
+	count(b, s);
+	return n;
+}
+
 uint32_t budget_passed(struct budget *b, struct share *s, size_t n, uint64_t now_ns)
 {
 	must(n <= s->buffered);
@@ -167,17 +179,12 @@ uint32_t budget_passed(struct budget *b, struct share *s, size_t n, uint64_t now
 	s->passed += n;
 	grow(b, s);
 	count(b, s);
-	return budget_retry(b, s, now_ns);
+	return look_again(b, s, now_ns, false);
 }
 
 uint32_t budget_retry(struct budget *b, struct share *s, uint64_t now_ns)
 {
-	age(s, now_ns);
-	const struct share was = *s;
-	const uint32_t n = grant(b, s);
-	uncount(b, &was);
-	count(b, s);
-	return n;
+	return look_again(b, s, now_ns, true);
 }
 
 void budget_end(struct budget *b, struct share *s)

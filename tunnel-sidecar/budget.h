@@ -17,7 +17,7 @@
  *	  a channel gets at most as much as is left: n channels in bulk get 1/(n+1)
  *	  each, and the other half is for those that are still to come.
  *	- When the limit shrinks below what is held, nothing is granted until enough of
- *	  it has been taken.
+ *	  it has been taken; but a channel that waits gets its floor with each try.
  */
 #ifndef TUNNEL_SIDECAR_BUDGET_H
 #define TUNNEL_SIDECAR_BUDGET_H
@@ -70,7 +70,7 @@ void budget_received(struct budget *b, struct share *s, size_t n);
 /* n of them were taken by the local socket, or thrown away.  Returns by how much
  * to open the window now; mostly 0, at once by half a window or more. */
 MUST_USE uint32_t budget_passed(struct budget *b, struct share *s, size_t n, uint64_t now_ns);
-/* The same for a starved channel, when there may be room again. */
+/* The same for a starved channel that has waited a while. */
 MUST_USE uint32_t budget_retry(struct budget *b, struct share *s, uint64_t now_ns);
 /* The server sends no more: only what is buffered still counts. */
 void budget_end(struct budget *b, struct share *s);

@@ -228,6 +228,33 @@ static void test_limit_shrinks_live(void)
 }
 
 /* After its end only what is buffered counts, until that has gone too. */
+/* Those who got windows when there was plenty leave them unused, and so there is
+ * never room again: one that is in use goes on all the same, by its floor. */
+static void test_unused_windows_stall_nobody(void)
+{
+	enum { N = 100 };
+	struct budget b = { 0 };
+	struct share s[N], busy;
+
+	budget_set_memory(&b, UINT64_MAX);
+	check(budget_open(&b, &busy, now) > 0);
+	for (int i = 0; i < N; i++)
+		check(budget_open(&b, &s[i], now) > 0);
+	budget_set_memory(&b, 8 * MIB);
+	budget_received(&b, &busy, busy.window);
+	check(budget_passed(&b, &busy, busy.buffered, now) == 0 && busy.starved);
+	const uint64_t reserved = b.reserved;
+	for (int i = 0; i < 3; i++) {
+		check(budget_retry(&b, &busy, now) == BUDGET_FLOOR && !busy.starved);
+		check(b.held > b.limit && b.reserved == reserved);
+		budget_received(&b, &busy, busy.window);
+		check(budget_passed(&b, &busy, busy.buffered, now) == 0 && busy.starved);
+	}
+	budget_close(&b, &busy);
+	for (int i = 0; i < N; i++)
+		budget_close(&b, &s[i]);
+}
+
 static void test_end_gives_back(void)
 {
 	struct budget b = { 0 };
@@ -284,8 +311,8 @@ static void audit(const struct budget *b, const struct share *s)
 
 static void do_anything(struct budget *b, struct share *s, struct dice *d)
 {
-	const uint64_t before = b->held, limit = b->limit;
-	bool grew = false;
+	const uint64_t before = b->held, reserved = b->reserved, limit = b->limit;
+	bool grew = false, has_waited = false;
 
 	switch (dice_below(d, 8)) {
 	case 0:
@@ -309,14 +336,15 @@ static void do_anything(struct budget *b, struct share *s, struct dice *d)
 		budget_received(b, s, (size_t)dice_below(d, s->window + 1ull));
 		break;
 	case 6:
-		grew = budget_retry(b, s, now) > 0;
+		grew = has_waited = budget_retry(b, s, now) > 0;
 		break;
 	default:
 		grew = budget_passed(b, s, (size_t)dice_below(d, s->buffered + 1ull), now) > 0;
 		break;
 	}
 	/* The promise of this file. */
-	check(!grew || b->held <= limit);
+	check(!grew || b->held <= limit || (has_waited && b->reserved == reserved));
+	check(b->reserved <= reserved || b->reserved <= limit);
 	check(grew || b->held <= before);
 }
 
@@ -353,6 +381,7 @@ static const struct test_case cases[] = {
 	{ "bulk leaves room", test_bulk_leaves_room },
 	{ "crowd of stopped readers", test_crowd_of_stopped_readers },
 	{ "limit shrinks live", test_limit_shrinks_live },
+	{ "unused windows stall nobody", test_unused_windows_stall_nobody },
 	{ "end gives back", test_end_gives_back },
 	{ "foreign windows", test_foreign_windows },
 	{ "any order", test_any_order },
