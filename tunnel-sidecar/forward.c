@@ -1,5 +1,9 @@
 #include "tunnel-sidecar/forward.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include "lib/app/log.h"
 #include "lib/base/mem.h"
 #include "lib/io/dial.h"
@@ -102,6 +106,15 @@ static void refuse(struct forward *f, enum ssh_open_failure code, const struct f
 	set->kick(set->user);
 }
 
+/* What the service does not take waits in the kernel, and a container pays for that
+ * memory as well (cgroup v2): no more of it than the first window. */
+static void bound_unsent(int fd, const struct share *s)
+{
+	const uint32_t bytes = s->first ? s->first : BUDGET_START;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
+}
+
 static void on_dialled(void *user, struct dial_result *result)
 {
 	struct forward *f = user;
@@ -113,6 +126,7 @@ static void on_dialled(void *user, struct dial_result *result)
 		refuse(f, SSH_OPEN_CONNECT_FAILED, &result->why);
 		return;
 	}
+	bound_unsent(result->fd, &f->share);
 	if (!set->channels.own_windows)
 		channels_grow(&set->channels, f->channel, f->share.first);
 	channels_accept(&set->channels, f->channel);
