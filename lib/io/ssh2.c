@@ -461,7 +461,7 @@ void ssh2_part(struct ssh2 *s, enum ssh_disconnect_reason reason, const char *te
 	s->goodbye_ns = loop_now(s->loop) + LIMIT_NS(GOODBYE);
 	escape_text(words, sizeof(words), span_str(text));
 	if (!s->said_goodbye)
-		(void)libssh2_session_disconnect_ex(s->session, reason, words, "");
+		(void)libssh2_session_disconnect_ex(s->session, (int)reason, words, "");
 	timer_set(s->loop, &s->timer, s->goodbye_ns);
 	sock_recv(s->sock, SOCK_RECV_MAX);
 	flush(s);
