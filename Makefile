@@ -7,7 +7,7 @@
 # make fuzz        each fuzz target for FUZZ_SECONDS (default 5)
 # make fuzz-long   each for FUZZ_SECONDS (default 600), JOBS at a time; what is learnt is kept
 # make cover       which lines of lib/proto the tests run; fails below COVER (default 95) per cent
-# make model      explores the models of the bus with SPIN, and their mutants, which must fail
+# make model       explores the models of the bus with SPIN, and their mutants, which must fail
 # make layers      proves the floors of lib/ and that lib/proto is sans-I/O
 # make lint        clang-tidy, cppcheck, house rules
 # make bench       the baseline figures, beside the official client where CHISEL_BIN has it
@@ -16,8 +16,8 @@
 # make bench-evil  4 GiB and a byte through one channel, 10,000 re-keys, floods: as figures
 # make bench-flow  a thousand stopped readers in 64 MiB, and a request beside them
 # make bench-bus   what counting, publishing and reading the bus costs
-# make torture     a tunnel in which each allocation, system call and completion fails in turn;
-#                  then kills 100,000 writers before the eyes of a reader (TORTURE=N)
+# make torture     a tunnel in which each allocation, system call and completion fails in turn; then
+#                  100,000 writers of the bus killed before the eyes of a reader (TORTURE=N)
 # make docs        writes the generated pages of docs/
 # make deps        installs what the build and the tests need (Debian, Ubuntu)
 # make clean       removes build/
@@ -155,7 +155,7 @@ docs: $(OUT)/bin/print-docs ; @PRINT_DOCS=$< scripts/docs
 test: ; @scripts/test
 demo: ; @scripts/demo
 demo-check: ; @scripts/demo --check
-help: ; @sed -n 's/^# \(make .*\)/\1/p' Makefile
+help: ; @sed -n '/^# make/,/^[^#]/s/^# //p' Makefile
 clean: ; $(RM) -r build
 
 V ?= 0
