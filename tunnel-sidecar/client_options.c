@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "lib/app/config.h"
+#include "lib/base/bytes.h"
+#include "lib/base/escape.h"
 
 #define S(n) ((n) * 1000000000ull)
 
@@ -37,6 +39,27 @@ static const struct option_row *find_row(const char *name, size_t n)
 	return NULL;
 }
 
+static int refuse_flag(const char *name, size_t n, struct fault *why)
+{
+	const char *best = NULL;
+	unsigned least = 3;
+	char flag[48], shown[48];
+
+	snprintf(flag, sizeof(flag), "%.*s", (int)min_size(n, 40), name);
+	for (size_t i = 0; i < array_len(rows); i++) {
+		const unsigned d = config_distance(flag, rows[i].flag, least);
+
+		if (d < least) {
+			least = d;
+			best = rows[i].flag;
+		}
+	}
+	escape_text(shown, sizeof(shown), span_str(flag));
+	return best ? fault_set(why, ERR_USAGE, "unknown flag --%s; did you mean --%s?", shown, best)
+		    : fault_set(why, ERR_USAGE,
+				"unknown flag --%s; `tunnel-sidecar client --help` lists them", shown);
+}
+
 static int store_count(int64_t *to, const struct option_row *row, const char *text,
 		       struct fault *why)
 {
@@ -49,6 +72,14 @@ static int store_count(int64_t *to, const struct option_row *row, const char *te
 				 row->flag);
 	*to = v;
 	return 0;
+}
+
+static int check_pair(const struct client_options *o, struct fault *why)
+{
+	if (!o->tls_cert == !o->tls_key)
+		return 0;
+	return fault_set(why, ERR_USAGE, "--tls-cert and --tls-key belong together: name %s, too",
+			 o->tls_cert ? "--tls-key FILE" : "--tls-cert FILE");
 }
 
 /* Header lines go on the wire as they are. */
@@ -115,8 +146,7 @@ static int read_flag(struct client_options *o, int argc, char *const argv[], int
 	const struct option_row *row = strcmp(name, "v") == 0 ? find_row("verbose", 7)
 							       : find_row(name, n);
 	if (!row)
-		return fault_set(why, ERR_USAGE,
-				 "unknown flag --%.40s; `tunnel-sidecar client --help` lists them", name);
+		return refuse_flag(name, n, why);
 	const char *text = equals ? equals + 1 : NULL;
 	if (row->type == OPTION_FLAG) {
 		if (text && strcmp(text, "false") == 0)
@@ -160,7 +190,9 @@ int client_options_read(struct client_options *out, int argc, char *const argv[]
 		if (argv[r][0] == '-')
 			return fault_set(why, ERR_USAGE, "flags stand before the server: move %.40s there",
 					 argv[r]);
-	const int rc = check_headers(&o, why);
+	int rc = check_headers(&o, why);
+	if (rc >= 0)
+		rc = check_pair(&o, why);
 	if (rc < 0)
 		return rc;
 	if (i < argc)

@@ -42,8 +42,8 @@ static void on_drained(void *user)
 	loop_stop(t->loop);
 }
 
-/* SIGTERM and SIGINT drain; a second one ends at once.  SIGHUP: the program's own
- * numbers, now. */
+/* SIGTERM and SIGINT drain; a second one ends at once.  SIGHUP ends a wait between
+ * attempts and publishes the program's own numbers, SIGUSR2 logs them. */
 static void on_signal(void *user, int signo)
 {
 	struct sidecar *t = user;
@@ -85,24 +85,33 @@ static void on_trim(void *user)
 }
 
 /* Where the tunnel server is comes later, from the control agent; its port must
- * be one of the operator's list. */
-static int lock_in(struct sidecar *t, struct fault *why)
+ * be one of the operator's list.  1: any port may be. */
+static int find_ports(struct confine_ports *ports, const struct config *c, struct fault *why)
 {
-	const struct config *c = &t->config;
-	struct confine_ports ports = { 0 };
-	const int rc = confine_server_ports(&ports, c->server_ports, why);
-	const bool is_any = ports.n == 0;
+	uint16_t proxies[PROXY_WAY_PORTS];
+	const int rc = confine_server_ports(ports, c->server_ports, why);
+	const bool is_any = ports->n == 0;
 
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < c->forwards_n; i++)
-		confine_add(&ports, c->forwards[i].port);
-	uint16_t proxies[PROXY_WAY_PORTS];
+		confine_add(ports, c->forwards[i].port);
 	const int n = proxy_way_ports(proxies, why);
 	if (n < 0)
 		return n;
 	for (int i = 0; i < n; i++)
-		confine_add(&ports, proxies[i]);
+		confine_add(ports, proxies[i]);
+	return is_any;
+}
+
+static int lock_in(struct sidecar *t, struct fault *why)
+{
+	const struct config *c = &t->config;
+	struct confine_ports ports = { 0 };
+	const int any = find_ports(&ports, c, why);
+
+	if (any < 0)
+		return any;
 	return confine(&(struct confine_options){ .mode = c->sandbox,
 						  .loop = t->loop,
 						  .publish = t->publish,
@@ -110,7 +119,7 @@ static int lock_in(struct sidecar *t, struct fault *why)
 						  .handoff_dir = c->handoff_dir,
 						  .has_system_trust = !*c->ca_file,
 						  .ports = &ports,
-						  .any_port = is_any ? "tunnel.server_ports is empty" : NULL },
+						  .any_port = any ? "tunnel.server_ports is empty" : NULL },
 		       why);
 }
 
@@ -191,6 +200,16 @@ static int run(struct sidecar *t)
 	return code;
 }
 
+/* Prints what is run with; what would end the program at its start is said here. */
+static int check_config(const struct config *c)
+{
+	struct confine_ports ports = { 0 };
+	struct fault why = { 0 };
+
+	config_print(c, CONFIG_TUNNEL);
+	return find_ports(&ports, c, &why) < 0 ? program_fail(NAME, &why) : EXIT_DONE;
+}
+
 int main(int argc, char *argv[])
 {
 	static struct sidecar t;
@@ -211,8 +230,7 @@ int main(int argc, char *argv[])
 		program_print_version(NAME);
 		return EXIT_DONE;
 	case CONFIG_CHECK:
-		config_print(&t.config, CONFIG_TUNNEL);
-		return EXIT_DONE;
+		return check_config(&t.config);
 	case CONFIG_PROBE_LIVE:
 	case CONFIG_PROBE_READY:
 		return probe_main(&t.config, verb == CONFIG_PROBE_READY);

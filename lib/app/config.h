@@ -92,6 +92,8 @@ void config_print_docs(void);
 MUST_USE int config_duration(const char *text, uint64_t *ns, struct fault *why);
 /* Is text one of the words, which '|' joins? */
 bool config_has_word(const char *words, const char *text);
+/* Edit distance of two short texts, above `max`: max + 1. */
+unsigned config_distance(const char *a, const char *b, unsigned max);
 /* The configured forward for a name of the control plane's ("k8s-api" is
  * "kubernetes-api", "kubelet" is "kubelet-metrics"); -1 for none. */
 int config_forward_find(const struct config *c, const char *name);

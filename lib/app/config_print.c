@@ -39,6 +39,10 @@ static void print_help_row(const struct config_row *row)
 
 	if (row->flag)
 		snprintf(flag, sizeof(flag), "--%s%s", row->flag, placeholder(row));
+	if (strlen(flag) > 24) { /* a line of its own */
+		printf("  %s\n", flag);
+		flag[0] = '\0';
+	}
 	printf("  %-24s %s%s%s%s\n", flag, row->help, row->extra ? " (" : "", row->extra ? row->extra : "",
 	       row->extra ? ")" : "");
 	printf("  %-24s   %s%s%s%s%s\n", "", row->path, row->variable ? ", $" : "",

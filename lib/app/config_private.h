@@ -47,8 +47,6 @@ MUST_USE int config_text_read(struct config *c, const char *file, const char *te
 const struct config_row *config_row_at(const char *path);
 /* The known path or section nearest to a wrong one; false when nothing is near. */
 bool config_nearest_path(char to[CONFIG_PATH_MAX], const char *path);
-/* Edit distance of two short texts, above `max`: max + 1. */
-unsigned config_distance(const char *a, const char *b, unsigned max);
 
 const char *config_user_names(unsigned users, char to[64]);
 

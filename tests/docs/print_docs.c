@@ -210,6 +210,7 @@ static void print_status_server(const char *dir)
 								      .last_heartbeat_realtime_ns = 1 });
 	must(bus_beat(tunnel) == 0 && bus_beat(control) == 0);
 	must(loop_new(&loop, LOOP_EPOLL, &why) == 0 && source_new(&source, loop, dir, &why) == 0);
+	site.loop = loop;
 	buf_init(&page, &mem_heap, 4 << 20);
 	must(metrics_write(&page, EXPOSITION_TEXT, &site, source_look(source)) == 0);
 	must(buf_append(&page, "", 1) == 0);

@@ -54,7 +54,11 @@ static void test_refused(void)
 	} rows[] = {
 		{ "nothing", { "client" }, "a server and at least one remote" },
 		{ "no remote", { "client", "host" }, "a server and at least one remote" },
-		{ "unknown flag", { "client", "--nope", "host", "R:1" }, "unknown flag --nope" },
+		{ "unknown flag", { "client", "--nope", "host", "R:1" }, "unknown flag --nope; `tunnel-sidecar" },
+		{ "near flag", { "client", "--fingerprnt=x", "host", "R:1" },
+		  "unknown flag --fingerprnt; did you mean --fingerprint?" },
+		{ "certificate alone", { "client", "--tls-cert", "c", "host", "R:1" }, "name --tls-key FILE" },
+		{ "key alone", { "client", "--tls-key", "k", "host", "R:1" }, "name --tls-cert FILE" },
 		{ "no value", { "client", "--auth" }, "--auth needs a value" },
 		{ "bad count", { "client", "--max-retry-count", "x", "host", "R:1" }, "whole number" },
 		{ "bad duration", { "client", "--keepalive", "soon", "host", "R:1" }, "--keepalive: \"soon\"" },
