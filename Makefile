@@ -5,7 +5,8 @@
 # make check       layers, house rules, every unit test, the generated pages of docs/
 # make e2e         the real programs against real peers
 # make fuzz        each fuzz target for FUZZ_SECONDS (default 5)
-# make fuzz-long   each for FUZZ_SECONDS (default 600), JOBS at a time; what is learnt is kept
+# make fuzz-long   each, or those of FUZZ, for FUZZ_SECONDS (default 600), JOBS at a time; what is
+#                  learnt is kept in tests/fuzz/corpus
 # make cover       which lines of lib/proto the tests run; fails below COVER (default 95) per cent
 # make model       explores the models of the bus with SPIN, and their mutants, which must fail
 # make layers      proves the floors of lib/ and that lib/proto is sans-I/O

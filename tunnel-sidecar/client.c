@@ -13,8 +13,8 @@
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
 #include "tunnel-sidecar/client_options.h"
-#include "tunnel-sidecar/proxy_way.h"
 #include "tunnel-sidecar/confine.h"
+#include "tunnel-sidecar/proxy_way.h"
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/ssh_key.h"
 
@@ -193,13 +193,44 @@ static int lock_in(const struct client *c, const struct session_target *t,
 		       why);
 }
 
+static int open_publish(struct client *c, const struct session_target *t, const struct client_options *o,
+			struct fault *why)
+{
+	char texts[CHISEL_REMOTES_MAX][2 * CHISEL_HOST_MAX + 32];
+	const char *names[CHISEL_REMOTES_MAX];
+
+	for (size_t i = 0; i < t->n; i++) {
+		chisel_remote_write(&t->remotes[i], texts[i], sizeof(texts[i]));
+		names[i] = texts[i];
+	}
+	return publish_new(&c->publish, c->loop, &(struct publish_options){ o->bus_dir, names, t->n, on_trim, c },
+			   why);
+}
+
+static int open_session(struct client *c, SSL_CTX *tls, const struct client_options *o, struct fault *why)
+{
+	return session_new(&c->session, &(struct session_options){ .loop = c->loop,
+								   .publish = c->publish,
+								   .tls_ctx = tls,
+								   .tls_settings = "--tls-ca and --sni",
+								   .skip_verify = o->tls_skip_verify,
+								   .sni = o->sni,
+								   .host_header = o->hostname,
+								   .headers = o->header,
+								   .ssh_key = &c->key,
+								   .keepalive_ns = o->keepalive,
+								   .retry_max_ns = o->max_retry_interval,
+								   .retry_count = o->max_retry_count,
+								   .give_up_on_refusal = true,
+								   .gave_up = on_gave_up,
+								   .user = c }, why);
+}
+
 static int run(struct client *c, const struct client_options *o, struct fault *why)
 {
 	struct session_target target;
 	struct signals *signals = NULL;
 	SSL_CTX *tls = NULL;
-	char texts[CHISEL_REMOTES_MAX][2 * CHISEL_HOST_MAX + 32];
-	const char *names[CHISEL_REMOTES_MAX];
 
 	memset(&target, 0, sizeof(target));
 	int rc = read_target(&target, o, why);
@@ -219,32 +250,12 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 		rc = loop_new(&c->loop, loop_choice(o->io), why);
 	if (rc >= 0)
 		rc = signals_new(&signals, c->loop, on_signal, c, why);
-	for (size_t i = 0; i < target.n; i++) {
-		chisel_remote_write(&target.remotes[i], texts[i], sizeof(texts[i]));
-		names[i] = texts[i];
-	}
 	if (rc >= 0)
-		rc = publish_new(&c->publish, c->loop,
-				 &(struct publish_options){ o->bus_dir, names, target.n, on_trim, c }, why);
+		rc = open_publish(c, &target, o, why);
 	if (rc >= 0)
 		rc = lock_in(c, &target, o, why);
 	if (rc >= 0)
-		rc = session_new(&c->session, &(struct session_options){
-						      .loop = c->loop,
-						      .publish = c->publish,
-						      .tls_ctx = tls,
-						      .tls_settings = "--tls-ca and --sni",
-						      .skip_verify = o->tls_skip_verify,
-						      .sni = o->sni,
-						      .host_header = o->hostname,
-						      .headers = o->header,
-						      .ssh_key = &c->key,
-						      .keepalive_ns = o->keepalive,
-						      .retry_max_ns = o->max_retry_interval,
-						      .retry_count = o->max_retry_count,
-						      .give_up_on_refusal = true,
-						      .gave_up = on_gave_up,
-						      .user = c }, why);
+		rc = open_session(c, tls, o, why);
 	if (rc >= 0) {
 		session_up(c->session, &target);
 		rc = loop_run(c->loop, why);

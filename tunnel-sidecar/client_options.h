@@ -25,7 +25,7 @@ struct client_options {
 	size_t remotes_n;
 };
 
-/* argv[0] is "client".  ERR_USAGE with the nearest flag or a correct example. */
+/* argv[0] is "client".  ERR_USAGE with the nearest flag or what is right. */
 MUST_USE int client_options_read(struct client_options *out, int argc, char *const argv[],
 				 struct fault *why);
 void client_options_print_help(void);

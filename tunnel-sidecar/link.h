@@ -18,7 +18,7 @@ struct link_ops {
 	void (*kick)(void *self);
 	/* Asks the server for an answer: session_link_pong(). */
 	int (*ping)(void *self);
-	uint64_t (*heard_ns)(void *self);
+	uint64_t (*heard_ns)(void *self); /* loop_now() of the last byte received */
 	/* How long the server asks to be left alone; 0: not at all. */
 	unsigned (*retry_after_s)(void *self);
 	/* What the server did without any use so far. */

@@ -35,7 +35,7 @@ struct publish {
 	struct bus_cell *bytes[BUS_FORWARDS_MAX][2]; /* by enum publish_direction: counted per packet */
 };
 
-static uint64_t realtime_ns(void)
+uint64_t publish_realtime_ns(void)
 {
 	struct timespec t;
 
@@ -131,7 +131,7 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 			 L_STR("reason", degraded));
 	snprintf(p->session.io_backend, sizeof(p->session.io_backend), "%s", loop_backend(l));
 	snprintf(p->session.io_reason, sizeof(p->session.io_reason), "%s", loop_backend_reason(l));
-	p->session.since_realtime_ns = realtime_ns();
+	p->session.since_realtime_ns = publish_realtime_ns();
 	p->state_said = BUS_STATES_N;
 	p->time = (struct state_time){ loop_now(l), BUS_CAUSE_NOT_WANTED, book, p };
 	publish_cause(p, BUS_CAUSE_NOT_WANTED);
@@ -232,7 +232,7 @@ void publish_closed(struct publish *p, const char *reason)
 void publish_ping(struct publish *p, uint64_t rtt_ns)
 {
 	bus_observe(p->writer, BUS_TUNNEL_PING_RTT, 0, rtt_ns);
-	bus_set(p->writer, BUS_TUNNEL_LAST_PONG, 0, realtime_ns());
+	bus_set(p->writer, BUS_TUNNEL_LAST_PONG, 0, publish_realtime_ns());
 }
 
 void publish_rekey(struct publish *p)

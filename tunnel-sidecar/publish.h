@@ -39,6 +39,8 @@ struct bus_session *publish_record(struct publish *p);
 void publish_session(struct publish *p);
 void publish_observed(struct publish *p, const struct bus_observed *o);
 
+uint64_t publish_realtime_ns(void); /* the clock of the records */
+
 void publish_attempt(struct publish *p);
 void publish_failure(struct publish *p, enum bus_cause cause, const struct fault *why);
 /* From now on time is this cause's: at every change of state. */

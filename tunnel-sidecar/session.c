@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lib/base/limits.h"
@@ -18,14 +17,6 @@ static const struct {
 #include "tunnel-sidecar/states.def"
 #undef SESSION_STATE
 };
-
-uint64_t session_realtime_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
-}
 
 void session_entropy(void *ctx, void *p, size_t n)
 {
@@ -43,7 +34,6 @@ static bool is_serving(const struct session *s)
 	return s->state == BUS_STATE_UP || s->state == BUS_STATE_DRAINING;
 }
 
-/* The one place where the state changes: timer, log line, bus. */
 void session_enter(struct session *s, enum bus_state state)
 {
 	struct bus_session *r = publish_record(s->o.publish);
@@ -56,7 +46,7 @@ void session_enter(struct session *s, enum bus_state state)
 	if (state >= BUS_STATE_RESOLVING && state <= BUS_STATE_CONFIGURING)
 		s->phase_deadline_ns = min_u64(s->phase_deadline_ns, s->attempt_ns + LIMIT_NS(ATTEMPT));
 	r->state = state;
-	r->since_realtime_ns = session_realtime_ns();
+	r->since_realtime_ns = publish_realtime_ns();
 	r->attempts = (uint64_t)s->failures;
 	r->idle_closed = s->idle_closed;
 	publish_cause(s->o.publish, is_serving(s) ? BUS_CAUSE_CONNECTED : s->cause);
@@ -136,7 +126,6 @@ static void give_up(struct session *s)
 		s->o.gave_up(s->o.user, &s->fault);
 }
 
-/* The attempt or the session ended for this reason: note it, come back. */
 void session_fail(struct session *s, const struct fault *why)
 {
 	const enum bus_state phase = s->state;
@@ -187,7 +176,7 @@ void session_fail(struct session *s, const struct fault *why)
 		  LOG_FIELDS(L_STR("phase", bus_state_name(phase)), L_STR("reason", err_name(why->code)),
 			     L_STR("cause", bus_cause_name(s->cause)), L_STR("error", why->why),
 			     L_INT("failures", s->failures), L_NS("wait_s", wait)), 6);
-	r->next_retry_realtime_ns = session_realtime_ns() + wait;
+	r->next_retry_realtime_ns = publish_realtime_ns() + wait;
 	session_enter(s, BUS_STATE_BACKOFF);
 	s->phase_deadline_ns = session_now(s) + wait;
 	session_arm(s);
@@ -289,7 +278,6 @@ static void on_kick(void *user)
 	s->link.ops->kick(s->link.self);
 	session_arm(s);
 }
-
 
 int session_new(struct session **out, const struct session_options *options, struct fault *why)
 {

@@ -1,7 +1,7 @@
 /*
  * session -- one tunnel: connect, agree on the forwards, serve, come back.
  *
- * A state machine over dial, stack and forward (states.def is its table; one
+ * A state machine over dial, link and forward (states.def is its table; one
  * function enters a state).  It knows a target, not who wanted it: the bus
  * (desired.c) and the `client` verb (client.c) are its two users.
  */

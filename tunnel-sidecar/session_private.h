@@ -15,7 +15,6 @@
 #include "tunnel-sidecar/state_time.h"
 
 #define S(n) ((n) * 1000000000ull)
-#define MS(n) ((n) * 1000000ull)
 
 enum { SESSION_TX_MAX = 256 * 1024 }; /* sealed bytes that may wait in front of a keystroke */
 #define SESSION_NO_FORWARD SIZE_MAX
@@ -84,7 +83,6 @@ void session_link_open(struct session *s, const struct ssh_event *ev, size_t for
 void session_link_event(struct session *s, const struct ssh_event *ev); /* of a channel */
 
 uint64_t session_now(const struct session *s);
-uint64_t session_realtime_ns(void);
 void session_entropy(void *ctx, void *p, size_t n);
 
 #endif

@@ -6,7 +6,6 @@
 #include "lib/base/escape.h"
 #include "lib/base/limits.h"
 
-
 /* ---- failures ---- */
 
 int ssh2_fail(struct ssh2 *s, enum err code, const char *what)

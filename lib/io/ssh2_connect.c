@@ -79,6 +79,8 @@ static int step_kex(struct ssh2 *s)
 		return 0;
 	if (rc == LIBSSH2_ERROR_KEX_FAILURE && !s->said_goodbye)
 		return ssh2_fail(s, ERR_ALGO, "nothing in common with the SSH server to negotiate");
+	if (rc == LIBSSH2_ERROR_BANNER_RECV && !s->memory.refused)
+		return ssh2_fail(s, ERR_PROTO, "the peer does not speak SSH: is this the port of an SSH server?");
 	if (rc < 0)
 		return ssh2_fail_library(s, rc, "SSH key exchange");
 	const char *hash = libssh2_hostkey_hash(s->session, LIBSSH2_HOSTKEY_HASH_SHA256);

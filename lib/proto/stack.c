@@ -149,7 +149,8 @@ int stack_feed_end(struct stack *s)
 
 	if (stack_fault(s)->code)
 		return stack_fault(s)->code;
-	return fault_set(&s->fault, ERR_CLOSED, "the peer closed the connection%s", during[s->phase]);
+	return fault_set(&s->fault, ERR_CLOSED, "the peer closed the connection%s%s", during[s->phase],
+			 s->phase == STACK_UPGRADE && !s->tls ? ": does this port want TLS (https://)?" : "");
 }
 
 static void advance(struct mspan *m, int n)
