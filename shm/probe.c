@@ -47,6 +47,8 @@ bool bus_probe(struct bus_reader **out, const char *dir, enum bus_role role, cha
 	else if (p == BUS_DEAD)
 		snprintf(text, 256, "no: dead (last phase %s, exit code %" PRIu32 ")",
 			 bus_phase_name(phase), exit_code);
+	else if (p == BUS_ABSENT)
+		snprintf(text, 256, "no: absent (it has not started, or not with the bus at %.160s)", dir);
 	else
 		snprintf(text, 256, "%s: %s", p == BUS_ALIVE ? "yes" : "no", bus_presence_name(p));
 	if (p == BUS_ALIVE && out)

@@ -276,9 +276,11 @@ static int refuse_url(struct fault *why, const char *text, const char *reason)
 {
 	char shown[120];
 	const char *at = strrchr(text, '@'); /* what stands before may be a password */
+	const size_t scheme = strspn(text, "abcdefghijklmnopqrstuvwxyz");
+	const int n = at && scheme <= 8 && strncmp(text + scheme, "://", 3) == 0 ? (int)scheme + 3 : 0;
 
 	escape_text(shown, sizeof(shown), span_str(at ? at + 1 : text));
-	return fault_set(why, ERR_USAGE, "URL \"%s\": %s", shown, reason);
+	return fault_set(why, ERR_USAGE, "URL \"%.*s%s\": %s", n, text, shown, reason);
 }
 
 static bool is_loopback(const char *host)
@@ -382,7 +384,9 @@ static int read_url(struct chisel_url *out, const char *text, bool tls_default, 
 	if (read_user(&u, &authority) < 0)
 		return refuse_url(why, text, "user or password is too long");
 	if (read_authority(&u, authority) < 0)
-		return refuse_url(why, text, "needs a host and an optional port, like https://tunnel.example.com:443");
+		return refuse_url(why, text, u.ssh ? "needs a host and an optional port, like ssh://user@host:22"
+						   : "needs a host and an optional port, like "
+						     "https://tunnel.example.com:443");
 	for (const char *c = at + n; *c; c++)
 		if (*c <= ' ' || *c > '~' || *c == '#')
 			return refuse_url(why, text, "has a path with characters that no URL has");

@@ -75,13 +75,13 @@ int proxy_url_read(struct proxy_url *out, const char *text, struct fault *why)
 
 		if (strncasecmp(text, schemes[i].scheme, n) != 0)
 			continue;
-		const int rc = chisel_url_read(&u, text + n, false, why);
-		if (rc < 0)
-			return rc;
+		if (chisel_url_read(&u, text + n, false, NULL) < 0)
+			break; /* its sentence speaks of tunnel servers */
 		*out = (struct proxy_url){ .kind = schemes[i].kind, .port = u.port };
 		/* 80 is the reader's default: take ours unless the port was written. */
 		const char *at = strrchr(text + n, '@');
-		if (u.port == 80 && !strstr(at ? at : text + n, ":80"))
+		const char *bracket = strrchr(at ? at : text + n, ']'); /* [::80] has no port */
+		if (u.port == 80 && !strstr(bracket ? bracket : at ? at : text + n, ":80"))
 			out->port = schemes[i].port;
 		memcpy(out->host, u.host, sizeof(out->host));
 		memcpy(out->user, u.user, sizeof(out->user));

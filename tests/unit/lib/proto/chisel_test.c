@@ -305,6 +305,9 @@ static void test_gateways(void)
 	}
 	for (size_t i = 0; i < array_len(bad); i++)
 		check_row(bad[i], chisel_gateway_read(&u, bad[i], true, NULL) == ERR_USAGE);
+	struct fault why = { 0 };
+	check(chisel_gateway_read(&u, "ssh://bob:s3cret@a:0", true, &why) == ERR_USAGE);
+	check(strstr(why.why, "\"ssh://a:0\"") && strstr(why.why, "ssh://user@host:22"));
 }
 
 static void test_url_bounds(void)

@@ -174,6 +174,8 @@ static void test_urls(void)
 	} urls[] = {
 		{ "http://a", 0, PROXY_HTTP, 80 },
 		{ "socks5h://[::1]:80", 0, PROXY_SOCKS5, 80 },
+		{ "socks5h://[::80]", 0, PROXY_SOCKS5, 1080 },
+		{ "socks5h://u:80@[::80]:80", 0, PROXY_SOCKS5, 80 },
 		{ "socks://u:p@a", 0, PROXY_SOCKS5, 1080 },
 		{ "https://a", ERR_USAGE, 0, 0 },
 		{ "http://u%4:p@a", ERR_USAGE, PROXY_HTTP, 80 },
@@ -192,6 +194,7 @@ static void test_urls(void)
 	struct fault why = { 0 };
 	struct proxy_url u;
 	check(proxy_url_read(&u, "http://user:s3cret@:bad", &why) < 0 && !strstr(why.why, "s3cret"));
+	check(strstr(why.why, "the proxy must be http://host:port") != NULL);
 }
 
 int main(void)
