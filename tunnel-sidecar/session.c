@@ -414,11 +414,6 @@ enum bus_state session_state(const struct session *s)
 	return s->state;
 }
 
-bool session_is_idle_closed(const struct session *s)
-{
-	return s->idle_closed;
-}
-
 const struct session_target *session_target(const struct session *s)
 {
 	return s->wanted ? &s->target : NULL;

@@ -74,7 +74,6 @@ void session_drain(struct session *s, uint64_t grace_ns, void (*done)(void *user
 void session_trim(struct session *s);
 
 enum bus_state session_state(const struct session *s);
-bool session_is_idle_closed(const struct session *s);
 const struct session_target *session_target(const struct session *s); /* NULL: none wanted */
 /* The last failure, kept until the tunnel is up again; code 0: none. */
 const struct fault *session_fault(const struct session *s);

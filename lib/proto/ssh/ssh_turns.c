@@ -73,7 +73,7 @@ static void end_turn(struct ssh *s, struct ssh_channel *c)
 }
 
 /* What one channel may send before the next: a quarter of what may wait, so that
- * a slow link, whose bound is small, changes channels often. */
+ * where the owner lets little wait, channels change often. */
 static uint32_t quantum(const struct ssh *s)
 {
 	const size_t n = min_size(s->tx_bound / 4, QUANTUM_MAX);
