@@ -9,7 +9,6 @@
 
 #include "lib/app/config.h"
 #include "lib/io/loop.h"
-#include "lib/proto/chisel.h"
 #include "tunnel-sidecar/publish.h"
 
 #define CONFINE_PORTS_MAX 64
