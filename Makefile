@@ -137,7 +137,6 @@ lint: rules all ; @scripts/lint
 deps: ; @scripts/deps
 e2e-parts: $(PROGRAMS) $(OUT)/attack.so $(OUT)/bin/devplane $(OUT)/bin/print-docs $(INTEROP)
 e2e: e2e-parts ; @tests/e2e/run $(E2E)
-interop: $(INTEROP)
 fuzzers: $(FUZZERS)
 fuzz: ; @scripts/fuzz
 fuzz-long: ; @scripts/fuzz-long $(FUZZ)
@@ -163,5 +162,5 @@ V ?= 0
 Q := $(if $(filter 0,$(V)),@)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all unit check layers rules lint deps e2e interop fuzzers fuzz fuzz-long cover model bench bench-flow bench-outage bench-evil bench-bus soak torture docs test demo demo-check help clean
+.PHONY: all unit check layers rules lint deps e2e e2e-parts fuzzers fuzz fuzz-long cover model bench bench-flow bench-outage bench-evil bench-bus soak torture docs test demo demo-check help clean
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -89,8 +89,9 @@ def free_port():
 
 # A test file that runs beside another has a range of its own (tests/e2e/run).
 _slot = int(os.environ.get("E2E_SLOT", "0"))
-_first = 12000 + _slot * 10000
-_ports = itertools.cycle([*range(_first + os.getpid() * 37 % 9000, _first + 10000), *range(_first, _first + 9000)])
+_first, _width = 12000 + _slot * 6500, 6500
+_begin = _first + os.getpid() * 37 % _width
+_ports = itertools.cycle([*range(_begin, _first + _width), *range(_first, _begin)])
 
 
 _text_line = re.compile(r"^\S+Z (?:DEBUG|INFO|WARN|ERROR) +(\w+) (.*)")
