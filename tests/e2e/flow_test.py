@@ -5,7 +5,7 @@ import time
 
 import harness
 from harness import Echo, MIB, Service, check, connect, each, equal, eventually
-from memory_group import MemoryGroup
+from memory_group import SMALL, MemoryGroup
 from tunnel_client_test import client_argv, remote, server
 
 CROWD = 60 if harness.SHORT else 100  # tests/bench/stopped-readers has a thousand
@@ -62,7 +62,7 @@ def stopped_crowd(t, port, service, n):
 
 @each(io=harness.IO)
 def test_stopped_readers_beside_an_echo(t, io):
-	group = t.open(MemoryGroup(64 * MIB))
+	group = t.open(MemoryGroup(SMALL))
 	s, stopped, echo = server(t), t.open(Stopped()), t.open(Echo())
 	c, slow, fast = limited(t, group, s, stopped, echo, io=io)
 	harness.echo_once(fast)

@@ -13,7 +13,7 @@ import threading
 import harness
 from harness import (MIB, SHORT, Duplex, Echo, LeakGate, Skip, check, connect, each, echo_once, equal, eventually,
 		     free_port, together, transfer)
-from memory_group import MemoryGroup
+from memory_group import SMALL, MemoryGroup
 from pod import Devplane, Pod, sum_of
 from sshd import USER, Sshd
 from tunnel_client_test import ConnectProxy, remote
@@ -536,7 +536,7 @@ def test_stopped_readers_in_a_small_container(t):
 		def serve(self, conn):
 			conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 			hold.wait(90)
-	group = t.open(MemoryGroup(64 * MIB))
+	group = t.open(MemoryGroup(SMALL))
 	sshd = Sshd(t, password="secret").must_let_in()
 	c, slow, port = tunnel(t, sshd, t.open(Stuck()), t.open(Echo()), wrap=group.wrap)
 	conns = [connect(slow) for _ in range(200)]
