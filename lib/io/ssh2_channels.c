@@ -144,7 +144,7 @@ struct channels ssh2_channels(struct ssh2 *s)
 
 int ssh2_ping(struct ssh2 *s, uint64_t tag)
 {
-	if (s->phase != SSH2_READY || s->pinging || s->stray)
+	if (s->phase != SSH2_READY || s->pinging)
 		return ERR_FULL;
 	s->pinging = true;
 	s->ping_tag = tag;
@@ -283,7 +283,8 @@ static bool step_ping(struct ssh2 *s)
 {
 	if (s->stray && libssh2_channel_free(s->stray) != LIBSSH2_ERROR_EAGAIN)
 		s->stray = NULL;
-	if (!s->pinging)
+	/* A server that opened the last one and does not let it go owes this answer too. */
+	if (!s->pinging || s->stray)
 		return false;
 	s->stray = libssh2_channel_open_ex(s->session, PING_CHANNEL, sizeof(PING_CHANNEL) - 1, 1024, 1024, NULL, 0);
 	if (!s->stray) {
