@@ -242,6 +242,15 @@ void forward_on_event(struct forward *f, const struct ssh_event *ev)
 		channel_pipe_on_closed(f->pipe);
 }
 
+void forward_cut(struct forward *f)
+{
+	if (!f->pipe)
+		return; /* closed before the dial is done: CHANNEL_CLOSED says so */
+	windows_end(&f->set->windows, &f->share);
+	channels_set_user(&f->set->channels, f->channel, NULL);
+	channel_pipe_abort(f->pipe);
+}
+
 void forward_set_abort(struct forward_set *set)
 {
 	set->channels = (struct channels){ 0 };

@@ -57,6 +57,10 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 /* Events of the link for a channel that forward_start() was given. */
 void forward_on_event(struct forward *f, const struct ssh_event *ev);
 
+/* The link gives this channel up for want of memory: its local connection is reset,
+ * since what came last is lost, and what waits for it is dropped. */
+void forward_cut(struct forward *f);
+
 /* The session is lost: resets every local connection.  The set serves a new
  * session at once; the old ones leave when the kernel lets go. */
 void forward_set_abort(struct forward_set *set);

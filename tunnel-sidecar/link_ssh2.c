@@ -54,9 +54,11 @@ static void on_event(void *user, const struct ssh_event *ev)
 static void on_cut(void *user, uint32_t channel, size_t unread)
 {
 	struct session *s = user;
+	struct forward *f = channels_user(&s->forwards.channels, channel);
 	uint64_t missed;
 
-	(void)channel;
+	if (f)
+		forward_cut(f);
 	if (pace_take(&s->forwards.pace, session_now(s), &missed))
 		log_warn("channel_closed",
 			 "a channel was cut: memory is short, and its local reader was furthest behind",

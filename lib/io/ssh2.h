@@ -38,7 +38,8 @@ struct ssh2_handler {
 	/* CHANNEL_OPEN (tag: index of the listen), _DATA, _WRITABLE, _EOF, _CLOSED
 	 * for ssh2_channels(), and GLOBAL_REPLY for ssh2_ping(). */
 	void (*on_event)(void *user, const struct ssh_event *ev);
-	/* A channel goes: its reader is too far behind, and memory is short. */
+	/* A channel goes: its reader is too far behind, and memory is short.  What was
+	 * handed out of it may not be given back any more. */
 	void (*on_cut)(void *user, uint32_t channel, size_t unread);
 	/* The connection is lost and why; called once.  After it only ssh2_close()
 	 * or ssh2_part(). */

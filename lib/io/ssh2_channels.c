@@ -334,6 +334,8 @@ static bool cut_slowest(struct ssh2 *s)
 	if (!worst || s->memory.used - s->memory.used * going / all < s->memory.max / 2)
 		return false;
 	worst->closing = true;
+	s->held -= worst->held; /* dropped with the channel */
+	worst->held = 0;
 	s->handler->on_cut(s->user, (uint32_t)(worst - s->slots), most);
 	return true;
 }
