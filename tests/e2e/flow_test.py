@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Readers that stop, beside one that does not, in a container with little memory."""
 import socket
+import threading
 import time
 
 import harness
@@ -17,11 +18,10 @@ class Stopped(Service):
 	def __init__(self):
 		super().__init__()
 		self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-		self.held = []
+		self.over = threading.Event()
 
 	def serve(self, conn):
-		self.held.append(conn)
-		harness.threading.Event().wait(600)
+		self.over.wait(600)
 
 
 def limited(t, group, s, *services, io):

@@ -13,6 +13,7 @@ import threading
 import harness
 from harness import (MIB, SHORT, Duplex, Echo, LeakGate, Skip, check, connect, each, echo_once, equal, eventually,
 		     free_port, together, transfer)
+from flow_test import Stopped
 from memory_group import SMALL, MemoryGroup
 from pod import Devplane, Pod, sum_of
 from sshd import USER, Sshd
@@ -480,33 +481,23 @@ def test_a_pile_of_channels_is_bounded(t, io):
 @each(io=harness.IO)
 def test_stopped_readers_are_bounded(t, io):
 	"""40 windows of 2 MiB are more than a connection may hold: the fullest go."""
-	hold = threading.Event()
-
-	class Stuck(harness.Service):
-		def serve(self, conn):
-			conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-			hold.wait(60)
+	stopped = t.open(Stopped())
 	s = Hostile(t, "stuff")
-	c, _, port = tunnel(t, s, t.open(Stuck()), t.open(Echo()), io=io)
+	c, _, port = tunnel(t, s, stopped, t.open(Echo()), io=io)
 	s.program.wait("settled", seconds=60)
 	c.wait("channel_closed")
 	check(SHORT or c.rss() < 160 * MIB, f"{c.rss()} bytes are resident")  # a sanitizer keeps freed memory
 	echo_once(port)
 	equal(c.count("tunnel_retry"), 0, "times lost")
-	hold.set()
+	stopped.over.set()
 
 
 @each(io=harness.IO)
 def test_memory_that_is_short_costs_no_more_channels_than_it_must(t, io):
 	"""24 windows of 2 MiB, and 32 MiB for them: a third of the channels is enough."""
-	hold = threading.Event()
-
-	class Stuck(harness.Service):
-		def serve(self, conn):
-			conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-			hold.wait(60)
+	stopped = t.open(Stopped())
 	sshd = Sshd(t, password="secret").must_let_in()
-	c, slow, port = tunnel(t, sshd, t.open(Stuck()), t.open(Echo()), io=io)
+	c, slow, port = tunnel(t, sshd, stopped, t.open(Echo()), io=io)
 	conns = [connect(slow) for _ in range(24)]
 	cut = []
 
@@ -523,22 +514,17 @@ def test_memory_that_is_short_costs_no_more_channels_than_it_must(t, io):
 	check(1 <= len(cut) <= 14, f"{len(cut)} of {len(conns)} channels were cut")
 	echo_once(port)
 	equal(c.count("tunnel_retry"), 0, "times lost")
-	hold.set()
+	stopped.over.set()
 	for conn in conns:
 		conn.close()
 
 
 def test_stopped_readers_in_a_small_container(t):
 	"""200 windows of 2 MiB in 64 MiB: channels go, the program stays."""
-	hold = threading.Event()
-
-	class Stuck(harness.Service):
-		def serve(self, conn):
-			conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-			hold.wait(90)
+	stopped = t.open(Stopped())
 	group = t.open(MemoryGroup(SMALL))
 	sshd = Sshd(t, password="secret").must_let_in()
-	c, slow, port = tunnel(t, sshd, t.open(Stuck()), t.open(Echo()), wrap=group.wrap)
+	c, slow, port = tunnel(t, sshd, stopped, t.open(Echo()), wrap=group.wrap)
 	conns = [connect(slow) for _ in range(200)]
 
 	def fill(conn):
@@ -551,7 +537,7 @@ def test_stopped_readers_in_a_small_container(t):
 	check(SHORT or c.rss() < 56 * MIB, f"{c.rss() / MIB} MiB are resident")
 	eventually(lambda: harness.works(port), "an echo")
 	equal(c.count("tunnel_retry"), 0, "times lost")
-	hold.set()
+	stopped.over.set()
 	for conn in conns:
 		conn.close()
 
