@@ -54,9 +54,11 @@ def stopped_crowd(t, port, service, n):
 		if i % 32 == 31:
 			eventually(lambda: service.accepted >= len(crowd), "the service has all of them")
 	eventually(lambda: service.accepted == n, "the service has all of them")
-	for _ in range(3):
-		for conn in crowd:
-			fill(conn)
+	# More than a window of 2 MiB and the buffers in between hold, or until all is full.
+	for _ in range(12):
+		if sum(fill(conn) for conn in crowd) == 0:
+			break
+		time.sleep(0.2)
 	return crowd
 
 
