@@ -11,33 +11,17 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
-	"sync"
+
+	"pipeops/tests/peers/report"
 )
 
-var stdout sync.Mutex
-
-// say prints one JSON line; tests wait for them by their "event".
-func say(event string, fields map[string]any) {
-	line := map[string]any{"event": event}
-	for k, v := range fields {
-		line[k] = v
-	}
-	text, err := json.Marshal(line)
-	if err != nil {
-		fail(err)
-	}
-	stdout.Lock()
-	defer stdout.Unlock()
-	os.Stdout.Write(append(text, '\n'))
-}
-
-func fail(err error) {
-	fmt.Fprintf(os.Stderr, "chisel-peer: %v\n", err)
-	os.Exit(1)
-}
+// What happens is told by these; see the package.
+var (
+	say  = report.Say
+	fail = report.Fail
+)
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "server" {
