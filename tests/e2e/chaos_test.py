@@ -22,6 +22,7 @@ from load import SOAK, FarEcho, Flow, reset
 from pod import Devplane, Pod, sum_of
 
 SECONDS = 60 if SOAK else 6
+UP = 1  # BUS_DESIRED_UP
 
 
 # ---- what must not be dialled ----
@@ -134,7 +135,10 @@ class Chaos:
 		self.t, self.pod, self.front, self.canaries = t, pod, front, canaries
 		self.over = threading.Event()
 		self.deeds = dict.fromkeys(("kills", "stops", "requests", "records", "words", "looks"), 0)
-		self.good = None  # the record that is forged upon
+		# Forged upon is a wish for "up".  A control that has just begun has none yet, and
+		# what reads as "down" is a wish it may have.
+		self.good = Forger(t.dir / "bus/control/segment").read()
+		equal(self.good[1], UP, "what control wants before the chaos")
 
 	def alive(self, victim):
 		return getattr(self.pod, victim).running()
@@ -176,13 +180,10 @@ class Chaos:
 	def forger(self):
 		"""In the segment and the credentials of whoever is control now."""
 		r = random.Random(3)
-		records = None
+		records = forged(self.good, self.canaries.services[0].port)
 		while not self.over.wait(0.02):
 			with contextlib.suppress(OSError, ValueError, StopIteration, struct.error):
 				forger = Forger(self.t.dir / "bus/control/segment")
-				if not self.good:
-					self.good = forger.read()
-					records = forged(self.good, self.canaries.services[0].port)
 				for record in (next(records), self._elsewhere(r)):
 					forger.publish(record)
 					self.deeds["records"] += 1
