@@ -197,8 +197,8 @@ class Program:
 
 	def stop(self, seconds=10):
 		"""SIGTERM, then SIGKILL; returns the exit code."""
+		self.signal(signal.SIGCONT)  # first: later it undoes the stop that a leak sanitizer waits for
 		self.signal(signal.SIGTERM)
-		self.signal(signal.SIGCONT)
 		try:
 			self.popen.wait(seconds)
 		except subprocess.TimeoutExpired:
