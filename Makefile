@@ -67,8 +67,9 @@ SUPPORT  := $(OUT)/support.a
 
 all: $(PROGRAMS)
 
-$(SHARED): $(call objects,lib/base lib/proto lib/io lib/app shm)
-$(SUPPORT): $(call objects,tests/support)
+$(SHARED): $(call objects,lib/base lib/proto lib/io lib/http lib/app shm)
+# A fake stands in for a part of lib: only the tests that name it link it.
+$(SUPPORT): $(filter-out $(OUT)/tests/support/fakes/%,$(call objects,tests/support))
 $(OUT)/bin/tunnel-sidecar: $(call objects,tunnel-sidecar) $(SHARED)
 $(OUT)/bin/control-agent:  $(call objects,control-agent)  $(SHARED)
 $(OUT)/bin/status-server:  $(call objects,status-server)  $(SHARED)
@@ -104,7 +105,7 @@ endef
 $(foreach p,tunnel-sidecar control-agent status-server tests/devplane,$(eval $(call parts,$(p))))
 $(patsubst %,$(OUT)/bin/tests/fuzz/%_fuzz,register_answer tunnel_answer state_file): $(OUT)/control-agent.a
 $(OUT)/bin/tests/fuzz/tunnel_session_fuzz $(OUT)/bin/tests/sim/session_test: \
-	$(OUT)/tests/sim/fake_loop.o $(OUT)/tests/sim/plain_server.o $(OUT)/tunnel-sidecar.a
+	$(OUT)/tests/support/fakes/fake_loop.o $(OUT)/tests/sim/plain_server.o $(OUT)/tunnel-sidecar.a
 $(OUT)/bin/tests/fuzz/metrics_render_fuzz $(OUT)/bin/tests/fuzz/bus_dump_fuzz: $(OUT)/status-server.a
 
 $(OUT)/%.a:

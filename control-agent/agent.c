@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "control-agent/heartbeat.h"
-#include "control-agent/register.h"
-#include "control-agent/tunnel_poll.h"
+#include "control-agent/plane/heartbeat.h"
+#include "control-agent/plane/register.h"
+#include "control-agent/tunnel/tunnel_poll.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 

@@ -12,7 +12,7 @@
 #define CONTROL_AGENT_AGENT_H
 
 #include "control-agent/publish.h"
-#include "lib/app/config.h"
+#include "lib/app/config/config.h"
 
 struct agent;
 

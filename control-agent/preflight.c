@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "control-agent/control_plane.h"
+#include "control-agent/plane/control_plane.h"
 
 /* Refused rather than ignored: who sets one of these relies on it. */
 static int refuse_unsupported(const struct config *c, struct fault *why)

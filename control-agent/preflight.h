@@ -5,7 +5,7 @@
 #ifndef CONTROL_AGENT_PREFLIGHT_H
 #define CONTROL_AGENT_PREFLIGHT_H
 
-#include "lib/app/config.h"
+#include "lib/app/config/config.h"
 
 /* ERR_CONFIG: one sentence that names the setting and says what to do. */
 MUST_USE int preflight(const struct config *c, struct fault *why);

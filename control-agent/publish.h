@@ -8,7 +8,7 @@
 #ifndef CONTROL_AGENT_PUBLISH_H
 #define CONTROL_AGENT_PUBLISH_H
 
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 #include "shm/bus.h"
 
 struct publish;

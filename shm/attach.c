@@ -11,7 +11,7 @@
 #include "lib/base/bytes.h"
 #include "shm/crc32c.h"
 #include "shm/guard.h"
-#include "shm/publish.h"
+#include "shm/publication.h"
 #include "shm/text.h"
 
 void bus_segment_init(struct bus_segment *s)

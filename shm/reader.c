@@ -8,7 +8,7 @@
 
 #include "shm/attach.h"
 #include "shm/guard.h"
-#include "shm/publish.h"
+#include "shm/publication.h"
 #include "shm/text.h"
 
 #define STALL_NS UINT64_C(3500000000)

@@ -14,7 +14,7 @@
 #include "lib/base/bytes.h"
 #include "shm/crc32c.h"
 #include "shm/fields.h"
-#include "shm/publish.h"
+#include "shm/publication.h"
 #include "shm/record.h"
 #include "shm/ring.h"
 #include "shm/text.h"

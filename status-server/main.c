@@ -11,10 +11,10 @@
 
 #include "lib/app/log.h"
 #include "lib/app/program.h"
-#include "lib/app/sandbox.h"
+#include "lib/app/sandbox/sandbox.h"
 #include "lib/app/self.h"
 #include "lib/io/signals.h"
-#include "status-server/dump.h"
+#include "status-server/pages/dump.h"
 #include "status-server/probe.h"
 #include "status-server/routes.h"
 

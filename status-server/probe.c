@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "lib/base/escape.h"
-#include "lib/proto/http1.h"
+#include "lib/proto/http/http1.h"
 
 enum { ANSWER_MAX = 16 * 1024 };
 

@@ -5,7 +5,7 @@
 #ifndef STATUS_SERVER_PROBE_H
 #define STATUS_SERVER_PROBE_H
 
-#include "lib/app/config.h"
+#include "lib/app/config/config.h"
 
 #define PROBE_TEXT_MAX 600
 

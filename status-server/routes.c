@@ -1,12 +1,12 @@
 #include "status-server/routes.h"
 
 #include "lib/app/log.h"
-#include "status-server/accept.h"
-#include "status-server/blackbox.h"
+#include "status-server/negotiate.h"
+#include "status-server/pages/blackbox.h"
 #include "status-server/gzip.h"
-#include "status-server/metrics.h"
-#include "status-server/readiness.h"
-#include "status-server/status_json.h"
+#include "status-server/metrics/metrics.h"
+#include "status-server/pages/readiness.h"
+#include "status-server/pages/status_json.h"
 
 #define JSON "application/json; charset=utf-8"
 

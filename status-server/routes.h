@@ -4,10 +4,10 @@
 #ifndef STATUS_SERVER_ROUTES_H
 #define STATUS_SERVER_ROUTES_H
 
-#include "lib/app/config.h"
-#include "lib/app/http_server.h"
-#include "lib/app/sandbox.h"
-#include "status-server/source.h"
+#include "lib/app/config/config.h"
+#include "lib/http/server.h"
+#include "lib/app/sandbox/sandbox.h"
+#include "status-server/pod_view.h"
 
 enum route {
 #define ROUTE(id, path, handler, help) ROUTE_##id,

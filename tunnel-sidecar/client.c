@@ -12,8 +12,8 @@
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
 #include "tunnel-sidecar/client_options.h"
-#include "tunnel-sidecar/confine.h"
-#include "tunnel-sidecar/proxy_way.h"
+#include "tunnel-sidecar/tunnel_sandbox.h"
+#include "tunnel-sidecar/proxy_choice.h"
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/ssh_key.h"
 

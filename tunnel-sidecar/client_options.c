@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/app/config.h"
+#include "lib/app/config/config.h"
 #include "lib/base/bytes.h"
 #include "lib/base/escape.h"
 

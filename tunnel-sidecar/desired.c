@@ -14,8 +14,8 @@
 #include "lib/base/pace.h"
 #include "shm/doorbell.h"
 #include "shm/reader.h"
-#include "tunnel-sidecar/confine.h"
-#include "tunnel-sidecar/proxy_way.h"
+#include "tunnel-sidecar/tunnel_sandbox.h"
+#include "tunnel-sidecar/proxy_choice.h"
 
 #define POLL_NS 250000000ull
 

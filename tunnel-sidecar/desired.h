@@ -12,7 +12,7 @@
 #ifndef TUNNEL_SIDECAR_DESIRED_H
 #define TUNNEL_SIDECAR_DESIRED_H
 
-#include "lib/app/config.h"
+#include "lib/app/config/config.h"
 #include "tunnel-sidecar/session.h"
 
 struct desired;

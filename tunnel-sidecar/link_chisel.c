@@ -4,7 +4,7 @@
 
 #include "lib/app/program.h"
 #include "lib/base/escape.h"
-#include "lib/io/carrier.h"
+#include "lib/io/chisel_conn.h"
 #include "tunnel-sidecar/session_private.h"
 
 enum { TAG_CONFIG = 1, TAG_PING = 2 };

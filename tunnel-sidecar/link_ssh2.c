@@ -2,7 +2,7 @@
 
 #include <unistd.h>
 
-#include "lib/io/ssh2.h"
+#include "lib/io/ssh2/ssh2.h"
 #include "tunnel-sidecar/session_private.h"
 #include "tunnel-sidecar/ssh_key.h"
 

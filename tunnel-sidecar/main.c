@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/app/config.h"
+#include "lib/app/config/config.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "lib/app/self.h"
@@ -13,10 +13,10 @@
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
 #include "tunnel-sidecar/client.h"
-#include "tunnel-sidecar/confine.h"
+#include "tunnel-sidecar/tunnel_sandbox.h"
 #include "tunnel-sidecar/desired.h"
 #include "tunnel-sidecar/probe.h"
-#include "tunnel-sidecar/proxy_way.h"
+#include "tunnel-sidecar/proxy_choice.h"
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/ssh_key.h"
 

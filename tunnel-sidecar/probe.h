@@ -4,7 +4,7 @@
 #ifndef TUNNEL_SIDECAR_PROBE_H
 #define TUNNEL_SIDECAR_PROBE_H
 
-#include "lib/app/config.h"
+#include "lib/app/config/config.h"
 
 /* live: the event loop ticks.  ready: the tunnel is up, or down by policy
  * (idle, not wanted, disabled).  One sentence on stdout; returns the exit code:

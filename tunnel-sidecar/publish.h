@@ -7,7 +7,7 @@
 
 #include "lib/base/feature.h"
 #include "lib/base/glitch.h"
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 #include "shm/bus.h"
 
 struct publish;

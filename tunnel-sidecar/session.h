@@ -10,7 +10,7 @@
 
 #include <openssl/ssl.h>
 
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 #include "lib/proto/chisel.h"
 #include "lib/proto/proxy.h"
 #include "shm/bus.h"

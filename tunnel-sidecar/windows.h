@@ -7,7 +7,7 @@
 #define TUNNEL_SIDECAR_WINDOWS_H
 
 #include "lib/io/cgroup.h"
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 #include "tunnel-sidecar/budget.h"
 #include "tunnel-sidecar/publish.h"
 

@@ -5,9 +5,9 @@
 #ifndef LIB_APP_PROGRAM_H
 #define LIB_APP_PROGRAM_H
 
-#include "lib/app/config.h"
+#include "lib/app/config/config.h"
 #include "lib/base/fault.h"
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 
 enum exit_code {
 	EXIT_DONE = 0,

@@ -8,7 +8,7 @@
 #ifndef LIB_APP_SELF_H
 #define LIB_APP_SELF_H
 
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 
 /* X(ID, name, help), in the order of the rows in fields.def; names without their prefix. */
 #define SELF_NUMBERS(X)                                                             \

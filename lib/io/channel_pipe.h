@@ -15,7 +15,7 @@
 #define LIB_IO_CHANNEL_PIPE_H
 
 #include "lib/io/channels.h"
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 
 struct channel_pipe;
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "lib/base/mem.h"
-#include "lib/io/loop_backend.h"
+#include "lib/io/loop/loop_backend.h"
 #include "lib/io/race.h"
 
 enum { LOOKUPS_MAX = 8, HOST_MAX = 255 };

@@ -9,7 +9,7 @@
 #ifndef LIB_IO_DIAL_H
 #define LIB_IO_DIAL_H
 
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 
 struct dial;
 

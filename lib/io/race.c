@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "lib/base/mem.h"
-#include "lib/io/loop_backend.h"
+#include "lib/io/loop/loop_backend.h"
 
 static const uint64_t stagger_ns = 250000000; /* RFC 8305, 5: Connection Attempt Delay */
 /* A SYN that was lost is sent again after 1, 3 and 7 s: with a new one every two

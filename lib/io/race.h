@@ -8,7 +8,7 @@
 #ifndef LIB_IO_RACE_H
 #define LIB_IO_RACE_H
 
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 
 #define RACE_MAX 16 /* further addresses are ignored */
 

@@ -4,7 +4,7 @@
 #ifndef LIB_IO_SIGNALS_H
 #define LIB_IO_SIGNALS_H
 
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 
 struct signals;
 typedef void signals_fn(void *user, int signo);

@@ -9,7 +9,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/escape.h"
 #include "lib/proto/chisel.h"
-#include "lib/proto/http1.h"
+#include "lib/proto/http/http1.h"
 
 enum {
 	TX_MAX = 2048,

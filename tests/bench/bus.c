@@ -19,7 +19,7 @@
 #include "shm/reader.h"
 #include "shm/record.h"
 #include "shm/writer.h"
-#include "status-server/metrics.h"
+#include "status-server/metrics/metrics.h"
 
 #define ROUNDS 101
 #define RENDERS 3000

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/io/carrier.h"
+#include "lib/io/chisel_conn.h"
 #include "lib/io/channel_pipe.h"
 #include "lib/proto/chisel.h"
 #include "lib/proto/ssh/ssh_hostkey.h"

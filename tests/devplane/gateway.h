@@ -7,7 +7,7 @@
 
 #include <openssl/ssl.h>
 
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 
 struct gateway;
 

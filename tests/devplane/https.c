@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "lib/proto/http1.h"
+#include "lib/proto/http/http1.h"
 #include "lib/proto/tls.h"
 
 enum { BODY_MAX = 1 << 20, REPLY_MAX = 4 << 20, RECEIVE = 64 * 1024 };

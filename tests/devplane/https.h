@@ -9,7 +9,7 @@
 #include <openssl/ssl.h>
 
 #include "lib/base/buf.h"
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 
 struct https;
 

@@ -10,12 +10,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/app/config.h"
+#include "lib/app/config/config.h"
 #include "lib/app/log.h"
 #include "lib/base/must.h"
 #include "shm/fields.h"
 #include "shm/writer.h"
-#include "status-server/metrics.h"
+#include "status-server/metrics/metrics.h"
 
 static void print_cell(const char *text)
 {

@@ -55,7 +55,7 @@ def containers():
 
 def options():
 	"""Rows of the table of options: {field: (variable, path, default)}."""
-	text = (ROOT / "lib/app/config.def").read_text()
+	text = (ROOT / "lib/app/config/config.def").read_text()
 	found = {}
 	for row in re.findall(r"^CONFIG_ROW\((.*?)\)$", text, re.M | re.S):
 		cells = [c.strip().strip('"') for c in re.split(r",\s*(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", row)]
@@ -154,7 +154,7 @@ def test_mounts_are_where_the_programs_look(t):
 			equal(at["token", ""], rows["service_account_dir"][2], f"{name}'s token")
 		env = {e["name"]: e.get("value") for e in c["env"]}
 		equal(env["PIPEOPS_CONFIG"], at["config", ""] + "/config.yaml", f"{name}'s configuration")
-	check("/var/lib/pipeops" in (ROOT / "control-agent/state.c").read_text(), "the state volume is a place of the agent's")
+	check("/var/lib/pipeops" in (ROOT / "control-agent/identity/identity_file.c").read_text(), "the state volume is a place of the agent's")
 
 
 def test_variables_exist(t):

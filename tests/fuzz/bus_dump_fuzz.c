@@ -3,7 +3,7 @@
 #include <json-c/json.h>
 #include <sys/mman.h>
 
-#include "status-server/dump.h"
+#include "status-server/pages/dump.h"
 #include "tests/fuzz/bus_template.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);

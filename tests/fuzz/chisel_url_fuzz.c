@@ -1,6 +1,6 @@
 /* Server URLs: what is read is fit for a Host header and a request line. */
 #include "lib/proto/chisel.h"
-#include "lib/proto/http1.h"
+#include "lib/proto/http/http1.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)

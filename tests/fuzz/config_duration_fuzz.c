@@ -1,7 +1,7 @@
 /* Durations, addresses and command lines: texts of one line. */
 #include <stdlib.h>
 
-#include "lib/app/config_private.h"
+#include "lib/app/config/config_private.h"
 
 static void check_printable(const struct fault *why)
 {

@@ -1,5 +1,5 @@
 /* The configuration file: any text is read or refused in one printable line. */
-#include "lib/app/config_private.h"
+#include "lib/app/config/config_private.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)

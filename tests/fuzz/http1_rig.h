@@ -5,7 +5,7 @@
 #ifndef TESTS_FUZZ_HTTP1_RIG_H
 #define TESTS_FUZZ_HTTP1_RIG_H
 
-#include "lib/proto/http1.h"
+#include "lib/proto/http/http1.h"
 
 /* The body in steps of `step`; a hash of the payload and where it ended. */
 static inline int http1_rig_body(struct http1_body b, const uint8_t *p, size_t n, size_t step, uint64_t *hash)

@@ -1,6 +1,6 @@
 /* Any bytes at a server's socket, cut into pieces of the first byte's length:
  * it lives on, forgets the connection, and each of its answers is well formed. */
-#include "lib/app/http_server.h"
+#include "lib/http/server.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "lib/proto/http1.h"
+#include "lib/proto/http/http1.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 

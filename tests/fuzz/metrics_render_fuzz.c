@@ -4,8 +4,8 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-#include "status-server/accept.h"
-#include "status-server/exposition.h"
+#include "status-server/negotiate.h"
+#include "status-server/metrics/exposition.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 

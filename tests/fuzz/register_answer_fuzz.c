@@ -1,5 +1,5 @@
 /* The control plane's answer to a registration: the first byte picks the status. */
-#include "control-agent/register.h"
+#include "control-agent/plane/register.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)

@@ -1,6 +1,6 @@
 /* A chisel client without TLS: the upgrade, frames and SSH of a hostile server. */
 #include "lib/proto/chisel.h"
-#include "lib/proto/stack.h"
+#include "lib/proto/chisel_stack.h"
 
 static void fill_random(void *ctx, void *p, size_t n)
 {

@@ -1,5 +1,5 @@
 /* The state file: what is read can be written, and reads back the same. */
-#include "control-agent/state.h"
+#include "control-agent/identity/identity.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)

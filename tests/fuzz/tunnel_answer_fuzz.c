@@ -2,8 +2,8 @@
  * configured forwards, a checked URL and whole credentials come out. */
 #include <stdio.h>
 
-#include "control-agent/redact.h"
-#include "control-agent/tunnel_answer.h"
+#include "control-agent/plane/redact.h"
+#include "control-agent/tunnel/tunnel_answer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)

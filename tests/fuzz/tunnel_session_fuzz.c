@@ -6,9 +6,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "lib/io/carrier.h"
+#include "lib/io/chisel_conn.h"
 #include "lib/proto/ssh/ssh_engine.h"
-#include "tests/sim/fake_loop.h"
+#include "tests/support/fakes/fake_loop.h"
 #include "tests/sim/plain_server.h"
 
 enum { SERVICE_PORT = 8001, SERVICES = 2, STEPS_MAX = 400 };

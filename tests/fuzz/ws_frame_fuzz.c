@@ -1,5 +1,5 @@
 /* Frame heads: what reads can be written, and is the same again. */
-#include "lib/proto/ws_frame.h"
+#include "lib/proto/ws/ws_frame.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
 #ifndef TESTS_FUZZ_WS_RIG_H
 #define TESTS_FUZZ_WS_RIG_H
 
-#include "lib/proto/ws.h"
+#include "lib/proto/ws/ws.h"
 
 static inline void ws_rig_random(void *ctx, void *p, size_t n)
 {

@@ -1,4 +1,4 @@
-/* Publication (shm/publish.c): several instances of one role start, live and
+/* Publication (shm/publication.c): several instances of one role start, live and
    die at any step; a reader looks at the name all the while.
 
    mutants: RENAME_EARLY LOCK_LATE NO_OWNER */

@@ -2,7 +2,7 @@
 
 #include <openssl/rand.h>
 
-#include "lib/io/carrier.h"
+#include "lib/io/chisel_conn.h"
 #include "lib/proto/ssh/ssh_engine.h"
 
 int RAND_bytes(unsigned char *p, int n)

@@ -8,7 +8,7 @@
 #ifndef TESTS_SIM_PLAIN_SERVER_H
 #define TESTS_SIM_PLAIN_SERVER_H
 
-#include "tests/sim/fake_loop.h"
+#include "tests/support/fakes/fake_loop.h"
 #include "tunnel-sidecar/session_private.h"
 
 /* The target's URL. */

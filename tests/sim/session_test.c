@@ -4,7 +4,7 @@
  */
 #include <errno.h>
 
-#include "tests/sim/fake_loop.h"
+#include "tests/support/fakes/fake_loop.h"
 #include "tests/sim/plain_server.h"
 #include "tests/support/cases.h"
 

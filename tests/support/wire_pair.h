@@ -10,7 +10,7 @@
 #ifndef TESTS_SUPPORT_WIRE_PAIR_H
 #define TESTS_SUPPORT_WIRE_PAIR_H
 
-#include "lib/proto/stack.h"
+#include "lib/proto/chisel_stack.h"
 #include "tests/support/famine.h"
 #include "tests/support/wire.h"
 

@@ -7,7 +7,7 @@
 #define TESTS_TORTURE_LIFE_H
 
 #include "lib/base/fault.h"
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 #include "tests/torture/fail.h"
 #include "tests/torture/world.h"
 

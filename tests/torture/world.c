@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 #include "tests/devplane/gateway.h"
 #include "tests/support/certs.h"
 

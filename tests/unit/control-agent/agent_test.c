@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "control-agent/state.h"
-#include "lib/app/http_client.h"
+#include "control-agent/identity/identity.h"
+#include "lib/http/client.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "shm/reader.h"

@@ -5,7 +5,7 @@
  * Usage: crash_test [kills at random points, 500 unless given]
  */
 #define BUS_CRASH_POINTS
-#include "shm/publish.c"
+#include "shm/publication.c"
 #include "shm/ring.c"
 #include "shm/writer.c"
 

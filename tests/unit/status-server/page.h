@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 
-#include "status-server/source.h"
+#include "status-server/pod_view.h"
 #include "tests/unit/shm/bus_fixture.h"
 
 struct pod_view {

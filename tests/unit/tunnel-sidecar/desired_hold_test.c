@@ -1,7 +1,7 @@
 /* A control agent that changes its mind without end, on a clock of the test's. */
 #include "lib/app/log.h"
 #include "tests/unit/shm/bus_fixture.h"
-#include "tunnel-sidecar/confine.h"
+#include "tunnel-sidecar/tunnel_sandbox.h"
 #include "tunnel-sidecar/desired.h"
 
 #define S UINT64_C(1000000000)

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "tests/support/cases.h"
-#include "tunnel-sidecar/confine.h"
+#include "tunnel-sidecar/tunnel_sandbox.h"
 
 #define FINGERPRINT "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 

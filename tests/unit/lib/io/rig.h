@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "lib/base/mem.h"
-#include "lib/io/loop.h"
+#include "lib/io/loop/loop.h"
 #include "tests/support/cases.h"
 
 static inline size_t count_fds(void)

@@ -7,7 +7,7 @@
 
 #include <openssl/rand.h>
 
-#include "lib/io/carrier.h"
+#include "lib/io/chisel_conn.h"
 #include "tests/support/certs.h"
 #include "tests/unit/lib/io/rig.h"
 

@@ -1,0 +1,267 @@
+#include "control-agent/identity/identity.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { LEGACY_DIRS = 2 };
+
+static const struct place {
+	bool absolute;
+	const char *dir, *name;
+} places_list[] = {
+	{ true, "/var/lib/pipeops", "agent-state.yaml" },
+	{ true, "/etc/pipeops", "agent-state.yaml" },
+	{ false, "tmp", "agent-state.yaml" },
+	{ false, ".", ".pipeops-agent-state.yaml" },
+};
+
+/* The files of older agents: one value each. */
+static const struct legacy {
+	const char *name, *key;
+} legacy_list[] = {
+	{ "agent-id", "agent_id" },
+	{ "cluster-id", "cluster_id" },
+	{ "cluster-token", "cluster_token" },
+};
+
+static void path_of(char to[STATE_PATH_MAX], const struct state_places *at, bool absolute,
+		    const char *dir, const char *name)
+{
+	snprintf(to, STATE_PATH_MAX, "%s%s%s/%s", absolute ? at->root : at->here, absolute ? "" : "/", dir,
+		 name);
+}
+
+/* In a directory where everybody may make files (/tmp), another user's file is a
+ * plant: it would say which cluster this is. */
+static bool is_planted(const char *path, const struct stat *file)
+{
+	char copy[STATE_PATH_MAX];
+	struct stat dir;
+
+	if (file->st_uid == geteuid() || file->st_uid == 0)
+		return false;
+	snprintf(copy, sizeof(copy), "%s", path);
+	return stat(dirname(copy), &dir) < 0 || ((dir.st_mode & S_ISVTX) && (dir.st_mode & S_IWOTH));
+}
+
+/* Reads a small regular file into b: 1, 0 when there is none, or an error. */
+static int read_file(struct buf *b, const char *path, struct fault *why)
+{
+	struct stat st;
+	uint8_t *room;
+	ssize_t n = 1;
+	int rc = 1;
+	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : fault_set_sys(why, errno, "open");
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		rc = fault_set(why, ERR_PROTO, "it is no regular file");
+	else if (is_planted(path, &st))
+		rc = fault_set(why, ERR_PROTO, "it is another user's, in a directory open to all");
+	else if (buf_reserve(b, STATE_FILE_MAX + 1, &room) < 0)
+		rc = fault_set(why, ERR_NOMEM, "no memory");
+	/* One byte more than allowed is asked for: state_read() then refuses. */
+	while (rc > 0 && n > 0 && buf_room(b)) {
+		n = read(fd, buf_bytes(b).p + buf_len(b), buf_room(b));
+		if (n < 0)
+			rc = fault_set_sys(why, errno, "read");
+		else
+			buf_commit(b, (size_t)n);
+	}
+	close(fd);
+	return rc;
+}
+
+static void wipe(struct buf *b)
+{
+	if (b->p)
+		explicit_bzero(b->p, b->cap);
+	buf_fini(b);
+}
+
+/* A file that can't be used is kept for the operator, out of the way.  When it
+ * can't even be moved, nothing is written over it. */
+static void move_aside(struct state_store *store, const char *path, const struct fault *why)
+{
+	char aside[STATE_PATH_MAX + 16];
+	const char *then = "it was moved to this name + .corrupt";
+
+	snprintf(aside, sizeof(aside), "%s.corrupt", path);
+	if (rename(path, aside) < 0) {
+		then = "it can't be moved aside and is left as it is";
+		if (strcmp(path, store->path) == 0)
+			store->path[0] = '\0';
+	}
+	fault_set(&store->trouble, why->code, "state file %.100s can't be used (%.80s): %s", path,
+		  why->why, then);
+}
+
+/* 1 read, 0 none there or unusable. */
+static int try_file(struct state_store *store, struct state *out, const char *path)
+{
+	struct fault why = { 0 };
+	struct buf b;
+
+	buf_init(&b, &mem_heap, STATE_FILE_MAX + 1);
+	int rc = read_file(&b, path, &why);
+	if (rc > 0) {
+		rc = state_read(out, span_of(buf_bytes(&b).p, buf_len(&b)), &why);
+		rc = rc < 0 ? rc : 1;
+	}
+	if (rc > 0)
+		snprintf(store->from, sizeof(store->from), "%s", path);
+	if (rc < 0)
+		move_aside(store, path, &why);
+	wipe(&b);
+	return rc > 0;
+}
+
+static bool is_writable(const char *path)
+{
+	char dir[STATE_PATH_MAX];
+	struct stat st;
+
+	snprintf(dir, sizeof(dir), "%s", path);
+	const char *parent = dirname(dir);
+	if (mkdir(parent, 0700) < 0 && errno != EEXIST)
+		return false;
+	if (access(parent, W_OK | X_OK) < 0)
+		return false;
+	/* A symbolic link is what a mounted Secret looks like: not ours to replace. */
+	return lstat(path, &st) < 0 || S_ISREG(st.st_mode);
+}
+
+/* 1 taken, 0 none there or unusable. */
+static int take_legacy(struct state_store *store, struct state *out, const char *key,
+		       const char *path)
+{
+	struct fault why = { 0 };
+	struct buf b;
+
+	buf_init(&b, &mem_heap, STATE_FILE_MAX + 1);
+	int rc = read_file(&b, path, &why);
+	if (rc > 0) {
+		struct span text = span_of(buf_bytes(&b).p, buf_len(&b));
+
+		while (text.p && text.n && memchr(" \t\r\n", text.p[text.n - 1], 4))
+			text.n--;
+		rc = text.n ? state_set(out, key, text, &why) : 0;
+	}
+	if (rc > 0)
+		snprintf(store->from, sizeof(store->from), "%s", path);
+	if (rc < 0)
+		fault_set(&store->trouble, why.code, "legacy state file %.100s is left out (%.80s)", path,
+			  why.why);
+	wipe(&b);
+	return rc > 0;
+}
+
+static void load_legacy(struct state_store *store, struct state *out,
+			const struct state_places *at)
+{
+	for (size_t i = 0; i < array_len(legacy_list); i++) {
+		const struct legacy *l = &legacy_list[i];
+		char path[STATE_PATH_MAX], name[32];
+		int taken = 0;
+
+		for (size_t d = 0; d < LEGACY_DIRS && !taken; d++) {
+			path_of(path, at, true, places_list[d].dir, l->name);
+			taken = take_legacy(store, out, l->key, path);
+		}
+		snprintf(name, sizeof(name), ".pipeops-%s", l->name);
+		path_of(path, at, false, ".", name);
+		if (!taken)
+			(void)take_legacy(store, out, l->key, path);
+	}
+}
+
+void state_load(struct state_store *store, struct state *out, const struct state_places *at)
+{
+	char path[STATE_PATH_MAX];
+
+	*store = (struct state_store){ 0 };
+	*out = (struct state){ 0 };
+	if (at->file[0]) {
+		snprintf(store->path, sizeof(store->path), "%s", at->file);
+		snprintf(path, sizeof(path), "%s", at->file);
+		(void)try_file(store, out, path);
+		if (!is_writable(at->file))
+			store->path[0] = '\0';
+		return;
+	}
+	for (size_t i = 0; i < array_len(places_list) && !store->path[0]; i++) {
+		path_of(path, at, places_list[i].absolute, places_list[i].dir, places_list[i].name);
+		if (is_writable(path))
+			snprintf(store->path, sizeof(store->path), "%s", path);
+	}
+	/* The first file that is there counts, also where it can't be replaced
+	 * (mounted read-only by the operator). */
+	for (size_t i = 0; i < array_len(places_list); i++) {
+		path_of(path, at, places_list[i].absolute, places_list[i].dir, places_list[i].name);
+		if (try_file(store, out, path))
+			return;
+	}
+	load_legacy(store, out, at);
+}
+
+static int write_all(int fd, struct mspan bytes)
+{
+	while (bytes.n) {
+		const ssize_t n = write(fd, bytes.p, bytes.n);
+
+		if (n < 0)
+			return -1;
+		bytes.p += n;
+		bytes.n -= (size_t)n;
+	}
+	return fsync(fd);
+}
+
+static int replace(const char *path, struct mspan bytes, struct fault *why)
+{
+	char fresh[STATE_PATH_MAX + 8], dir[STATE_PATH_MAX];
+
+	snprintf(fresh, sizeof(fresh), "%s.new", path);
+	(void)unlink(fresh); /* of a life that ended in the middle */
+	const int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fault_set_sys(why, errno, "state file %.160s: create", fresh);
+	const bool good = fchmod(fd, 0600) == 0 && write_all(fd, bytes) == 0;
+	const int sys = errno;
+	close(fd);
+	if (!good || rename(fresh, path) < 0) {
+		const int rc = fault_set_sys(why, good ? errno : sys, "state file %.160s: write", path);
+		(void)unlink(fresh);
+		return rc;
+	}
+	/* The rename itself must survive a power cut, too; a file system that can't
+	 * promise that still holds the old or the new file. */
+	snprintf(dir, sizeof(dir), "%s", path);
+	const int dir_fd = open(dirname(dir), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd >= 0) {
+		(void)fsync(dir_fd);
+		close(dir_fd);
+	}
+	return 0;
+}
+
+int state_save(const struct state_store *store, const struct state *s, struct fault *why)
+{
+	struct buf b;
+
+	if (!store->path[0])
+		return fault_set(why, ERR_CONFIG,
+				 "no place for the state file is writable: set agent.state_file to one that "
+				 "is, or this agent registers anew after each restart");
+	buf_init(&b, &mem_heap, STATE_FILE_MAX);
+	int rc = state_write(&b, s);
+	rc = rc < 0 ? fault_set(why, rc, "no memory to write the state file")
+		    : replace(store->path, buf_bytes(&b), why);
+	wipe(&b);
+	return rc;
+}

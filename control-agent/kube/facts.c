@@ -1,0 +1,94 @@
+#include "control-agent/kube/facts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <sys/statvfs.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#define GIB (1ull << 30)
+
+/* A small file's text without the white space after it; its length or -errno. */
+static ssize_t read_text(const char *path, char *to, size_t cap)
+{
+	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	ssize_t n = fd < 0 ? -1 : read(fd, to, cap - 1);
+	const int sys = errno;
+
+	if (fd >= 0)
+		close(fd);
+	if (n < 0)
+		return -sys;
+	while (n > 0 && memchr(" \t\r\n", to[n - 1], 4))
+		n--;
+	to[n] = '\0';
+	return n;
+}
+
+static void read_mounted_token(struct facts *out, const struct config *c)
+{
+	char path[CONFIG_TEXT_MAX + 16], text[sizeof(out->service_token) + 1];
+	struct state s = { 0 };
+
+	snprintf(path, sizeof(path), "%s/token", c->service_account_dir);
+	const ssize_t n = read_text(path, text, sizeof(text));
+	if (n < 0)
+		fault_set_sys(&out->token_trouble, (int)-n, "ServiceAccount token %.150s", path);
+	else if (n == 0)
+		fault_set(&out->token_trouble, ERR_CONFIG, "ServiceAccount token %.150s is empty", path);
+	else if (state_set(&s, "cluster_token", span_of(text, (size_t)n), NULL) < 0)
+		fault_set(&out->token_trouble, ERR_CONFIG, "ServiceAccount token %.150s holds no token",
+			  path);
+	else
+		memcpy(out->service_token, s.cluster_token, sizeof(s.cluster_token));
+	out->in_cluster = out->service_token[0];
+	explicit_bzero(text, sizeof(text));
+	explicit_bzero(&s, sizeof(s));
+}
+
+static void read_machine(struct facts *out)
+{
+	struct sysinfo mem;
+	struct statvfs disk;
+	const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	out->os = "linux";
+	out->cpu_cores = cores > 0 ? (uint64_t)cores : 0;
+	if (sysinfo(&mem) == 0)
+		out->memory_gb = ((uint64_t)mem.totalram * mem.mem_unit + GIB - 1) / GIB;
+	if (statvfs("/", &disk) == 0)
+		out->disk_gb = ((uint64_t)disk.f_blocks * disk.f_frsize + GIB - 1) / GIB;
+}
+
+void facts_read(struct facts *out, const struct config *config, const struct state *state)
+{
+	*out = (struct facts){ 0 };
+	if (config->node_name[0])
+		snprintf(out->hostname, sizeof(out->hostname), "%.255s", config->node_name);
+	else if (gethostname(out->hostname, sizeof(out->hostname) - 1) < 0)
+		out->hostname[0] = '\0';
+	read_machine(out);
+	if (config->in_cluster)
+		read_mounted_token(out, config);
+	if (!out->service_token[0])
+		memcpy(out->service_token, state->cluster_token, sizeof(out->service_token));
+}
+
+void facts_agent_id(char to[128], const char *hostname)
+{
+	char seed[256 + 64], machine[64] = "", host[100];
+	uint8_t digest[EVP_MAX_MD_SIZE] = { 0 };
+	size_t n = 0;
+
+	(void)read_text("/etc/machine-id", machine, sizeof(machine));
+	snprintf(seed, sizeof(seed), "%s\n%s", hostname, machine);
+	(void)EVP_Digest(seed, strlen(seed), digest, NULL, EVP_sha256(), NULL);
+	for (const char *c = hostname; *c && n < sizeof(host) - 1; c++) {
+		const char one[2] = { *c, '\0' };
+		host[n++] = state_is_id(one) || *c == '-' || *c == '.' ? *c : '-';
+	}
+	host[n] = '\0';
+	snprintf(to, 128, "agent-%s-%02x%02x%02x", n ? host : "host", digest[0], digest[1], digest[2]);
+}

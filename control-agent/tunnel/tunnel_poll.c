@@ -1,0 +1,170 @@
+#include "control-agent/tunnel/tunnel_poll.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "control-agent/tunnel/handoff.h"
+#include "control-agent/tunnel/tunnel_answer.h"
+#include "lib/app/log.h"
+
+#define SECOND_NS 1000000000ull
+
+struct tunnel_poll {
+	struct tunnel_poll_options o;
+	struct http_client *client;
+	struct timer timer;
+	struct handoff handoff;
+	struct bus_desired current; /* gen 0: nothing said yet in this life */
+	struct fault last;          /* why the last poll failed; code 0: it did not */
+	unsigned refused;           /* forwards of the last answer */
+	uint32_t poll_s;
+};
+
+/* One line for each new reason, not one every five seconds. */
+static void fail(struct tunnel_poll *p, const char *event, const struct fault *why,
+		 struct span body, unsigned refused)
+{
+	char shown[REDACT_BODY_MAX + 1];
+
+	publish_poll(p->o.publish, false, refused);
+	if (p->last.code == why->code && strcmp(p->last.why, why->why) == 0)
+		return;
+	p->last = *why;
+	control_plane_show(p->o.plane, shown, body);
+	log_warn(event, "the tunnel status can't be taken over; the tunnel stays as it is",
+		 L_STR("reason", err_name(why->code)), L_STR("error", why->why), L_STR("body", shown));
+}
+
+static void say_refused(struct tunnel_poll *p, const struct tunnel_answer *a)
+{
+	if (a->refused && a->refused != p->refused)
+		log_warn("forward_refused",
+			 "the control plane names forwards that are not configured (tunnel.forwards)",
+			 L_INT("count", a->refused), L_STR("first", a->refused_name));
+	p->refused = a->refused;
+}
+
+static void say_desired(const struct bus_desired *d)
+{
+	if (d->op == BUS_DESIRED_UP)
+		log_info("tunnel_answer", "the control plane wants the tunnel up",
+			 L_INT("generation", d->gen), L_STR("server", d->url), L_INT("forwards", d->n),
+			 L_BOOL("credentials", d->cred_gen != 0),
+			 L_BOOL("fingerprint", d->fingerprint[0] != '\0'));
+	else
+		log_info("tunnel_answer", "the control plane wants no tunnel now",
+			 L_INT("generation", d->gen));
+}
+
+/* A wish with a new meaning gets a new generation, any other gets none: a
+ * control plane that keeps answering "ready" must not make the tunnel bounce. */
+static int take(struct tunnel_poll *p, struct tunnel_answer *a, struct fault *why)
+{
+	if (a->desired.op == BUS_DESIRED_UP && a->credentials[0]) {
+		const int rc = handoff_put(&p->handoff, a->credentials, &a->desired.cred_gen, why);
+		if (rc < 0)
+			return rc;
+	}
+	if (p->current.gen && tunnel_answer_is_same(&p->current, &a->desired))
+		return 0;
+	a->desired.gen = p->current.gen + 1;
+	p->current = a->desired;
+	publish_desired(p->o.publish, &p->current);
+	say_desired(&p->current);
+	return 0;
+}
+
+/* Older credentials go once the tunnel has taken newer ones. */
+static void prune(struct tunnel_poll *p)
+{
+	if (p->current.op == BUS_DESIRED_UP && p->current.cred_gen &&
+	    p->current.cred_gen > p->handoff.pruned &&
+	    tunnel_view_applied(p->o.view, loop_now(p->o.loop)) >= p->current.gen)
+		handoff_prune(&p->handoff, p->current.cred_gen);
+}
+
+static void on_answer(void *user, const struct http_result *r)
+{
+	struct tunnel_poll *p = user;
+	struct tunnel_answer a = { 0 };
+	struct fault why = { 0 };
+	uint64_t wait_s = p->poll_s;
+
+	int rc = r->status ? tunnel_answer_read(&a, p->o.config, r->status, r->body, &why)
+			   : fault_set(&why, r->why.code ? r->why.code : ERR_CLOSED, "%s", r->why.why);
+	if (rc >= 0 || a.refused)
+		say_refused(p, &a);
+	const char *event = "tunnel_poll_failed";
+	if (rc >= 0) {
+		event = "handoff_failed";
+		rc = take(p, &a, &why);
+	}
+	if (rc < 0) {
+		fail(p, event, &why, r->body, a.refused);
+		wait_s = r->retry_after_s > wait_s ? min_u64(r->retry_after_s, TUNNEL_POLL_MAX_S) : wait_s;
+	} else {
+		publish_poll(p->o.publish, true, a.refused);
+		if (p->last.code)
+			log_info("tunnel_poll_recovered", "the tunnel status is read again",
+				 L_STR("was", p->last.why));
+		p->last = (struct fault){ 0 };
+		wait_s = p->poll_s = a.poll_s ? a.poll_s : TUNNEL_POLL_DEFAULT_S;
+	}
+	explicit_bzero(&a, sizeof(a));
+	prune(p);
+	timer_set(p->o.loop, &p->timer, loop_now(p->o.loop) + wait_s * SECOND_NS);
+}
+
+static void on_timer(struct timer *t)
+{
+	struct tunnel_poll *p = (struct tunnel_poll *)((char *)t - offsetof(struct tunnel_poll, timer));
+	struct fault why = { 0 };
+	char path[512];
+
+	tunnel_answer_path(path, p->o.agent_id);
+	if (control_plane_send(p->o.plane, p->client, "GET", path, span_of(NULL, 0), on_answer, p,
+			       &why) < 0) {
+		fail(p, "tunnel_poll_failed", &why, span_of(NULL, 0), 0);
+		timer_set(p->o.loop, &p->timer, loop_now(p->o.loop) + p->poll_s * SECOND_NS);
+	}
+}
+
+int tunnel_poll_new(struct tunnel_poll **out, const struct tunnel_poll_options *options,
+		    struct fault *why)
+{
+	struct tunnel_poll *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return fault_set(why, ERR_NOMEM, "no memory for the tunnel poll");
+	p->o = *options;
+	p->timer.fire = on_timer;
+	p->poll_s = TUNNEL_POLL_DEFAULT_S;
+	if (!p->o.config->tunnel_enabled) {
+		p->current.gen = 1; /* op is BUS_DESIRED_DOWN */
+		publish_desired(p->o.publish, &p->current);
+		log_info("tunnel_answer", "the tunnel is switched off (tunnel.enabled)");
+		*out = p;
+		return 0;
+	}
+	int rc = handoff_init(&p->handoff, p->o.config->handoff_dir, why);
+	if (rc >= 0)
+		rc = control_plane_client(p->o.plane, &p->client, why);
+	if (rc < 0) {
+		tunnel_poll_free(p);
+		return rc;
+	}
+	timer_set(p->o.loop, &p->timer, loop_now(p->o.loop) + 1);
+	*out = p;
+	return 0;
+}
+
+void tunnel_poll_free(struct tunnel_poll *p)
+{
+	if (!p)
+		return;
+	timer_clear(p->o.loop, &p->timer);
+	http_client_free(p->client);
+	handoff_fini(&p->handoff);
+	explicit_bzero(p, sizeof(*p));
+	free(p);
+}

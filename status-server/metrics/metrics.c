@@ -1,0 +1,394 @@
+#include "status-server/metrics/metrics.h"
+
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/app/log.h"
+#include "lib/app/program.h"
+#include "lib/app/self.h"
+#include "shm/text.h"
+#include "status-server/metrics/process.h"
+#include "status-server/pages/readiness.h"
+
+/* Labels, escaped as they are added: label(buf, "component", name). */
+struct labels {
+	char text[2048];
+	size_t n;
+};
+
+static struct labels *label(struct labels *l, const char *name, const char *value)
+{
+	const int n =
+		snprintf(l->text + l->n, sizeof(l->text) - l->n, "%s%s=\"", l->n ? "," : "", name);
+
+	/* callers' values are bounded by the records; names are ours */
+	must(n > 0 && (size_t)n < sizeof(l->text) - l->n - 1);
+	l->n = bus_text_escape(l->text, l->n + (size_t)n, sizeof(l->text) - 1, value,
+			       strlen(value));
+	l->text[l->n++] = '"';
+	l->text[l->n] = '\0';
+	return l;
+}
+
+static void number(struct exposition *e, enum bus_kind kind, const char *name, const char *unit,
+		   const char *help, const char *labels, uint64_t value, double scale)
+{
+	exposition_sample(e, &(struct bus_sample){ .kind = kind,
+						   .name = name,
+						   .unit = unit,
+						   .help = help,
+						   .labels = labels,
+						   .value = value,
+						   .scale = scale });
+}
+
+static void gauge(struct exposition *e, const char *name, const char *help, const char *labels,
+		  uint64_t value)
+{
+	number(e, BUS_GAUGE, name, "", help, labels, value, 1);
+}
+
+static void counter(struct exposition *e, const char *name, const char *help, const char *labels,
+		    uint64_t value)
+{
+	number(e, BUS_COUNTER, name, "", help, labels, value, 1);
+}
+
+/* ---- this server ---- */
+
+static void write_requests(struct exposition *e, const struct site *site)
+{
+	for (size_t i = 0; i < ROUTES_N; i++) {
+		struct labels l = { .n = 0 };
+
+		counter(e, "pipeops_http_requests_total",
+			"Requests to this status server, by endpoint; other is any path that is "
+			"none.",
+			label(&l, "endpoint", route_info[i].path)->text, site->requests[i]);
+	}
+}
+
+static void write_log(struct exposition *e)
+{
+	static const struct {
+		enum log_level level;
+		const char *name;
+	} levels[] = {
+		{ LOG_DEBUG, "debug" },
+		{ LOG_INFO, "info" },
+		{ LOG_WARN, "warn" },
+		{ LOG_ERROR, "error" },
+	};
+
+	for (size_t i = 0; i < array_len(levels); i++) {
+		struct labels l = { .n = 0 };
+
+		label(label(&l, "component", "status"), "level", levels[i].name);
+		counter(e, "pipeops_log_messages_total", "Log lines written, by level.", l.text,
+			log_lines(levels[i].level));
+	}
+	counter(e, "pipeops_log_dropped_total", "Log lines dropped because their reader was slow.",
+		"component=\"status\"", log_dropped());
+}
+
+static void write_process(struct exposition *e)
+{
+	struct process_facts p;
+
+	process_read(&p);
+	if (p.has_stat) {
+		number(e, BUS_COUNTER, "process_cpu_seconds_total", "seconds",
+		       "User and system CPU time of the status server.", "", p.cpu_ns, 1e-9);
+		number(e, BUS_GAUGE, "process_resident_memory_bytes", "bytes",
+		       "Resident memory of the status server.", "", p.resident_bytes, 1);
+		number(e, BUS_GAUGE, "process_virtual_memory_bytes", "bytes",
+		       "Virtual memory of the status server.", "", p.virtual_bytes, 1);
+		number(e, BUS_GAUGE, "process_start_time_seconds", "seconds",
+		       "Start of the status server in Unix time.", "", p.start_realtime_ns, 1e-9);
+	}
+	if (p.has_fds) {
+		gauge(e, "process_open_fds", "Open file descriptors of the status server.", "",
+		      p.open_fds);
+		gauge(e, "process_max_fds", "Most file descriptors the status server may open.", "",
+		      p.max_fds);
+	}
+}
+
+static void write_self(struct exposition *e, struct loop *l)
+{
+	static const struct {
+		const char *name, *help;
+	} rows[SELF_NUMBERS_N] = {
+#define X(id, name, help) [SELF_##id] = { "pipeops_status_" name, help ": the status server." },
+		SELF_NUMBERS(X)
+#undef X
+	};
+	uint64_t numbers[SELF_NUMBERS_N];
+
+	loop_trim(l);
+	self_measure(numbers, loop_counts(l));
+	for (size_t i = 0; i < SELF_NUMBERS_N; i++)
+		gauge(e, rows[i].name, rows[i].help, "", numbers[i]);
+}
+
+/* ---- the pod ---- */
+
+static void write_agent(struct exposition *e, const struct source_view *v)
+{
+	const struct bus_registration *r = &v->registration;
+	struct labels l = { .n = 0 };
+
+	gauge(e, "pipeops_agent_status",
+	      "Agent operational status: 1 when registered and a heartbeat was answered well "
+	      "within "
+	      "30 s, else 0.",
+	      "", readiness_is_connected(v));
+	gauge(e, "pipeops_tunnel_status",
+	      "Tunnel connection status: 1 when the tunnel container lives and its forwards are "
+	      "agreed, "
+	      "else 0.",
+	      "", readiness_is_tunnel_up(v));
+	if (!v->has_registration || v->of[COMPONENT_CONTROL].presence != BUS_ALIVE)
+		return;
+	if (r->last_heartbeat_realtime_ns)
+		number(e, BUS_GAUGE, "pipeops_agent_last_heartbeat_timestamp_seconds", "seconds",
+		       "When a heartbeat was last answered well, in Unix time.", "",
+		       r->last_heartbeat_realtime_ns, 1e-9);
+	label(label(label(&l, "agent_id", r->agent_id), "cluster_id", r->cluster_id),
+	      "cluster_name", r->cluster_name);
+	exposition_info(e, "pipeops_agent_info", "Who this agent is at the control plane.", l.text);
+}
+
+/* One sample per state, exactly one of them 1. */
+static void write_tunnel_state(struct exposition *e, const struct source_view *v)
+{
+	const bool known = v->of[COMPONENT_TUNNEL].presence == BUS_ALIVE && v->has_session &&
+			   v->session.state < BUS_STATES_N;
+	const uint64_t now = known ? v->session.state : BUS_STATES_N;
+
+	for (uint64_t s = 0; s <= BUS_STATES_N; s++) {
+		struct labels l = { .n = 0 };
+
+		gauge(e, "pipeops_tunnel_state",
+		      "State of the tunnel: 1 for the one it is in; unknown when its container is "
+		      "not alive.",
+		      label(&l, "state", bus_state_name(s))->text, s == now);
+	}
+}
+
+/* Which event loop the tunnel got: epoll where io_uring is refused, and why. */
+static void write_tunnel_io(struct exposition *e, const struct source_view *v)
+{
+	struct labels l = { .n = 0 };
+
+	if (v->of[COMPONENT_TUNNEL].presence != BUS_ALIVE || !v->has_session)
+		return;
+	label(label(&l, "backend", v->session.io_backend), "reason", v->session.io_reason);
+	exposition_info(e, "pipeops_tunnel_io_info",
+			"Event loop backend of the tunnel, and why it is not io_uring.", l.text);
+}
+
+static void write_component_states(struct exposition *e, const struct source_view *v)
+{
+	for (size_t i = 0; i < COMPONENTS; i++)
+		for (int p = BUS_ABSENT; p <= BUS_UNREADABLE; p++) {
+			struct labels l = { .n = 0 };
+
+			label(label(&l, "component", v->of[i].name), "state",
+			      bus_presence_name((enum bus_presence)p));
+			gauge(e, "pipeops_component_state",
+			      "What a container of the pod is, judged by its segment: 1 for the "
+			      "one it is.",
+			      l.text, (int)v->of[i].presence == p);
+		}
+}
+
+static void write_components(struct exposition *e, const struct source_view *v)
+{
+	for (size_t i = 0; i < COMPONENTS; i++) {
+		struct labels l = { .n = 0 };
+
+		gauge(e, "pipeops_component_up",
+		      "Whether a container of the pod lives and moves (1) or not (0).",
+		      label(&l, "component", v->of[i].name)->text, v->of[i].presence == BUS_ALIVE);
+	}
+	write_component_states(e, v);
+	for (size_t i = 0; i < COMPONENTS; i++) {
+		struct labels l = { .n = 0 };
+
+		if (component_is_readable(&v->of[i]))
+			number(e, BUS_GAUGE, "pipeops_component_start_time_seconds", "seconds",
+			       "Start of a container's program, of its last one when it has ended, "
+			       "in Unix time.",
+			       label(&l, "component", v->of[i].name)->text,
+			       v->of[i].start_realtime_ns, 1e-9);
+	}
+}
+
+/* A build text is "version" or "version (revision)". */
+static void write_build(struct exposition *e, const char *component, const char *build,
+			const char *openssl)
+{
+	struct labels l = { .n = 0 };
+	char version[64], revision[64] = "";
+
+	snprintf(version, sizeof(version), "%s", build);
+	char *open = strstr(version, " (");
+	if (open && version[strlen(version) - 1] == ')') {
+		snprintf(revision, sizeof(revision), "%.*s", (int)strlen(open + 2) - 1, open + 2);
+		*open = '\0';
+	}
+	label(label(label(label(&l, "component", component), "version", version), "revision",
+		    revision),
+	      "openssl", openssl);
+	exposition_info(e, "pipeops_build_info",
+			"Builds of the programs; empty labels are not known.", l.text);
+}
+
+static void write_builds(struct exposition *e, const struct source_view *v)
+{
+	char own[96];
+
+	snprintf(own, sizeof(own), "%s (%s)", program_version, program_revision);
+	write_build(e, "status", own, OpenSSL_version(OPENSSL_VERSION_STRING));
+	for (size_t i = 0; i < COMPONENTS; i++)
+		if (component_is_readable(&v->of[i]))
+			write_build(e, v->of[i].name, v->of[i].build, "");
+}
+
+/* ---- the segments ---- */
+
+struct copying {
+	struct exposition *e;
+	bool gauges;
+};
+
+static void copy_sample(void *user, const struct bus_sample *s)
+{
+	const struct copying *c = user;
+
+	if (s->kind != BUS_GAUGE || c->gauges)
+		exposition_sample(c->e, s);
+}
+
+/* Notes in read[] which segments could be copied. */
+static void copy_segments(struct exposition *e, const struct source_view *v, bool read[COMPONENTS])
+{
+	for (size_t i = 0; i < COMPONENTS; i++) {
+		const struct component_view *c = &v->of[i];
+		struct copying to = { .e = e, .gauges = c->presence == BUS_ALIVE };
+
+		exposition_created(e, c->start_realtime_ns);
+		read[i] = component_is_readable(c) &&
+			  bus_reader_samples(c->reader, copy_sample, &to) == 0;
+	}
+	exposition_created(e, 0);
+}
+
+static const char *why_not_readable(const struct component_view *c, bool read)
+{
+	if (read)
+		return "";
+	if (c->presence == BUS_ABSENT)
+		return "absent";
+	return c->fault->code ? err_name(c->fault->code) : "changed_meanwhile";
+}
+
+static void write_bus(struct exposition *e, const struct source_view *v,
+		      const bool read[COMPONENTS])
+{
+	for (size_t i = 0; i < COMPONENTS; i++) {
+		struct labels l = { .n = 0 };
+
+		label(label(&l, "component", v->of[i].name), "reason",
+		      why_not_readable(&v->of[i], read[i]));
+		gauge(e, "pipeops_status_bus_readable",
+		      "Whether the segment of a container can be read (1) or not (0), and why not.",
+		      l.text, read[i]);
+	}
+	for (size_t i = 0; i < COMPONENTS; i++) {
+		struct labels l = { .n = 0 };
+
+		counter(e, "pipeops_status_bus_regressions_total",
+			"Values of a segment that were withheld because a counter fell or a record "
+			"broke.",
+			label(&l, "component", v->of[i].name)->text,
+			bus_reader_regressions(v->of[i].reader));
+	}
+	gauge(e, "pipeops_status_bus_series_dropped",
+	      "Series left out of this page: a name was taken already, or the page was full.", "",
+	      exposition_dropped(e));
+}
+
+/* The README's names that come from a segment stand on the page from the
+ * start: a container that never ran has done nothing, which is zero.  Of one
+ * that can't be read nothing is known, so nothing is said. */
+static void write_absent(struct exposition *e, const struct source_view *v)
+{
+	static const struct {
+		const char *name, *family, *help;
+	} of_control[] = {
+		{ "pipeops_heartbeat_total", "pipeops_heartbeat",
+		  "Total heartbeats sent; 0 until the control container has been up." },
+		{ "pipeops_heartbeat_errors_total", "pipeops_heartbeat_errors",
+		  "Failed heartbeat attempts; 0 until the control container has been up." },
+		{ "pipeops_registration_attempts_total", "pipeops_registration_attempts",
+		  "Registration attempts; 0 until the control container has been up." },
+	};
+	const bool control_absent = v->of[COMPONENT_CONTROL].presence == BUS_ABSENT;
+	const enum bus_presence tunnel = v->of[COMPONENT_TUNNEL].presence;
+
+	for (size_t i = 0; control_absent && i < array_len(of_control); i++)
+		if (!exposition_has(e, of_control[i].family))
+			counter(e, of_control[i].name, of_control[i].help, "", 0);
+	if (tunnel != BUS_ALIVE && tunnel != BUS_UNREADABLE &&
+	    !exposition_has(e, "pipeops_tunnel_forwards_active"))
+		gauge(e, "pipeops_tunnel_forwards_active",
+		      "Number of active port forwards; 0 while the tunnel container is not alive.",
+		      "", 0);
+}
+
+static void write_sandbox(struct exposition *e, const struct sandbox_report *r)
+{
+	for (enum sandbox_feature f = 0; r && f < SANDBOX_FEATURES_N; f++) {
+		struct labels l = { .n = 0 };
+
+		label(&l, "feature", sandbox_feature_name(f));
+		gauge(e, "pipeops_status_sandbox",
+		      "Whether a part of the status server's sandbox took hold (1) or not (0); the log "
+		      "says why not.",
+		      l.text, r->on[f]);
+	}
+}
+
+int metrics_write(struct buf *to, enum exposition_format format, const struct site *site,
+		  const struct source_view *v)
+{
+	struct exposition *e;
+	bool read[COMPONENTS];
+	const int rc = exposition_start(&e, to, format);
+
+	if (rc < 0)
+		return rc;
+	/* What is ours comes first, so that no segment can take its names.  The
+	 * bus comes last, as it tells of the copying; its prefix is nobody's in
+	 * BUS_NAME_OWNERS. */
+	write_agent(e, v);
+	write_tunnel_state(e, v);
+	write_tunnel_io(e, v);
+	write_components(e, v);
+	write_builds(e, v);
+	exposition_created(e, site->start_realtime_ns);
+	write_requests(e, site);
+	write_log(e);
+	write_process(e);
+	write_sandbox(e, site->sandbox);
+	if (site->loop)
+		write_self(e, site->loop);
+	copy_segments(e, v, read);
+	write_absent(e, v);
+	exposition_created(e, site->start_realtime_ns);
+	write_bus(e, v, read);
+	return exposition_end(e);
+}

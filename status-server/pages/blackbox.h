@@ -1,0 +1,25 @@
+/*
+ * blackbox -- what a container said last, living or dead: presence, phase and
+ * exit code, its records, its last log lines and events.
+ *
+ * All of it is read from the bus at the request, so it outlives any crash of
+ * the writer.  What was never written is left out, not made up.
+ */
+#ifndef STATUS_SERVER_PAGES_BLACKBOX_H
+#define STATUS_SERVER_PAGES_BLACKBOX_H
+
+#include "lib/base/buf.h"
+#include "status-server/pod_view.h"
+
+struct json;
+
+#define BLACKBOX_LINES 100 /* of each ring on the page */
+
+/* The page /api/v1/blackbox.  Errors of buf_append. */
+MUST_USE int blackbox_write(struct buf *to, const struct source_view *v);
+
+/* The members of one container, into an object that is open; of each ring the
+ * last `lines`. */
+void blackbox_write_component(struct json *j, const struct component_view *c, uint64_t lines);
+
+#endif

@@ -1,0 +1,653 @@
+#include "lib/app/config/config.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/app/config/config_private.h"
+#include "tests/support/cases.h"
+#include "tests/support/fence.h"
+
+static struct config c; /* large: not on the stack */
+
+static char dir[64];
+
+static void write_file(const char *name, const char *text)
+{
+	FILE *f = fopen(name, "w");
+
+	must(f && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static int load(enum config_user program, const char *const *args, enum config_verb *verb, struct fault *why)
+{
+	char *argv[16] = { (char *)(uintptr_t) "program" };
+	int argc = 1;
+
+	while (*args)
+		argv[argc++] = (char *)(uintptr_t)*args++;
+	*why = (struct fault){ 0 };
+	return config_load(&c, program, argc, argv, verb, why);
+}
+
+#define ARGS(...) ((const char *const[]){ __VA_ARGS__ __VA_OPT__(,) NULL })
+
+static int load_text(const char *yaml, struct fault *why)
+{
+	enum config_verb verb;
+
+	write_file("t.yaml", yaml);
+	return load(CONFIG_CONTROL, ARGS("--config", "t.yaml"), &verb, why);
+}
+
+/* What a call prints on stdout. */
+static char printed[64 * 1024];
+
+static int begin_capture(int *saved)
+{
+	fflush(stdout);
+	*saved = dup(STDOUT_FILENO);
+	const int fd = memfd_create("stdout", MFD_CLOEXEC);
+	must(*saved >= 0 && fd >= 0 && dup2(fd, STDOUT_FILENO) >= 0);
+	return fd;
+}
+
+static void end_capture(int fd, int saved)
+{
+	fflush(stdout);
+	must(dup2(saved, STDOUT_FILENO) >= 0);
+	const ssize_t n = pread(fd, printed, sizeof(printed) - 1, 0);
+	must(n >= 0);
+	printed[n] = '\0';
+	close(fd);
+	close(saved);
+}
+
+/* ---- the table ---- */
+
+static void test_table(void)
+{
+	for (size_t i = 0; i < config_rows_n; i++) {
+		const struct config_row *a = &config_rows[i];
+
+		check_row(a->path, a->users != 0 && *a->help && strchr(a->path, '.'));
+		check_row(a->path, a->type != CONFIG_SECRET || !a->flag); /* it would stand in ps */
+		check_row(a->path, (a->type == CONFIG_CHOICE || a->type == CONFIG_COUNT) == (a->extra != NULL));
+		check_row(a->path, config_row_at(a->path) == a);
+		for (size_t j = 0; j < i; j++) {
+			const struct config_row *b = &config_rows[j];
+
+			check_row(a->path, strcmp(a->path, b->path) != 0);
+			check_row(a->path, !a->flag || !b->flag || strcmp(a->flag, b->flag) != 0);
+			check_row(a->path, !a->variable || !b->variable || strcmp(a->variable, b->variable) != 0);
+		}
+	}
+	check(!config_row_at("tunnel"));
+}
+
+static void test_defaults(void)
+{
+	struct fault why;
+	enum config_verb verb = CONFIG_HELP;
+
+	check(load(CONFIG_CONTROL, ARGS(), &verb, &why) == 0);
+	check(verb == CONFIG_RUN && !c.file[0]);
+	check(strcmp(c.api_url, "https://api.pipeops.sh") == 0 && strcmp(c.cluster_name, "default-cluster") == 0);
+	check(c.timeout_ns == 30000000000 && c.inactivity_timeout_ns == 300000000000);
+	check(c.tunnel_enabled && !c.tls_skip_verify && c.status_port == 8080 && !c.token.text[0]);
+	check(strcmp(c.log_level, "info") == 0 && c.forwards_n == 3 && c.labels_n == 0);
+	check(strcmp(c.forwards[1].name, "kubelet-metrics") == 0 && c.forwards[1].port == 10250);
+	check(strcmp(c.forwards[2].local_addr, "localhost:8080") == 0 && !c.forwards[2].remote_port);
+}
+
+/* ---- the file ---- */
+
+/* The example of the README, its comments included. */
+static const char example[] =
+	"# Agent configuration\n"
+	"agent:\n"
+	"  id: \"\"  # Auto-generated from hostname if not specified\n"
+	"  name: \"pipeops-agent\"\n"
+	"  cluster_name: \"production-cluster\"\n"
+	"  grafana_sub_path: true  # Set to false to skip PipeOps proxy subpath configuration\n"
+	"  labels:\n"
+	"    environment: \"production\"\n"
+	"    region: \"us-east-1\"\n"
+	"\n"
+	"# PipeOps control plane configuration\n"
+	"pipeops:\n"
+	"  api_url: \"https://api.pipeops.sh\"\n"
+	"  token: \"your-cluster-token-here\"\n"
+	"  timeout: \"30s\"\n"
+	"  reconnect:\n"
+	"    enabled: true\n"
+	"    max_attempts: 10\n"
+	"    interval: \"5s\"\n"
+	"    backoff: \"5s\"\n"
+	"  tls:\n"
+	"    enabled: true\n"
+	"    insecure_skip_verify: false\n"
+	"\n"
+	"# Tunnel configuration (optional)\n"
+	"tunnel:\n"
+	"  enabled: true\n"
+	"  inactivity_timeout: \"5m\"\n"
+	"  forwards:\n"
+	"    - name: \"kubernetes-api\"\n"
+	"      local_addr: \"localhost:6443\"\n"
+	"      remote_port: 0  # 0 = dynamically assigned by control plane\n"
+	"    - name: \"kubelet-metrics\"\n"
+	"      local_addr: \"localhost:10250\"\n"
+	"      remote_port: 0\n"
+	"    - name: \"agent-http\"\n"
+	"      local_addr: \"[::1]:8080\"\n"
+	"      remote_port: 9000\n"
+	"\n"
+	"# Kubernetes configuration\n"
+	"kubernetes:\n"
+	"  in_cluster: true\n"
+	"  namespace: \"pipeops-system\"\n"
+	"  kubeconfig: \"\"\n"
+	"\n"
+	"# Logging configuration\n"
+	"logging:\n"
+	"  level: \"info\"\n"
+	"  format: \"json\"\n"
+	"  output: \"stdout\"\n";
+
+static void test_example(void)
+{
+	struct fault why;
+
+	if (!check(load_text(example, &why) == 0))
+		puts(why.why);
+	check(strcmp(c.cluster_name, "production-cluster") == 0);
+	check(strcmp(c.token.text, "your-cluster-token-here") == 0);
+	check(strcmp(c.log_output, "stdout") == 0 && strcmp(c.file, "t.yaml") == 0);
+	check(c.labels_n == 2 && strcmp(c.labels[1].key, "region") == 0 &&
+	      strcmp(c.labels[1].value, "us-east-1") == 0);
+	check(c.forwards_n == 3 && strcmp(c.forwards[2].host, "::1") == 0 && c.forwards[2].port == 8080 &&
+	      c.forwards[2].remote_port == 9000);
+}
+
+static void test_file_forms(void)
+{
+	static const char *const good[] = {
+		"", "\n# only a comment\n", "---\n", "---\nagent:\n", "tunnel: {enabled: no}\n",
+		"tunnel:\n  enabled: OFF\n",
+		"agent: {labels: {}}\n", "agent:\n  id: 'x: y'\n", "\xef\xbb\xbf# byte order mark\n", "--- {}\n...\n",
+	};
+	struct fault why;
+
+	for (size_t i = 0; i < array_len(good); i++)
+		if (!check_row(good[i], load_text(good[i], &why) == 0))
+			puts(why.why);
+	check(load_text("tunnel:\n  forwards: []\n", &why) == 0 && c.forwards_n == 0); /* none is a wish */
+	check(load_text("tunnel:\n  enabled: true\n", &why) == 0 && c.forwards_n == 3);
+}
+
+#define NAME_32 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+static const struct {
+	const char *name, *yaml, *want;
+} wrong[] = {
+	{ "unknown section", "agent:\n  id: x\ntunel:\n  enabled: true\n",
+	  "t.yaml:3: unknown key 'tunel'; did you mean 'tunnel'?" },
+	{ "unknown key", "tunnel:\n  enabeld: true\n",
+	  "t.yaml:2: unknown key 'tunnel.enabeld'; did you mean 'tunnel.enabled'?" },
+	{ "unknown list", "tunnel:\n  forward: []\n",
+	  "t.yaml:2: unknown key 'tunnel.forward'; did you mean 'tunnel.forwards'?" },
+	{ "unknown inner section", "pipeops:\n  reconect:\n    enabled: 1\n",
+	  "t.yaml:2: unknown key 'pipeops.reconect'; did you mean 'pipeops.reconnect'?" },
+	{ "wrong section", "agent:\n  api_url: x\n",
+	  "t.yaml:2: unknown key 'agent.api_url'; did you mean 'pipeops.api_url'?" },
+	{ "no section", "token: s3cret\n",
+	  "t.yaml:1: unknown key 'token'; did you mean 'pipeops.token'?" },
+	{ "nothing near", "frobnicate: 1\n", "t.yaml:1: unknown key 'frobnicate'" },
+	{ "unprintable key", "\"\\e[31m\": 1\n", "t.yaml:1: unknown key '\\x1b[31m'" },
+	{ "twice", "tunnel:\n  enabled: true\n  enabled: true\n",
+	  "t.yaml:3: key 'tunnel.enabled' stands there twice" },
+	{ "section twice", "agent:\n  id: x\nagent:\n  name: y\n",
+	  "t.yaml:3: key 'agent' stands there twice" },
+	{ "label twice", "agent:\n  labels:\n    a: 1\n    a: 2\n",
+	  "t.yaml:4: key 'agent.labels.a' stands there twice" },
+	{ "no flag", "tunnel:\n  enabled: maybe\n",
+	  "t.yaml:2: tunnel.enabled: \"maybe\" is not true or false" },
+	{ "no number", "status:\n  port: 80 80\n",
+	  "t.yaml:2: status.port: \"80 80\" is not a whole number in 1..65535" },
+	{ "number too large", "status:\n  port: 65536\n", "whole number in 1..65535" },
+	{ "number too small", "status:\n  port: 0\n", "whole number in 1..65535" },
+	{ "no duration", "pipeops:\n  timeout: soon\n",
+	  "t.yaml:2: pipeops.timeout: \"soon\" is not a duration like 250ms, 30s" },
+	{ "no choice", "logging:\n  level: loud\n",
+	  "t.yaml:2: logging.level: \"loud\" is not one of debug|info|warn|error" },
+	{ "part of a choice", "logging:\n  level: inf\n", "is not one of" },
+	{ "two choices", "logging:\n  level: 'debug|info'\n", "is not one of" },
+	{ "list for a value", "agent:\n  id: [a]\n", "t.yaml:2: agent.id takes one plain value" },
+	{ "map for a value", "agent:\n  id: {a: b}\n", "t.yaml:2: agent.id takes one plain value" },
+	{ "value for a section", "agent: x\n", "t.yaml:1: agent is a section with keys below it" },
+	{ "list for a section", "agent: [x]\n", "t.yaml:1: agent is a section with keys below it" },
+	{ "control character", "agent:\n  id: \"a\\nb\"\n",
+	  "t.yaml:2: agent.id: too long, or has a line break" },
+	{ "NUL", "agent:\n  id: \"a\\0b\"\n", "t.yaml:2: a value holds a NUL byte" },
+	{ "alias", "agent:\n  id: *x\n", "t.yaml:2: aliases are not supported" },
+	{ "anchor", "agent:\n  id: &x y\n", "t.yaml:2: anchors are not supported" },
+	{ "anchored section", "agent: &x\n  id: y\n", "t.yaml:1: anchors are not supported" },
+	{ "tag", "agent:\n  id: !!str y\n", "t.yaml:2: tags are not supported" },
+	{ "merge key", "agent:\n  <<: {id: y}\n", "t.yaml:2: unknown key 'agent.<<'" },
+	{ "two documents", "agent:\n  id: x\n---\nagent:\n  id: y\n", "t.yaml:3: more than one document" },
+	{ "no map", "- a\n", "t.yaml:1: the file is no map of keys" },
+	{ "text", "hello\n", "t.yaml:1: the file is no map of keys" },
+	{ "list as key", "[a]: b\n", "t.yaml:1: a key must be plain text" },
+	{ "tab", "agent:\n\tid: x\n", "t.yaml:2: found character that cannot start any token" },
+	{ "unclosed", "agent:\n  id: \"x\n", "t.yaml:3: found unexpected end of stream" },
+	{ "no UTF-8", "agent:\n  id: \xff\n", "t.yaml:" },
+	{ "key too long", NAME_32 NAME_32 NAME_32 NAME_32 NAME_32 NAME_32 NAME_32 NAME_32 ": 1\n",
+	  "t.yaml:1: key is too long" },
+
+	{ "forwards as a map", "tunnel:\n  forwards: {a: b}\n", "t.yaml:2: tunnel.forwards is a list" },
+	{ "forward as a text", "tunnel:\n  forwards: [a]\n", "t.yaml:2: a forward is a map of name" },
+	{ "forward without a name", "tunnel:\n  forwards:\n    - local_addr: a:1\n",
+	  "t.yaml:3: a forward needs name and local_addr" },
+	{ "forward without an address", "tunnel:\n  forwards:\n    - name: a\n",
+	  "t.yaml:3: a forward needs name and local_addr" },
+	{ "forward without a port", "tunnel:\n  forwards:\n    - name: a\n      local_addr: localhost\n",
+	  "t.yaml:4: \"localhost\" is no address" },
+	{ "forward to port 0", "tunnel:\n  forwards: [{name: a, local_addr: 'a:0'}]\n",
+	  "\"a:0\" is no address" },
+	{ "remote port", "tunnel:\n  forwards: [{name: a, local_addr: 'a:1', remote_port: 65536}]\n",
+	  "remote_port is 0 (assigned" },
+	{ "remote port text", "tunnel:\n  forwards: [{name: a, local_addr: 'a:1', remote_port: x}]\n",
+	  "remote_port is 0 (assigned" },
+	{ "key of a forward", "tunnel:\n  forwards:\n    - name: a\n      local: b\n",
+	  "t.yaml:4: unknown key 'local' in a forward; known are name, local_addr" },
+	{ "key of a forward twice", "tunnel:\n  forwards:\n    - name: a\n      name: b\n",
+	  "t.yaml:4: a key stands there twice" },
+	{ "name of a forward", "tunnel:\n  forwards: [{name: 'a b', local_addr: 'a:1'}]\n",
+	  "a forward's name is letters" },
+	{ "two of a name", "tunnel:\n  forwards:\n    - {name: a, local_addr: 'a:1'}\n"
+	  "    - {name: a, local_addr: 'b:1'}\n",
+	  "t.yaml:4: two forwards are named a" },
+	{ "deep", "tunnel:\n  forwards: [[[[[[[[[[[[[[[[[[[[[[a]]]]]]]]]]]]]]]]]]]]]]\n",
+	  "t.yaml:2: a forward is a map" },
+	{ "list of labels", "agent:\n  labels: [a]\n", "t.yaml:2: agent.labels is a map" },
+	{ "nested label", "agent:\n  labels:\n    a: {b: c}\n",
+	  "t.yaml:3: a label's value is plain text" },
+	{ "long label", "agent:\n  labels:\n    " NAME_32 NAME_32 ": x\n",
+	  "t.yaml:3: a label's name is plain text of at most 63" },
+};
+
+static void test_wrong_files(void)
+{
+	for (size_t i = 0; i < array_len(wrong); i++) {
+		struct fault why;
+
+		check_row(wrong[i].name, load_text(wrong[i].yaml, &why) == ERR_CONFIG);
+		if (!check_row(wrong[i].name, strncmp(why.why, wrong[i].want, strlen(wrong[i].want)) == 0 ||
+						      (wrong[i].want[0] != 't' && strstr(why.why, wrong[i].want))))
+			puts(why.why);
+		check_row(wrong[i].name, !strstr(why.why, "s3cret"));
+	}
+}
+
+static void test_bounds(void)
+{
+	static char text[300 * 1024];
+	struct fault why;
+	size_t n = 0;
+
+	memset(text, '#', 256 * 1024);
+	text[256 * 1024] = '\0';
+	check(load_text(text, &why) == 0);
+	text[256 * 1024] = '#';
+	check(load_text(text, &why) == ERR_CONFIG && strstr(why.why, "larger than 256 KiB"));
+
+	for (int many = 32; many <= 33; many++) {
+		n = (size_t)snprintf(text, sizeof(text), "agent:\n  labels:\n");
+		for (int i = 0; i < many; i++)
+			n += (size_t)snprintf(text + n, sizeof(text) - n, "    l%d: x\n", i);
+		check((load_text(text, &why) == 0) == (many == 32));
+		n = (size_t)snprintf(text, sizeof(text), "tunnel:\n  forwards:\n");
+		for (int i = 0; i < many; i++)
+			n += (size_t)snprintf(text + n, sizeof(text) - n, "    - {name: l%d, local_addr: 'a:1'}\n", i);
+		check((load_text(text, &why) == 0) == (many == 32));
+		check(c.forwards_n == 32);
+	}
+	/* A secret of the largest size; one more is refused without being shown. */
+	for (size_t size = CONFIG_TEXT_MAX - 1; size <= CONFIG_TEXT_MAX; size++) {
+		n = (size_t)snprintf(text, sizeof(text), "pipeops:\n  token: ");
+		memset(text + n, 'z', size);
+		snprintf(text + n + size, 2, "\n");
+		check((load_text(text, &why) == 0) == (size < CONFIG_TEXT_MAX));
+		check(!strstr(why.why, "zz"));
+	}
+}
+
+/* Cut anywhere, and with an unreadable page behind: an answer, never more. */
+static void test_chop(void)
+{
+	for (size_t n = 0; n <= sizeof(example) - 1; n++) {
+		struct fence f;
+		struct fault why = { 0 };
+
+		fence_init(&f, example, n);
+		c.forwards_n = c.labels_n = 0;
+		const int rc = config_text_read(&c, "t.yaml", (const char *)f.p, n, &why);
+		check(rc >= 0 ? !why.code : rc == ERR_CONFIG && why.why[0]);
+		fence_fini(&f);
+	}
+}
+
+/* ---- where values come from ---- */
+
+static void test_later_wins(void)
+{
+	struct fault why;
+	enum config_verb verb;
+
+	write_file("t.yaml", "agent: {cluster_name: file, id: file}\nlogging: {level: warn}\n");
+	setenv("PIPEOPS_CLUSTER_NAME", "environment", 1);
+	setenv("PIPEOPS_LOG_LEVEL", "error", 1);
+	setenv("PIPEOPS_AGENT_ID", "", 1); /* empty is unset */
+	check(load(CONFIG_CONTROL, ARGS("--log-level=debug", "--config=t.yaml"), &verb, &why) == 0);
+	check(strcmp(c.agent_id, "file") == 0);
+	check(strcmp(c.cluster_name, "environment") == 0);
+	check(strcmp(c.log_level, "debug") == 0);
+	setenv("PIPEOPS_LOG_LEVEL", "loud", 1);
+	check(load(CONFIG_CONTROL, ARGS(), &verb, &why) == ERR_CONFIG);
+	check(strcmp(why.why, "PIPEOPS_LOG_LEVEL: \"loud\" is not one of debug|info|warn|error") == 0);
+	unsetenv("PIPEOPS_LOG_LEVEL");
+	unsetenv("PIPEOPS_CLUSTER_NAME");
+	unsetenv("PIPEOPS_AGENT_ID");
+
+	/* A variable of another program's is not looked at. */
+	setenv("PIPEOPS_PORT", "tcp://10.0.0.1:80", 1);
+	check(load(CONFIG_TUNNEL, ARGS(), &verb, &why) == 0);
+	check(load(CONFIG_STATUS, ARGS(), &verb, &why) == ERR_CONFIG);
+	check(strncmp(why.why, "PIPEOPS_PORT: ", 14) == 0);
+	unsetenv("PIPEOPS_PORT");
+}
+
+static void test_search_order(void)
+{
+	struct fault why;
+	enum config_verb verb;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/.pipeops-agent.yaml", dir);
+	write_file(path, "agent: {id: home}\n");
+	check(load(CONFIG_CONTROL, ARGS(), &verb, &why) == 0 && strcmp(c.agent_id, "home") == 0);
+	check(strcmp(c.file, path) == 0);
+	write_file("config.yaml", "agent: {id: here}\n");
+	check(load(CONFIG_CONTROL, ARGS(), &verb, &why) == 0 && strcmp(c.agent_id, "here") == 0);
+	write_file("env.yaml", "agent: {id: env}\n");
+	setenv("PIPEOPS_CONFIG", "env.yaml", 1);
+	check(load(CONFIG_CONTROL, ARGS(), &verb, &why) == 0 && strcmp(c.agent_id, "env") == 0);
+	write_file("flag.yaml", "agent: {id: flag}\n");
+	check(load(CONFIG_CONTROL, ARGS("--config", "flag.yaml"), &verb, &why) == 0 &&
+	      strcmp(c.agent_id, "flag") == 0);
+
+	/* One that was named must be there; the help must not need it. */
+	setenv("PIPEOPS_CONFIG", "missing.yaml", 1);
+	check(load(CONFIG_CONTROL, ARGS(), &verb, &why) == ERR_CONFIG);
+	check(strcmp(why.why, "configuration file missing.yaml: No such file or directory") == 0);
+	check(load(CONFIG_CONTROL, ARGS("--help"), &verb, &why) == 0 && verb == CONFIG_HELP);
+	unsetenv("PIPEOPS_CONFIG");
+	check(load(CONFIG_CONTROL, ARGS("--config", "."), &verb, &why) == ERR_CONFIG);
+	check(strstr(why.why, "no regular file") != NULL);
+	must(mkfifo("fifo", 0600) == 0);
+	check(load(CONFIG_CONTROL, ARGS("--config", "fifo"), &verb, &why) == ERR_CONFIG);
+	must(unlink("fifo") == 0);
+	check(load(CONFIG_CONTROL, ARGS("--config=\x1b[31m"), &verb, &why) == ERR_CONFIG);
+	check(strstr(why.why, "file \\x1b[31m: No such file") != NULL);
+	must(unlink("config.yaml") == 0 && unlink(path) == 0);
+}
+
+/* ---- the command line ---- */
+
+static void test_arguments(void)
+{
+	static const struct {
+		const char *args[4];
+		enum config_user program;
+		int rc;
+		enum config_verb verb;
+		const char *want;
+	} rows[] = {
+		{ { "-h" }, CONFIG_TUNNEL, 0, CONFIG_HELP, "" },
+		{ { "--help" }, CONFIG_TUNNEL, 0, CONFIG_HELP, "" },
+		{ { "--version" }, CONFIG_TUNNEL, 0, CONFIG_VERSION, "" },
+		{ { "--check-config" }, CONFIG_TUNNEL, 0, CONFIG_CHECK, "" },
+		{ { "--probe", "live" }, CONFIG_TUNNEL, 0, CONFIG_PROBE_LIVE, "" },
+		{ { "--probe=ready" }, CONFIG_STATUS, 0, CONFIG_PROBE_READY, "" },
+		{ { "--port", "81", "--bind=::1" }, CONFIG_STATUS, 0, CONFIG_RUN, "" },
+		{ { "--allow-plain", "--allow-plain=no" }, CONFIG_TUNNEL, 0, CONFIG_RUN, "" },
+		{ { "--help=x" }, CONFIG_TUNNEL, ERR_USAGE, CONFIG_RUN, "--help takes no value" },
+		{ { "--probe", "maybe" }, CONFIG_TUNNEL, ERR_USAGE, CONFIG_RUN, "--probe takes live or ready" },
+		{ { "--probe" }, CONFIG_TUNNEL, ERR_USAGE, CONFIG_RUN, "--probe needs a value" },
+		{ { "--config" }, CONFIG_TUNNEL, ERR_USAGE, CONFIG_RUN, "--config needs a value" },
+		{ { "--port" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "--port needs a value" },
+		{ { "--port=" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "--port: \"\" is not a whole number in 1..65535" },
+		{ { "--prot", "81" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "unknown flag --prot; did you mean --port?" },
+		{ { "--confg=x" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "unknown flag --confg; did you mean --config?" },
+		{ { "--frobnicate" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN,
+		  "unknown flag --frobnicate; --help lists them" },
+		{ { "--bind", "::" }, CONFIG_TUNNEL, ERR_USAGE, CONFIG_RUN,
+		  "--bind is not for this program, but for status-server" },
+		{ { "--ca-file", "x" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN,
+		  "--ca-file is not for this program, but for tunnel-sidecar, control-agent" },
+		{ { "--token=s3cret" }, CONFIG_CONTROL, ERR_USAGE, CONFIG_RUN,
+		  "--token is no flag, as everybody sees a command line: use the variable PIPEOPS_TOKEN" },
+		{ { "up\x1b[31m" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "unexpected argument \"up\\x1b[31m\"" },
+		{ { "--" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "unknown flag --; " },
+		{ { "-x" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "unexpected argument \"-x\"" },
+	};
+
+	for (size_t i = 0; i < array_len(rows); i++) {
+		enum config_verb verb;
+		struct fault why;
+		const char *args[5] = { rows[i].args[0], rows[i].args[1], rows[i].args[2], rows[i].args[3] };
+
+		const int rc = load(rows[i].program, args, &verb, &why);
+		check_row(args[0], rc == rows[i].rc);
+		check_row(args[0], rc < 0 || verb == rows[i].verb);
+		if (!check_row(args[0], strncmp(why.why, rows[i].want, strlen(rows[i].want)) == 0))
+			puts(why.why);
+		check_row(args[0], !strstr(why.why, "s3cret"));
+	}
+	enum config_verb verb;
+	struct fault why;
+	check(load(CONFIG_STATUS, ARGS("--port", "81", "--bind=::1", "--port=82"), &verb, &why) == 0);
+	check(c.status_port == 82 && strcmp(c.status_bind, "::1") == 0);
+	check(load(CONFIG_TUNNEL, ARGS("--allow-plain"), &verb, &why) == 0 && c.allow_plain);
+	check(load(CONFIG_TUNNEL, ARGS("--allow-plain=off"), &verb, &why) == 0 && !c.allow_plain);
+}
+
+/* ---- values ---- */
+
+static void test_durations(void)
+{
+	static const struct {
+		const char *text;
+		uint64_t ns;
+	} good[] = {
+		{ "0", 0 },	       { "30", 30000000000 },	  { "250ms", 250000000 },
+		{ "5s", 5000000000 },  { "5m", 300000000000 },	  { "1h30m", 5400000000000 },
+		{ "1us", 1000 },       { "7ns", 7 },		  { "1m1s1ms1us1ns", 61001001001 },
+		{ "0s", 0 },	       { "1000h", 3600000000000000 },
+	};
+	static const char *const bad[] = { "",	   " ",	   "s",	     "-1s",  "1.5s",  "5 s",	  "5x",
+					   "1h30", "5ss",  "5S",     "1001h", "99999999999999999999s",
+					   "5s ",  "5msm", "1000h1s", "3600001" };
+
+	for (size_t i = 0; i < array_len(good); i++) {
+		uint64_t ns = 99;
+
+		check_row(good[i].text, config_duration(good[i].text, &ns, NULL) == 0);
+		check_row(good[i].text, ns == good[i].ns);
+	}
+	for (size_t i = 0; i < array_len(bad); i++) {
+		struct fault why = { 0 };
+		uint64_t ns = 99;
+
+		check_row(bad[i], config_duration(bad[i], &ns, &why) == ERR_USAGE);
+		check_row(bad[i], ns == 99 && strstr(why.why, "is no duration: write 250ms, 30s"));
+	}
+}
+
+static void test_addresses(void)
+{
+	static const struct {
+		const char *text, *host;
+		uint16_t port;
+	} good[] = {
+		{ "localhost:6443", "localhost", 6443 }, { "10.0.0.1:1", "10.0.0.1", 1 },
+		{ "[::1]:65535", "::1", 65535 },	 { "[fe80::1%eth0]:80", "fe80::1%eth0", 80 },
+		{ "a_b.svc.cluster.local:443", "a_b.svc.cluster.local", 443 },
+	};
+	static const char *const bad[] = { "", ":", ":80", "localhost", "localhost:", "localhost:0",
+					   "localhost:65536",
+					   "localhost:8o", "::1:80", "[]:80", "[::1]", "[::1]80", "a b:80", "a/b:80",
+					   "http://a:80", "[::1:80", "a:-1", "a: 1" };
+
+	for (size_t i = 0; i < array_len(good); i++) {
+		char host[256];
+		uint16_t port;
+
+		check_row(good[i].text, config_address(good[i].text, host, &port, NULL) == 0);
+		check_row(good[i].text, strcmp(host, good[i].host) == 0 && port == good[i].port);
+	}
+	for (size_t i = 0; i < array_len(bad); i++) {
+		struct fault why = { 0 };
+		char host[256];
+		uint16_t port;
+
+		check_row(bad[i], config_address(bad[i], host, &port, &why) == ERR_CONFIG);
+		check_row(bad[i], strstr(why.why, "write host:port") != NULL);
+	}
+}
+
+static void test_forward_names(void)
+{
+	struct fault why;
+
+	check(load_text("tunnel: {forwards: [{name: kubelet, local_addr: 'a:1'}, "
+			"{name: kubernetes-api, local_addr: 'a:2'}]}\n",
+			&why) == 0);
+	check(config_forward_find(&c, "kubernetes-api") == 1 && config_forward_find(&c, "k8s-api") == 1);
+	check(config_forward_find(&c, "kubelet") == 0 && config_forward_find(&c, "kubelet-metrics") == 0);
+	check(config_forward_find(&c, "agent-http") == -1 && config_forward_find(&c, "") == -1);
+	/* The exact name wins over its other name. */
+	check(load_text("tunnel: {forwards: [{name: k8s-api, local_addr: 'a:1'}, "
+			"{name: kubernetes-api, local_addr: 'a:2'}]}\n",
+			&why) == 0);
+	check(config_forward_find(&c, "kubernetes-api") == 1 && config_forward_find(&c, "k8s-api") == 0);
+}
+
+/* ---- printing ---- */
+
+static void print_to_buffer(enum config_user program)
+{
+	int saved;
+	const int fd = begin_capture(&saved);
+
+	config_print(&c, program);
+	end_capture(fd, saved);
+}
+
+/* What is printed is a configuration file that says the same. */
+static void test_print_reads_back(void)
+{
+	static struct config before;
+	struct fault why;
+
+	check(load_text("agent: {id: \"q\\\"b\\\\s\", labels: {\"a b\": \"x\\ty\", u: \"\\u202eü\"}}\n"
+			"pipeops: {token: s3cret, timeout: 1500ms}\n"
+			"tunnel: {inactivity_timeout: 0, forwards: [{name: z, local_addr: '[::1]:5', remote_port: 7}]}\n",
+			&why) == 0);
+	before = c;
+	print_to_buffer(CONFIG_CONTROL);
+	check(!strstr(printed, "s3cret") && strstr(printed, "\"(set)\""));
+	check(!strchr(printed, '\t') && !strstr(printed, "\u202e") && strstr(printed, "ü"));
+	if (!check(load_text(printed, &why) == 0))
+		printf("%s\n%s", why.why, printed);
+	memset(&before.token, 0, sizeof(before.token));
+	memset(&c.token, 0, sizeof(c.token));
+	check(memcmp(&before, &c, sizeof(c)) == 0);
+
+	check(load_text("tunnel: {forwards: []}\n", &why) == 0);
+	print_to_buffer(CONFIG_TUNNEL);
+	check(load_text(printed, &why) == 0 && c.forwards_n == 0);
+	check(!strstr(printed, "status:")); /* another program's */
+}
+
+static void test_help(void)
+{
+	static const enum config_user programs[] = { CONFIG_TUNNEL, CONFIG_CONTROL, CONFIG_STATUS };
+
+	for (size_t p = 0; p < array_len(programs); p++) {
+		int saved;
+		const int fd = begin_capture(&saved);
+		config_print_help(programs[p], "prog", "Does things.");
+		end_capture(fd, saved);
+		check(strncmp(printed, "Usage: prog [options]\n\nDoes things.\n", 36) == 0);
+		for (size_t i = 0; i < config_rows_n; i++) {
+			const struct config_row *row = &config_rows[i];
+
+			check_row(row->path, !strstr(printed, row->help) == !(row->users & programs[p]));
+		}
+	}
+}
+
+static void test_docs(void)
+{
+	int saved;
+	const int fd = begin_capture(&saved);
+
+	config_print_docs();
+	end_capture(fd, saved);
+	for (size_t i = 0; i < config_rows_n; i++) {
+		char cell[128];
+
+		snprintf(cell, sizeof(cell), "\n| `%s` |", config_rows[i].path);
+		check_row(config_rows[i].path, strstr(printed, cell) != NULL);
+	}
+}
+
+int main(void)
+{
+	static const struct test_case cases[] = {
+		{ "table", test_table },
+		{ "defaults", test_defaults },
+		{ "the README's example", test_example },
+		{ "forms of a file", test_file_forms },
+		{ "wrong files", test_wrong_files },
+		{ "bounds", test_bounds },
+		{ "chop and fence", test_chop },
+		{ "later wins", test_later_wins },
+		{ "search order", test_search_order },
+		{ "arguments", test_arguments },
+		{ "durations", test_durations },
+		{ "addresses", test_addresses },
+		{ "names of forwards", test_forward_names },
+		{ "print reads back", test_print_reads_back },
+		{ "help", test_help },
+		{ "docs", test_docs },
+	};
+
+	snprintf(dir, sizeof(dir), "/tmp/config_test.XXXXXX");
+	must(mkdtemp(dir) && chdir(dir) == 0 && setenv("HOME", dir, 1) == 0);
+	for (size_t i = 0; i < config_rows_n; i++)
+		if (config_rows[i].variable)
+			unsetenv(config_rows[i].variable);
+	unsetenv("PIPEOPS_CONFIG");
+	const int bad = run_cases("config", cases, array_len(cases));
+	for (size_t i = 0; i < 3; i++)
+		(void)!unlink((const char *[]){ "t.yaml", "env.yaml", "flag.yaml" }[i]);
+	(void)!rmdir(dir);
+	return bad;
+}
