@@ -102,7 +102,7 @@ def exercise(p, bulk, far):
 	equal(p.tunnel.count("tunnel_up"), 1, "sessions of the tunnel")
 
 	eventually(lambda: pod.sum_of(p.metrics(), "pipeops_agent_registered") == 1, "registered again")
-	headers = 2 * harness._header.size  # of the two streams
+	headers = 2 * harness.HEADER_BYTES  # of the two streams
 	for direction, more in (("up", 0), ("down", headers)):
 		counted = p.bytes("bulk", direction) - before[direction]
 		equal(counted, 2 * SIZE + more, f"pipeops_tunnel_bytes_total, {direction}")

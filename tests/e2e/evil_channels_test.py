@@ -11,7 +11,7 @@ import sys
 
 import harness
 from evil import Deafens, Row, client, is_calm, numbers, peer, run_rows, select, text, u32
-from harness import MIB, Echo, Skip, check, each, equal, eventually, free_port
+from harness import Echo, Skip, check, each, equal, eventually, free_port
 
 FLOOD = int(os.environ.get("EVIL_FLOOD", "1000000" if not harness.SHORT else "100000"))
 PROTOCOL = {"kind": "disconnect", "code": 2, "reason": "protocol"}

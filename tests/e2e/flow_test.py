@@ -74,7 +74,7 @@ def test_stopped_readers_beside_an_echo(t, io):
 	with connect(fast) as conn:
 		for i in range(100):
 			conn.sendall(bytes([i % 256]) * 512)
-			equal(harness._recv_exactly(conn, 512), bytes([i % 256]) * 512, "echo")
+			equal(harness.recv_exactly(conn, 512), bytes([i % 256]) * 512, "echo")
 	equal(group.oom_kills(), 0, "processes killed for want of memory")
 	check(c.running(), "the client lives")
 	if not harness.SHORT:
@@ -105,7 +105,7 @@ def test_a_limit_that_shrinks_in_place(t, io):
 	harness.echo_once(fast)
 	with t.open(connect(fast)) as open_one:
 		open_one.sendall(b"before")
-		equal(harness._recv_exactly(open_one, 6), b"before", "echo")
+		equal(harness.recv_exactly(open_one, 6), b"before", "echo")
 		settle(group)
 		group.set(group.used() + (12 if not harness.SHORT else 64) * MIB)  # room to live, none for more windows
 
@@ -120,7 +120,7 @@ def test_a_limit_that_shrinks_in_place(t, io):
 			eventually(is_refused, "a channel is refused")
 			check(c.wait("channel_rejected")["msg"].startswith("the container's memory"), "the log says why")
 		open_one.sendall(b"after")  # one that is open goes on
-		equal(harness._recv_exactly(open_one, 5), b"after", "echo")
+		equal(harness.recv_exactly(open_one, 5), b"after", "echo")
 	group.set(256 * MIB)
 	eventually(lambda: harness.works(fast), "channels again")
 	equal(group.oom_kills(), 0, "processes killed for want of memory")

@@ -14,7 +14,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
@@ -34,18 +33,6 @@ IMAGES = {
 }
 BULK = 8 << 20
 PREPARE = 330  # seconds for the base and the images; what was made by then is kept
-
-
-def yaml_module():
-	try:
-		import yaml
-	except ImportError:
-		got = subprocess.run([ROOT / "scripts/venv"], capture_output=True, text=True, check=False)
-		if got.returncode != 0:
-			raise Skip("docker: no PyYAML to read the manifest with") from None
-		sys.path.insert(0, got.stdout.strip())
-		import yaml
-	return yaml
 
 
 class Clock:
@@ -256,7 +243,7 @@ tunnel:
 
 def start_pod(t, engine, *tunnel_options):
 	"""A pod with its forward up: (pod, names of the containers, service, far port)."""
-	manifest = yaml_module().safe_load((ROOT / "k8s/base/deployment.yaml").read_text())
+	manifest = harness.yaml_module().safe_load((ROOT / "k8s/base/deployment.yaml").read_text())
 	pod, service = Pod(t, engine, manifest), t.open(harness.Duplex())
 	plane = Devplane(t, ["service"])
 	pod.configure(plane, {"service": service.port})

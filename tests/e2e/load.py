@@ -85,7 +85,7 @@ class Churn:
 		with connect(self.far["echo"]) as conn:
 			text = _words[:size]
 			conn.sendall(text)
-			equal(harness._recv_exactly(conn, size), text, "echo")
+			equal(harness.recv_exactly(conn, size), text, "echo")
 
 	def half_close(self, r):
 		"""The user's direction ends first; the whole answer comes after it."""

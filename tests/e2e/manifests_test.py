@@ -2,11 +2,9 @@
 """k8s/base says what the programs, the Dockerfiles and the design say: images,
 ports, variables, configuration, mounts, and the restricted pod standard."""
 import re
-import subprocess
-import sys
 
 import harness
-from harness import ROOT, Skip, check, equal
+from harness import ROOT, check, equal
 
 BASE = ROOT / "k8s/base"
 PROGRAMS = {"tunnel": "tunnel-sidecar", "control": "control-agent", "status": "status-server"}
@@ -29,14 +27,7 @@ SEES = {
 
 
 def documents():
-	try:
-		import yaml
-	except ImportError:
-		got = subprocess.run([ROOT / "scripts/venv"], capture_output=True, text=True, check=False)
-		if got.returncode != 0:
-			raise Skip("manifests: no PyYAML") from None
-		sys.path.insert(0, got.stdout.strip())
-		import yaml
+	yaml = harness.yaml_module()
 	return {f.name: [d for d in yaml.safe_load_all(f.read_text()) if d] for f in sorted(BASE.glob("*.yaml"))}
 
 

@@ -89,7 +89,8 @@ class Devplane:
 
 
 class Pod:
-	"""The three programs of one pod, each started by itself."""
+	"""The three programs of one pod, each started by itself; with plane None there is
+	no control plane, and only the status server has something to do."""
 
 	def __init__(self, t, plane, forwards, io="auto", **options):
 		self.t, self.plane, self.io = t, plane, io
@@ -97,8 +98,11 @@ class Pod:
 		for folder in ("bus", "handoff"):
 			(t.dir / folder).mkdir(exist_ok=True)
 		# The gateway's port is one of this machine's free ones, no tunnel server's.
-		options.setdefault("server_ports", urllib.parse.urlsplit(plane.gateway_url).port)
-		self.config = configuration(t, plane.api_url, forwards, self.status_port, io, plane.ca, **options)
+		if plane:
+			options.setdefault("server_ports", urllib.parse.urlsplit(plane.gateway_url).port)
+			options.setdefault("ca", plane.ca)
+		api_url = plane.api_url if plane else "http://127.0.0.1:1"
+		self.config = configuration(t, api_url, forwards, self.status_port, io, **options)
 
 	def _start(self, name):
 		return self.t.start([harness.program(name), "--config", self.config])

@@ -10,13 +10,10 @@ import threading
 import time
 
 import harness
-import pod
-from harness import MIB, SHORT, Duplex, Echo, LeakGate, Skip, check, each, echo_once, equal, eventually, free_port, transfer
+from harness import MIB, SHORT, Duplex, Echo, Skip, check, each, echo_once, equal, eventually, free_port, transfer
 from pod import TOKEN, Devplane, Pod, configuration, sum_of
 
 BULK = (4 if SHORT else 16) * MIB
-# The bytes that transfer() adds to those asked for: its header.
-HEADER = harness._header.size
 
 
 def up(t, forwards, io="auto", flags=(), **options):
@@ -32,7 +29,7 @@ def test_bytes_and_metrics_agree(t, io):
 	transfer(far["web"], d, BULK, 2 * BULK)
 	echo_once(far["shell"], b"x" * 1000)
 	m = eventually(lambda: (m := p.metrics()) and sum_of(m, "pipeops_tunnel_channels") == 0 and m, "no open channel")
-	equal(sum_of(m, "pipeops_tunnel_bytes_total", forward="web", direction="down"), BULK + HEADER, "bytes down")
+	equal(sum_of(m, "pipeops_tunnel_bytes_total", forward="web", direction="down"), BULK + harness.HEADER_BYTES, "bytes down")
 	equal(sum_of(m, "pipeops_tunnel_bytes_total", forward="web", direction="up"), 2 * BULK, "bytes up")
 	equal(sum_of(m, "pipeops_tunnel_bytes_total", forward="shell"), 2000, "bytes of the echo")
 	equal(sum_of(m, "pipeops_tunnel_up"), 1, "pipeops_tunnel_up")
@@ -352,10 +349,7 @@ def test_bus_directory_that_is_full(t):
 
 
 def test_status_server_before_all_others(t):
-	config = some_config(t)
-	p = Pod.__new__(Pod)
-	p.t, p.config = t, config
-	p.status_port = int(re.search(r"port: (\d+)\nbus", config.read_text()).group(1))
+	p = Pod(t, None, {"web": 1})
 	p.start_status()
 	equal(p.get("/health")[0], 200, "/health")
 	equal(p.get("/ready")[0], 503, "/ready")

@@ -2,6 +2,7 @@
 """The way out through proxies that others wrote: tinyproxy (HTTP CONNECT), microsocks
 and OpenSSH (SOCKS5), named by --proxy or by the environment."""
 import base64
+import contextlib
 import json
 import os
 import re
@@ -28,7 +29,7 @@ class Proxy:
 
 
 def _listens(port):
-	with harness.contextlib.suppress(OSError):
+	with contextlib.suppress(OSError):
 		harness.connect(port, 1).close()
 		return True
 	return False

@@ -3,7 +3,6 @@
 (tests/attack), refused by kernels that have it not, and true in what it says of
 itself."""
 import errno
-import os
 import pathlib
 import shutil
 import signal
@@ -13,7 +12,7 @@ import sys
 sys.dont_write_bytecode = True
 import harness
 import pod
-from harness import (BIN, MIB, SHORT, Certificates, Duplex, Echo, Skip, check, each, equal, echo_once, eventually,
+from harness import (BIN, MIB, SHORT, Duplex, Echo, Skip, check, each, equal, echo_once, eventually,
 		     free_port, transfer)
 from pod import Devplane
 
