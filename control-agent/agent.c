@@ -9,10 +9,10 @@
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 
-#define SECOND_NS 1000000000ull
+#define SECOND_NS   1000000000ull
 #define WAIT_MAX_NS (300 * SECOND_NS)
-#define FACTS_NS (60 * SECOND_NS) /* how often a rotated ServiceAccount token is looked for */
-#define BODY_MAX (64 * 1024)
+#define FACTS_NS    (60 * SECOND_NS) /* how often a rotated ServiceAccount token is looked for */
+#define BODY_MAX    (64 * 1024)
 
 static const struct {
 	const char *name;
@@ -27,10 +27,11 @@ static const struct {
 struct agent {
 	struct agent_options o;
 	enum agent_state state; /* enter() only */
-	struct state identity;
-	struct state_store store;
+	struct identity identity;
+	struct identity_store store;
 	struct facts facts;
-	char sent_token[sizeof(((struct facts *)0)->service_token)]; /* with the last registration */
+	char sent_token[sizeof(
+		((struct facts *)0)->service_token)]; /* with the last registration */
 	struct control_plane plane;
 	struct http_client *client; /* registration and heartbeats: one at a time */
 	struct tunnel_view view;
@@ -137,7 +138,7 @@ static void save_state(struct agent *a)
 {
 	struct fault why = { 0 };
 
-	if (state_save(&a->store, &a->identity, &why) < 0)
+	if (identity_save(&a->store, &a->identity, &why) < 0)
 		log_warn("state_not_saved", "the agent's state is kept in memory only",
 			 L_STR("error", why.why));
 }
@@ -148,20 +149,23 @@ static void registration_unreachable(struct agent *a, const struct http_result *
 	struct fault whole = { 0 };
 
 	if (a->state == AGENT_RENEWING) {
-		note_trouble(a, "registration_failed", "the control plane can't be reached to register again",
-			     0, &why, span_of(NULL, 0));
+		note_trouble(a, "registration_failed",
+			     "the control plane can't be reached to register again", 0, &why,
+			     span_of(NULL, 0));
 		set_timer(a, loop_now(a->o.loop), retry_wait(a, r));
 		return;
 	}
-	fault_set(&whole, why.code, "can't reach the control plane to register: %.150s. %s", why.why,
-		  advice(why.code));
-	log_error("registration_failed", "failed to register agent: the control plane can't be reached",
+	fault_set(&whole, why.code, "can't reach the control plane to register: %.150s. %s",
+		  why.why, advice(why.code));
+	log_error("registration_failed",
+		  "failed to register agent: the control plane can't be reached",
 		  L_STR("reason", err_name(why.code)), L_STR("error", why.why),
 		  L_STR("api_url", a->o.config->api_url), L_STR("todo", advice(why.code)));
 	end(a, EXIT_REGISTRATION_UNREACHABLE, &whole);
 }
 
-static void registration_refused(struct agent *a, const struct http_result *r, const struct fault *why)
+static void registration_refused(struct agent *a, const struct http_result *r,
+				 const struct fault *why)
 {
 	char shown[REDACT_BODY_MAX + 1];
 	struct fault whole = { 0 };
@@ -169,8 +173,8 @@ static void registration_refused(struct agent *a, const struct http_result *r, c
 	/* An agent that is registered outlives a control plane that is being
 	 * restarted; a refusal of what it says is final. */
 	if (a->state == AGENT_RENEWING && (r->status == 429 || r->status >= 500)) {
-		note_trouble(a, "registration_failed", "the control plane does not register now", r->status, why,
-			     r->body);
+		note_trouble(a, "registration_failed", "the control plane does not register now",
+			     r->status, why, r->body);
 		set_timer(a, loop_now(a->o.loop), retry_wait(a, r));
 		return;
 	}
@@ -178,7 +182,8 @@ static void registration_refused(struct agent *a, const struct http_result *r, c
 	log_error("registration_failed", "failed to register agent: the control plane refused",
 		  L_INT("status", r->status), L_STR("reason", err_name(why->code)),
 		  L_STR("error", why->why), L_STR("body", shown), L_STR("todo", advice(why->code)));
-	fault_set(&whole, why->code, "registration refused: %.150s. %s", why->why, advice(why->code));
+	fault_set(&whole, why->code, "registration refused: %.150s. %s", why->why,
+		  advice(why->code));
 	end(a, EXIT_REGISTRATION_REFUSED, &whole);
 }
 
@@ -198,7 +203,8 @@ static int start_poll(struct agent *a)
 		return 0;
 	const int rc = tunnel_poll_new(&a->poll, &options, &why);
 	if (rc < 0) {
-		log_error("tunnel_poll_failed", "the tunnel poll can't start", L_STR("error", why.why));
+		log_error("tunnel_poll_failed", "the tunnel poll can't start",
+			  L_STR("error", why.why));
 		end(a, EXIT_RUNTIME, &why);
 	}
 	return rc;
@@ -211,14 +217,15 @@ static void registered(struct agent *a, const struct register_answer *answer)
 
 	snprintf(a->identity.cluster_id, sizeof(a->identity.cluster_id), "%s", answer->cluster_id);
 	save_state(a);
-	const struct log_field workspace = answer->workspace_is_number
-						   ? L_INT("workspace_id", strtoll(answer->workspace_id, NULL, 10))
-						   : L_STR("workspace_id", answer->workspace_id);
+	const struct log_field workspace =
+		answer->workspace_is_number
+			? L_INT("workspace_id", strtoll(answer->workspace_id, NULL, 10))
+			: L_STR("workspace_id", answer->workspace_id);
 	log_info("registered", "Agent registered successfully with control plane",
 		 L_STR("agent_id", a->identity.agent_id), L_STR("cluster_id", answer->cluster_id),
 		 L_STR("cluster_uuid", answer->cluster_id), L_STR("name", answer->name),
-		 L_STR("status", answer->status), workspace,
-		 L_BOOL("has_token", answer->has_token), L_BOOL("existed", answer->existed));
+		 L_STR("status", answer->status), workspace, L_BOOL("has_token", answer->has_token),
+		 L_BOOL("existed", answer->existed));
 	note_recovered(a);
 	r->registered = 1;
 	r->since_realtime_ns = publish_realtime_ns();
@@ -238,7 +245,8 @@ static void on_registration(void *user, const struct http_result *r)
 	struct register_answer answer;
 	struct fault why = { 0 };
 
-	const bool unreadable = r->answered && (r->why.code == ERR_PROTO || r->why.code == ERR_LIMIT);
+	const bool unreadable =
+		r->answered && (r->why.code == ERR_PROTO || r->why.code == ERR_LIMIT);
 
 	if (unreadable)
 		registration_refused(a, r, &r->why);
@@ -273,7 +281,8 @@ static void send_registration(struct agent *a)
 	a->facts_at_ns = loop_now(a->o.loop) + FACTS_NS;
 	if (rc >= 0)
 		rc = control_plane_send(&a->plane, a->client, "POST", REGISTER_PATH,
-					span_of(buf_bytes(&body).p, buf_len(&body)), on_registration, a, &why);
+					span_of(buf_bytes(&body).p, buf_len(&body)),
+					on_registration, a, &why);
 	if (body.p)
 		explicit_bzero(body.p, body.cap);
 	buf_fini(&body);
@@ -298,7 +307,8 @@ static void on_heartbeat(void *user, const struct http_result *r)
 
 	publish_heartbeat(a->o.publish, rc == 0, r->elapsed_ns);
 	if (rc == 1) {
-		log_warn("registration_lost", "the control plane does not know this cluster: registering again",
+		log_warn("registration_lost",
+			 "the control plane does not know this cluster: registering again",
 			 L_INT("status", r->status), L_STR("cluster_id", a->identity.cluster_id));
 		a->identity.cluster_id[0] = record->cluster_id[0] = '\0';
 		record->registered = 0;
@@ -307,8 +317,8 @@ static void on_heartbeat(void *user, const struct http_result *r)
 		return;
 	}
 	if (rc < 0) {
-		note_trouble(a, "heartbeat_failed", "the control plane does not take heartbeats", r->status,
-			     &why, r->body);
+		note_trouble(a, "heartbeat_failed", "the control plane does not take heartbeats",
+			     r->status, &why, r->body);
 		set_timer(a, a->sent_ns, retry_wait(a, r));
 		return;
 	}
@@ -339,7 +349,8 @@ static void send_heartbeat(struct agent *a)
 	a->sent_ns = loop_now(a->o.loop);
 	if (rc >= 0)
 		rc = control_plane_send(&a->plane, a->client, "POST", path,
-					span_of(buf_bytes(&body).p, buf_len(&body)), on_heartbeat, a, &why);
+					span_of(buf_bytes(&body).p, buf_len(&body)), on_heartbeat,
+					a, &why);
 	buf_fini(&body);
 	if (rc < 0)
 		on_heartbeat(a, &(struct http_result){ .why = why });
@@ -370,7 +381,8 @@ static void on_timer(struct timer *t)
 		return;
 	case AGENT_RUNNING:
 		if (is_token_rotated(a)) {
-			log_info("token_rotated", "the ServiceAccount token was replaced: sending the new one");
+			log_info("token_rotated",
+				 "the ServiceAccount token was replaced: sending the new one");
 			renew(a);
 		} else {
 			send_heartbeat(a);
@@ -390,8 +402,8 @@ static void load_identity(struct agent *a)
 	const struct config *c = a->o.config;
 	struct bus_registration *r = publish_record(a->o.publish);
 
-	state_load(&a->store, &a->identity,
-		   &(struct state_places){ .file = c->state_file, .root = "", .here = "." });
+	identity_load(&a->store, &a->identity,
+		      &(struct identity_places){ .file = c->state_file, .root = "", .here = "." });
 	if (a->store.trouble.code)
 		log_warn("state_corrupt", "part of the agent's state can't be used",
 			 L_STR("error", a->store.trouble.why));
@@ -403,7 +415,8 @@ static void load_identity(struct agent *a)
 	if (a->store.from[0] && strcmp(a->store.from, a->store.path) != 0)
 		log_info("state_migrated", "the state of another place is taken over",
 			 L_STR("from", a->store.from), L_STR("saved_to", a->store.path));
-	log_info("state_loaded", "the agent knows who it is", L_STR("agent_id", a->identity.agent_id),
+	log_info("state_loaded", "the agent knows who it is",
+		 L_STR("agent_id", a->identity.agent_id),
 		 L_STR("cluster_id", a->identity.cluster_id), L_STR("from", a->store.from),
 		 L_STR("saved_to", a->store.path));
 	snprintf(r->agent_id, sizeof(r->agent_id), "%s", a->identity.agent_id);
@@ -414,10 +427,12 @@ static void load_identity(struct agent *a)
 static void say_facts(const struct agent *a)
 {
 	if (a->facts.token_trouble.code)
-		log_warn("kubernetes_facts", "no ServiceAccount token is mounted: the control plane gets none",
+		log_warn("kubernetes_facts",
+			 "no ServiceAccount token is mounted: the control plane gets none",
 			 L_STR("error", a->facts.token_trouble.why));
 	log_info("kubernetes_facts",
-		 "version, node and pod counts of the cluster are not read by this build and are left out",
+		 "version, node and pod counts of the cluster are not read by this build and are "
+		 "left out",
 		 L_BOOL("in_cluster", a->facts.in_cluster),
 		 L_BOOL("service_token", a->facts.service_token[0] != '\0'),
 		 L_STR("hostname", a->facts.hostname));
@@ -425,13 +440,15 @@ static void say_facts(const struct agent *a)
 
 static int check_names(const struct config *c, struct fault *why)
 {
-	if (c->agent_id[0] && (strlen(c->agent_id) > 127 || !state_is_id(c->agent_id)))
+	if (c->agent_id[0] && (strlen(c->agent_id) > 127 || !identity_is_id(c->agent_id)))
 		return fault_set(why, ERR_CONFIG,
-				 "agent.id (PIPEOPS_AGENT_ID) may hold letters, digits and ._:- only, at most "
+				 "agent.id (PIPEOPS_AGENT_ID) may hold letters, digits and ._:- "
+				 "only, at most "
 				 "127 of them");
 	if (!c->cluster_name[0] || strlen(c->cluster_name) > 255)
-		return fault_set(why, ERR_CONFIG,
-				 "agent.cluster_name (PIPEOPS_CLUSTER_NAME) must have 1 to 255 bytes");
+		return fault_set(
+			why, ERR_CONFIG,
+			"agent.cluster_name (PIPEOPS_CLUSTER_NAME) must have 1 to 255 bytes");
 	return 0;
 }
 

@@ -15,7 +15,9 @@
 #include "shm/probe.h"
 
 #define NAME "control-agent"
-#define PURPOSE "Registers with the control plane, sends heartbeats and passes on what the tunnel should be."
+#define PURPOSE                                                                                    \
+	"Registers with the control plane, sends heartbeats and passes on what the tunnel should " \
+	"be."
 
 struct control {
 	struct config config;
@@ -38,7 +40,8 @@ static void on_signal(void *user, int signo)
 		self_log(loop_counts(c->loop));
 		return;
 	}
-	log_info("signal", "signal received", L_STR("name", signo == SIGTERM ? "SIGTERM" : "SIGINT"));
+	log_info("signal", "signal received",
+		 L_STR("name", signo == SIGTERM ? "SIGTERM" : "SIGINT"));
 	loop_stop(c->loop);
 }
 
@@ -63,8 +66,10 @@ static int start(struct control *c, struct fault *why)
 	if (rc >= 0)
 		rc = signals_new(&c->signals, c->loop, on_signal, c, why);
 	if (rc >= 0)
-		rc = publish_new(&c->publish, c->loop,
-				 &(struct publish_options){ c->config.bus_dir, names, n, on_replaced, c }, why);
+		rc = publish_new(
+			&c->publish, c->loop,
+			&(struct publish_options){ c->config.bus_dir, names, n, on_replaced, c },
+			why);
 	if (rc < 0)
 		return rc;
 	log_info("started", "control-agent starts", L_STR("version", program_version),
@@ -72,12 +77,13 @@ static int start(struct control *c, struct fault *why)
 		 L_STR("bus", c->config.bus_dir), L_STR("io", loop_backend(c->loop)),
 		 L_STR("io_reason", loop_backend_reason(c->loop)));
 	if (c->config.tls_skip_verify)
-		log_warn("tls_not_verified",
-			 "the control plane's certificate is not verified (pipeops.tls.insecure_skip_verify)");
+		log_warn("tls_not_verified", "the control plane's certificate is not verified "
+					     "(pipeops.tls.insecure_skip_verify)");
 	rc = preflight(&c->config, why);
 	if (rc < 0)
 		return rc;
-	return agent_new(&c->agent, &(struct agent_options){ c->loop, &c->config, c->publish }, why);
+	return agent_new(&c->agent, &(struct agent_options){ c->loop, &c->config, c->publish },
+			 why);
 }
 
 /* The status server goes on telling why this program ended. */
@@ -110,8 +116,8 @@ static int run(struct control *c)
 	if (rc < 0)
 		publish_fault(c, &why);
 	/* What the agent itself ends for, it has logged. */
-	const int code = program_stop(NAME, rc < 0 ? program_exit_code(&why) : agent_exit_code(c->agent),
-				      &why);
+	const int code = program_stop(
+		NAME, rc < 0 ? program_exit_code(&why) : agent_exit_code(c->agent), &why);
 	agent_free(c->agent);
 	publish_free(c->publish, code);
 	signals_free(c->signals);

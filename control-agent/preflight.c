@@ -8,17 +8,20 @@
 static int refuse_unsupported(const struct config *c, struct fault *why)
 {
 	if (c->monitoring_enabled)
-		return fault_set(why, ERR_CONFIG,
-				 "monitoring.enabled: this build has no installer for the monitoring stack; "
-				 "set it to false and install the stack by other means");
+		return fault_set(
+			why, ERR_CONFIG,
+			"monitoring.enabled: this build has no installer for the monitoring stack; "
+			"set it to false and install the stack by other means");
 	if (c->kubeconfig[0])
-		return fault_set(why, ERR_CONFIG,
-				 "kubernetes.kubeconfig: this build reads nothing of the cluster and needs "
-				 "none; leave it empty");
+		return fault_set(
+			why, ERR_CONFIG,
+			"kubernetes.kubeconfig: this build reads nothing of the cluster and needs "
+			"none; leave it empty");
 	if (!c->reconnect_enabled)
-		return fault_set(why, ERR_CONFIG,
-				 "pipeops.reconnect.enabled: this agent always connects again; remove the "
-				 "key, or set tunnel.enabled to false for no tunnel");
+		return fault_set(
+			why, ERR_CONFIG,
+			"pipeops.reconnect.enabled: this agent always connects again; remove the "
+			"key, or set tunnel.enabled to false for no tunnel");
 	return 0;
 }
 

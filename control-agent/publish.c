@@ -15,8 +15,9 @@
 #define BEAT_NS 1000000000ull
 #define SOON_NS 1000000ull
 
-#define X(id, name, help) \
-	static_assert(BUS_CONTROL_##id == (int)BUS_CONTROL_OPEN_FDS + (int)SELF_##id, "order of fields.def");
+#define X(id, name, help)                                                                          \
+	static_assert(BUS_CONTROL_##id == (int)BUS_CONTROL_OPEN_FDS + (int)SELF_##id,              \
+		      "order of fields.def");
 SELF_NUMBERS(X)
 #undef X
 
@@ -80,7 +81,8 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 		return rc;
 	}
 	if (bus_writer_degraded(p->writer))
-		log_warn("bus_degraded", "the status bus can't be written: nobody sees this program's state",
+		log_warn("bus_degraded",
+			 "the status bus can't be written: nobody sees this program's state",
 			 L_STR("dir", o->bus_dir), L_STR("reason", bus_writer_degraded(p->writer)));
 	log_set_tap(on_log, p);
 	timer_set(l, &p->beat, loop_now(l) + BEAT_NS);

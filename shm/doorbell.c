@@ -67,8 +67,8 @@ static bool is_rung(const struct ear *e, uint32_t seen)
 {
 	const struct timespec most = in_ms(SLEEP_MS);
 
-	if (syscall(SYS_futex, word_of(e), FUTEX_WAIT, seen, &most, NULL, 0) == 0 || errno == EAGAIN ||
-	    errno == EINTR)
+	if (syscall(SYS_futex, word_of(e), FUTEX_WAIT, seen, &most, NULL, 0) == 0 ||
+	    errno == EAGAIN || errno == EINTR)
 		return load(e) != seen;
 	if (errno != ETIMEDOUT) /* a map the kernel can't read: don't spin on it */
 		nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);

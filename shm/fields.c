@@ -143,7 +143,8 @@ static void put_labels(char to[BUS_STRING_MAX], enum bus_labels labels, uint32_t
 		break;
 	case BUS_LABELS_STATE_CAUSE:
 		snprintf(to, BUS_STRING_MAX, "state=\"%s\",cause=\"%s\"",
-			 index == BUS_CAUSE_CONNECTED ? "connected" : "disconnected", bus_cause_name(index));
+			 index == BUS_CAUSE_CONNECTED ? "connected" : "disconnected",
+			 bus_cause_name(index));
 		break;
 	case BUS_LABELS_GLITCH:
 		snprintf(to, BUS_STRING_MAX, "kind=\"%s\"", glitch_name((enum glitch_kind)index));

@@ -16,46 +16,46 @@
 
 #include "shm/bus.h"
 
-#define BUS_MAGIC "PIPEBUS1"
-#define BUS_MAJOR 1 /* same major: both sides can talk */
-#define BUS_MINOR 0
-#define BUS_ENDIAN 0x01020304u
+#define BUS_MAGIC    "PIPEBUS1"
+#define BUS_MAJOR    1 /* same major: both sides can talk */
+#define BUS_MINOR    0
+#define BUS_ENDIAN   0x01020304u
 #define BUS_COMPLETE 0x600D600Du
-#define BUS_PAGE 4096u
-#define BUS_LINE 128u /* what different owners write stands on different lines */
+#define BUS_PAGE     4096u
+#define BUS_LINE     128u /* what different owners write stands on different lines */
 
 #define BUS_SEGMENT_NAME "segment"
-#define BUS_OWNER_NAME "owner.lock"
-#define BUS_TEMP_PREFIX ".tmp."
+#define BUS_OWNER_NAME	 "owner.lock"
+#define BUS_TEMP_PREFIX	 ".tmp."
 
-#define BUS_FILE_MAX (16u << 20)
-#define BUS_SECTIONS_MAX 16u
+#define BUS_FILE_MAX	    (16u << 20)
+#define BUS_SECTIONS_MAX    16u
 #define BUS_DESCRIPTORS_MAX 4096u
-#define BUS_STRINGS_MAX (128u << 10)
-#define BUS_STRING_MAX 256u /* with its NUL */
-#define BUS_BOUNDS_MAX 4096u
-#define BUS_IMMUTABLE_MAX (512u << 10)
-#define BUS_SHARDS_MAX 16u
-#define BUS_BUCKETS_MAX 64u
-#define BUS_VALUES_MAX 65536u /* words that all descriptors together name */
-#define BUS_RING_SLOTS_MAX 4096u
-#define BUS_SLOT_MAX 1024u /* bytes of a ring or record slot */
-#define BUS_SCALE_MAX 18   /* powers of ten */
+#define BUS_STRINGS_MAX	    (128u << 10)
+#define BUS_STRING_MAX	    256u /* with its NUL */
+#define BUS_BOUNDS_MAX	    4096u
+#define BUS_IMMUTABLE_MAX   (512u << 10)
+#define BUS_SHARDS_MAX	    16u
+#define BUS_BUCKETS_MAX	    64u
+#define BUS_VALUES_MAX	    65536u /* words that all descriptors together name */
+#define BUS_RING_SLOTS_MAX  4096u
+#define BUS_SLOT_MAX	    1024u /* bytes of a ring or record slot */
+#define BUS_SCALE_MAX	    18	  /* powers of ten */
 
 /* What a writer of this version makes. */
-#define BUS_LOG_SLOTS 1024u
-#define BUS_LOG_SLOT 256u
+#define BUS_LOG_SLOTS	1024u
+#define BUS_LOG_SLOT	256u
 #define BUS_EVENT_SLOTS 256u
-#define BUS_EVENT_SLOT 128u
+#define BUS_EVENT_SLOT	128u
 
 enum bus_section {
 	BUS_SECTION_DESCRIPTORS = 1,
 	BUS_SECTION_STRINGS,
 	BUS_SECTION_BOUNDS,
 	BUS_SECTION_LIVENESS,
-	BUS_SECTION_COUNTERS,   /* entsize: bytes of a shard, count: shards */
+	BUS_SECTION_COUNTERS,	/* entsize: bytes of a shard, count: shards */
 	BUS_SECTION_HISTOGRAMS, /* the same */
-	BUS_SECTION_SESSION,    /* records: entsize: bytes from slot to slot, count: slots,
+	BUS_SECTION_SESSION,	/* records: entsize: bytes from slot to slot, count: slots,
 				   flags: bytes of the record */
 	BUS_SECTION_OBSERVED,
 	BUS_SECTION_REGISTRATION,
@@ -84,7 +84,7 @@ struct bus_header {
 	uint16_t role, sections_n;
 	uint32_t features_compat, features_incompat;
 	uint32_t immutable_len; /* whole pages; the crc covers them, but its own 8 bytes */
-	uint64_t layout_hash;   /* FNV-1a of the descriptors: a key for caches, not a gate */
+	uint64_t layout_hash;	/* FNV-1a of the descriptors: a key for caches, not a gate */
 	uint64_t reserved;
 	char build[64];
 	uint8_t zero1[96];
@@ -100,18 +100,18 @@ enum bus_layout_agg { BUS_AGG_SUM, BUS_AGG_MAX }; /* how shards become one numbe
 struct bus_descriptor {
 	uint32_t name, help, unit, labels; /* offsets in the strings */
 	uint8_t kind, agg;
-	uint16_t words;       /* 1; histogram: buckets, the sum after them */
+	uint16_t words;	      /* 1; histogram: buckets, the sum after them */
 	uint32_t value_index; /* first word within a shard */
-	uint32_t owner;       /* shard that writes it */
+	uint32_t owner;	      /* shard that writes it */
 	uint32_t bounds;      /* histogram: first of its words - 2 upper bounds */
-	int64_t scale;        /* the value times ten to this is in `unit` */
-	uint64_t hash;        /* FNV-1a of name, NUL, labels: the same in every version */
+	int64_t scale;	      /* the value times ten to this is in `unit` */
+	uint64_t hash;	      /* FNV-1a of name, NUL, labels: the same in every version */
 	uint64_t reserved[2];
 };
 
 struct bus_liveness {
 	_Atomic uint64_t beat, beat_boottime_ns;
-	_Atomic uint64_t phase; /* low half enum bus_phase, high half the exit code */
+	_Atomic uint64_t phase;	     /* low half enum bus_phase, high half the exit code */
 	_Atomic uint64_t superseded; /* 1: the writer found another file in its place */
 	uint64_t zero[12];
 };
@@ -123,16 +123,15 @@ struct bus_name_owner {
 	const char *prefix;
 	enum bus_role role;
 };
-#define BUS_NAME_OWNERS                                        \
-	{                                                      \
-		{ "pipeops_tunnel_poll", BUS_CONTROL },            \
-		{ "pipeops_tunnel_forwards_refused", BUS_CONTROL }, \
-		{ "pipeops_tunnel_", BUS_TUNNEL },                 \
-		{ "pipeops_heartbeat_", BUS_CONTROL },             \
-		{ "pipeops_registration_", BUS_CONTROL },          \
-		{ "pipeops_agent_registered", BUS_CONTROL },       \
-		{ "pipeops_control_", BUS_CONTROL },               \
-		{ "pipeops_kubernetes_", BUS_CONTROL },            \
+#define BUS_NAME_OWNERS                                                                            \
+	{                                                                                          \
+		{ "pipeops_tunnel_poll", BUS_CONTROL },                                            \
+			{ "pipeops_tunnel_forwards_refused", BUS_CONTROL },                        \
+			{ "pipeops_tunnel_", BUS_TUNNEL }, { "pipeops_heartbeat_", BUS_CONTROL },  \
+			{ "pipeops_registration_", BUS_CONTROL },                                  \
+			{ "pipeops_agent_registered", BUS_CONTROL },                               \
+			{ "pipeops_control_", BUS_CONTROL },                                       \
+			{ "pipeops_kubernetes_", BUS_CONTROL },                                    \
 	}
 
 static inline size_t bus_round_up(size_t n, size_t to)
@@ -148,7 +147,7 @@ static inline uint64_t bus_fnv1a(uint64_t h, const void *p, size_t n)
 	return h;
 }
 
-#define BUS_AT(type, field, at) \
+#define BUS_AT(type, field, at)                                                                    \
 	static_assert(offsetof(struct type, field) == (at), #type "." #field)
 BUS_AT(bus_header, major, 8);
 BUS_AT(bus_header, endian, 16);
@@ -176,8 +175,8 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && sizeof(_Atomic uint64_t) == 8,
 	      "words are atomic without a lock, also between processes");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "segments are little-endian");
 
-#define BUS_IS_RECORD(type)                                                \
-	static_assert(sizeof(struct type) % 8 == 0 && sizeof(struct type) <= BUS_SLOT_MAX, \
+#define BUS_IS_RECORD(type)                                                                        \
+	static_assert(sizeof(struct type) % 8 == 0 && sizeof(struct type) <= BUS_SLOT_MAX,         \
 		      #type " is whole words and fits a slot")
 BUS_IS_RECORD(bus_session);
 BUS_IS_RECORD(bus_observed);

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#define STEP_NS 100000000ull
+#define STEP_NS	  100000000ull
 #define STEPS_MAX 40 /* 4 s: more than the 3.5 s after which a silent writer is stalled */
 
 static uint64_t monotonic_ns(void)
@@ -43,12 +43,14 @@ bool bus_probe(struct bus_reader **out, const char *dir, enum bus_role role, cha
 	const enum bus_phase phase = bus_reader_phase(r, &exit_code);
 
 	if (p == BUS_UNREADABLE)
-		snprintf(text, 256, "no: the segment below %.64s can't be read: %.150s", dir, fault->why);
+		snprintf(text, 256, "no: the segment below %.64s can't be read: %.150s", dir,
+			 fault->why);
 	else if (p == BUS_DEAD)
 		snprintf(text, 256, "no: dead (last phase %s, exit code %" PRIu32 ")",
 			 bus_phase_name(phase), exit_code);
 	else if (p == BUS_ABSENT)
-		snprintf(text, 256, "no: absent (it has not started, or not with the bus at %.160s)", dir);
+		snprintf(text, 256,
+			 "no: absent (it has not started, or not with the bus at %.160s)", dir);
 	else
 		snprintf(text, 256, "%s: %s", p == BUS_ALIVE ? "yes" : "no", bus_presence_name(p));
 	if (p == BUS_ALIVE && out)

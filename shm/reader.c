@@ -134,8 +134,9 @@ static int look(struct bus_reader *r, uint64_t now_ns)
 		/* the inode we hold can't be given to another file meanwhile */
 		if (is_attached(r) && (s->cut || s->ino != st.st_ino || s->dev != st.st_dev))
 			detach(r);
-		rc = is_attached(r) ? 1
-				    : attached(r, bus_segment_open(s, dir, r->role, &r->fault), now_ns);
+		rc = is_attached(r)
+			     ? 1
+			     : attached(r, bus_segment_open(s, dir, r->role, &r->fault), now_ns);
 	}
 	if (dir >= 0)
 		close(dir);

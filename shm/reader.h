@@ -18,11 +18,11 @@ struct bus_reader;
 
 /* What the writer of a segment is, judged by lock and beat: README.md, "Who is alive". */
 enum bus_presence {
-	BUS_ABSENT,       /* no file yet */
+	BUS_ABSENT, /* no file yet */
 	BUS_ALIVE,
-	BUS_STALLED,      /* lock held, no beat for 3.5 s */
-	BUS_DEAD,         /* lock free: the black box stays readable */
-	BUS_UNREADABLE,   /* corrupt, incompatible or hostile: see fault */
+	BUS_STALLED,	/* lock held, no beat for 3.5 s */
+	BUS_DEAD,	/* lock free: the black box stays readable */
+	BUS_UNREADABLE, /* corrupt, incompatible or hostile: see fault */
 };
 
 MUST_USE int bus_reader_new(struct bus_reader **out, const char *dir, enum bus_role role,
@@ -53,14 +53,15 @@ enum bus_phase bus_reader_phase(const struct bus_reader *r, uint32_t *exit_code)
 enum bus_kind { BUS_COUNTER, BUS_GAUGE, BUS_HISTOGRAM };
 struct bus_sample {
 	enum bus_kind kind;
-	const char *name;   /* metric name; counters end in _total */
-	const char *unit;   /* "seconds", "bytes", "" */
+	const char *name; /* metric name; counters end in _total */
+	const char *unit; /* "seconds", "bytes", "" */
 	const char *help;
 	const char *labels; /* `forward="x",direction="up"`, already escaped; "" */
-	uint64_t value;     /* counter, gauge; see scale */
-	double scale;       /* multiply value (and sum) by it: 1e-9 for ns */
-	const uint64_t *buckets; /* histogram: not cumulative, buckets_n of them, the last is +Inf */
-	const double *bounds;    /* upper bounds in unit, buckets_n - 1 of them */
+	uint64_t value;	    /* counter, gauge; see scale */
+	double scale;	    /* multiply value (and sum) by it: 1e-9 for ns */
+	const uint64_t
+		*buckets;     /* histogram: not cumulative, buckets_n of them, the last is +Inf */
+	const double *bounds; /* upper bounds in unit, buckets_n - 1 of them */
 	unsigned buckets_n;
 	uint64_t sum;
 };
@@ -98,8 +99,9 @@ struct bus_log_line {
 	struct span text;
 };
 MUST_USE int bus_reader_log(struct bus_reader *r, uint64_t *cursor, uint64_t *lost,
-		   void (*each)(void *user, const struct bus_log_line *line), void *user);
+			    void (*each)(void *user, const struct bus_log_line *line), void *user);
 MUST_USE int bus_reader_events(struct bus_reader *r, uint64_t *cursor, uint64_t *lost,
-		      void (*each)(void *user, const struct bus_log_line *line), void *user);
+			       void (*each)(void *user, const struct bus_log_line *line),
+			       void *user);
 
 #endif

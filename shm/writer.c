@@ -359,7 +359,8 @@ void bus_add(struct bus_writer *w, enum bus_field counter, unsigned index, uint6
 
 struct bus_cell *bus_cell(struct bus_writer *w, enum bus_field counter, unsigned index)
 {
-	static_assert(sizeof(struct bus_cell) == sizeof(*w->counters), "a cell is a word of the map");
+	static_assert(sizeof(struct bus_cell) == sizeof(*w->counters),
+		      "a cell is a word of the map");
 	return (void *)&w->counters[value_index(w, counter, index, BUS_KIND_COUNTER)];
 }
 

@@ -18,9 +18,9 @@
 #include "status-server/probe.h"
 #include "status-server/routes.h"
 
-#define NAME	 "status-server"
-#define PURPOSE                                                \
-	"Serves health, readiness and metrics of the agent.\n" \
+#define NAME "status-server"
+#define PURPOSE                                                                                    \
+	"Serves health, readiness and metrics of the agent.\n"                                     \
 	"A segment of the status bus, printed: status-server dump SEGMENT [--json]"
 #define DRAIN_NS UINT64_C(5000000000)
 #define BUSY_NS	 UINT64_C(1000000000)
@@ -73,7 +73,8 @@ static void find_bus(struct config *c)
 	const int rc = program_bus_directory(c, &why);
 
 	if (rc < 0)
-		log_warn("directory_fallback", "the bus can't be looked for", L_STR("error", why.why));
+		log_warn("directory_fallback", "the bus can't be looked for",
+			 L_STR("error", why.why));
 	else if (rc > 0)
 		log_info("directory_fallback", "the bus is looked for in another directory",
 			 L_STR("used", c->bus_dir));
@@ -118,7 +119,7 @@ static int start(struct app *a, struct fault *why)
 	rc = signals_new(&a->signals, a->loop, on_signal, a, why);
 	if (rc < 0)
 		return rc;
-	rc = source_new(&a->site.source, a->loop, c->bus_dir, why);
+	rc = pod_watch_new(&a->site.source, a->loop, c->bus_dir, why);
 	if (rc < 0)
 		return rc;
 	rc = http_server_new(&a->server, a->loop,
@@ -152,7 +153,7 @@ static int run(struct app *a)
 	if (a->loop)
 		timer_clear(a->loop, &a->deadline);
 	http_server_free(a->server);
-	source_free(a->site.source);
+	pod_watch_free(a->site.source);
 	signals_free(a->signals);
 	loop_free(a->loop);
 	return program_stop(NAME, rc < 0 ? program_exit_code(&why) : EXIT_DONE, &why);

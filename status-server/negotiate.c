@@ -105,7 +105,7 @@ static int weigh_type(struct span accept, const char *type, const char *any, con
 	return weight;
 }
 
-enum exposition_format accept_format(struct span accept)
+enum exposition_format negotiate_format(struct span accept)
 {
 	const int text = weigh_type(accept, "text/plain", "text/*", "0.0.4");
 	const int openmetrics =
@@ -114,7 +114,7 @@ enum exposition_format accept_format(struct span accept)
 	return openmetrics > text ? EXPOSITION_OPENMETRICS : EXPOSITION_TEXT;
 }
 
-bool accept_gzip(struct span accept_encoding)
+bool negotiate_gzip(struct span accept_encoding)
 {
 	int gzip = -1, identity = -1, any = -1;
 

@@ -10,8 +10,8 @@
 
 /* Of the Accept field; the older format when it is absent, tied, or names
  * neither. */
-enum exposition_format accept_format(struct span accept);
+enum exposition_format negotiate_format(struct span accept);
 /* Whether Accept-Encoding asks for gzip at least as much as for nothing. */
-bool accept_gzip(struct span accept_encoding);
+bool negotiate_gzip(struct span accept_encoding);
 
 #endif

@@ -7,12 +7,12 @@
 
 #define LOOK_EVERY_NS UINT64_C(1000000000)
 
-struct source {
+struct pod_watch {
 	struct loop *loop;
 	struct bus_reader *readers[COMPONENTS];
 	enum bus_presence said[COMPONENTS]; /* in the log */
 	struct timer timer;
-	struct source_view view;
+	struct pod_view view;
 };
 
 static const struct {
@@ -31,7 +31,7 @@ static uint64_t clock_ns(clockid_t id)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void say_presence(struct source *s, const struct component_view *c, size_t i)
+static void say_presence(struct pod_watch *s, const struct component_view *c, size_t i)
 {
 	if (c->presence == s->said[i])
 		return;
@@ -45,7 +45,7 @@ static void say_presence(struct source *s, const struct component_view *c, size_
 	s->said[i] = c->presence;
 }
 
-static void look_at(struct source *s, size_t i, uint64_t now_ns)
+static void look_at(struct pod_watch *s, size_t i, uint64_t now_ns)
 {
 	struct bus_reader *r = s->readers[i];
 	struct component_view *c = &s->view.of[i];
@@ -62,9 +62,9 @@ static void look_at(struct source *s, size_t i, uint64_t now_ns)
 	say_presence(s, c, i);
 }
 
-const struct source_view *source_look(struct source *s)
+const struct pod_view *pod_watch_look(struct pod_watch *s)
 {
-	struct source_view *v = &s->view;
+	struct pod_view *v = &s->view;
 	/* not the loop's clock: a round may have begun before the writer's beat */
 	const uint64_t now_ns = clock_ns(CLOCK_BOOTTIME);
 
@@ -80,16 +80,16 @@ const struct source_view *source_look(struct source *s)
 
 static void on_timer(struct timer *t)
 {
-	struct source *s = (struct source *)((char *)t - offsetof(struct source, timer));
+	struct pod_watch *s = (struct pod_watch *)((char *)t - offsetof(struct pod_watch, timer));
 
-	(void)source_look(s);
+	(void)pod_watch_look(s);
 	timer_set(s->loop, t, loop_now(s->loop) + LOOK_EVERY_NS);
 }
 
-int source_new(struct source **out, struct loop *l, const char *dir, struct fault *why)
+int pod_watch_new(struct pod_watch **out, struct loop *l, const char *dir, struct fault *why)
 {
 	*out = NULL;
-	struct source *s = calloc(1, sizeof(*s));
+	struct pod_watch *s = calloc(1, sizeof(*s));
 	if (!s)
 		return fault_set(why, ERR_NOMEM, "no memory for readers of the bus");
 	s->loop = l;
@@ -97,7 +97,7 @@ int source_new(struct source **out, struct loop *l, const char *dir, struct faul
 	for (size_t i = 0; i < COMPONENTS; i++) {
 		const int rc = bus_reader_new(&s->readers[i], dir, components[i].role, why);
 		if (rc < 0) {
-			source_free(s);
+			pod_watch_free(s);
 			return rc;
 		}
 		s->said[i] = BUS_ABSENT;
@@ -107,7 +107,7 @@ int source_new(struct source **out, struct loop *l, const char *dir, struct faul
 	return 0;
 }
 
-void source_free(struct source *s)
+void pod_watch_free(struct pod_watch *s)
 {
 	if (!s)
 		return;

@@ -24,7 +24,7 @@ struct component_view {
 	const struct fault *fault;
 };
 
-struct source_view {
+struct pod_view {
 	uint64_t realtime_ns; /* of the view */
 	struct component_view of[COMPONENTS];
 	bool has_session, has_registration, has_desired;
@@ -33,15 +33,16 @@ struct source_view {
 	struct bus_desired desired;
 };
 
-struct source;
+struct pod_watch;
 
 /* Looks once a second, so that a stall is seen between requests, and logs when
  * a container comes, goes or stalls.  Writes nowhere.  ERR_NOMEM, ERR_SYS. */
-MUST_USE int source_new(struct source **out, struct loop *l, const char *dir, struct fault *why);
-void source_free(struct source *s); /* accepts NULL */
+MUST_USE int pod_watch_new(struct pod_watch **out, struct loop *l, const char *dir,
+			   struct fault *why);
+void pod_watch_free(struct pod_watch *s); /* accepts NULL */
 
 /* Reads everything now; good until the next call. */
-const struct source_view *source_look(struct source *s);
+const struct pod_view *pod_watch_look(struct pod_watch *s);
 
 /* A segment is attached: alive, stalled or dead. */
 bool component_is_readable(const struct component_view *c);

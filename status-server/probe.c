@@ -94,7 +94,7 @@ static bool judge(char text[PROBE_TEXT_MAX], bool ready, const uint8_t *answer, 
 {
 	struct http1_head head;
 	struct fault why = { 0 };
-	const int rc = http1_read_answer(&head, answer, n, &why);
+	const int rc = http1_read_response(&head, answer, n, &why);
 
 	if (rc <= 0)
 		snprintf(text, PROBE_TEXT_MAX, "the status server's answer makes no sense: %s",

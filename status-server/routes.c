@@ -1,20 +1,20 @@
 #include "status-server/routes.h"
 
 #include "lib/app/log.h"
-#include "status-server/negotiate.h"
-#include "status-server/pages/blackbox.h"
 #include "status-server/gzip.h"
 #include "status-server/metrics/metrics.h"
+#include "status-server/negotiate.h"
+#include "status-server/pages/blackbox.h"
 #include "status-server/pages/readiness.h"
 #include "status-server/pages/status_json.h"
 
 #define JSON "application/json; charset=utf-8"
 
 /* A page is written to reply->body; < 0 becomes a 500. */
-typedef int handler_fn(struct site *site, const struct source_view *v,
+typedef int handler_fn(struct site *site, const struct pod_view *v,
 		       const struct http_server_request *request, struct http_server_reply *reply);
 
-static int serve_index(struct site *site, const struct source_view *v,
+static int serve_index(struct site *site, const struct pod_view *v,
 		       const struct http_server_request *request, struct http_server_reply *reply)
 {
 	(void)site;
@@ -23,14 +23,14 @@ static int serve_index(struct site *site, const struct source_view *v,
 	return status_json_index(reply->body, NULL);
 }
 
-static int serve_health(struct site *site, const struct source_view *v,
+static int serve_health(struct site *site, const struct pod_view *v,
 			const struct http_server_request *request, struct http_server_reply *reply)
 {
 	(void)request;
 	return status_json_health(reply->body, site, v->realtime_ns);
 }
 
-static int serve_ready(struct site *site, const struct source_view *v,
+static int serve_ready(struct site *site, const struct pod_view *v,
 		       const struct http_server_request *request, struct http_server_reply *reply)
 {
 	struct readiness r;
@@ -41,22 +41,22 @@ static int serve_ready(struct site *site, const struct source_view *v,
 	return status_json_ready(reply->body, &r);
 }
 
-static int serve_version(struct site *site, const struct source_view *v,
+static int serve_version(struct site *site, const struct pod_view *v,
 			 const struct http_server_request *request, struct http_server_reply *reply)
 {
 	(void)request;
 	return status_json_version(reply->body, site, v);
 }
 
-static int serve_metrics(struct site *site, const struct source_view *v,
+static int serve_metrics(struct site *site, const struct pod_view *v,
 			 const struct http_server_request *request, struct http_server_reply *reply)
 {
-	const enum exposition_format format = accept_format(request->accept);
+	const enum exposition_format format = negotiate_format(request->accept);
 	struct buf page;
 
 	reply->content_type = exposition_content_type(format);
 	reply->extra = "Vary: Accept, Accept-Encoding\r\n";
-	if (!accept_gzip(request->accept_encoding))
+	if (!negotiate_gzip(request->accept_encoding))
 		return metrics_write(reply->body, format, site, v);
 	reply->extra = "Vary: Accept, Accept-Encoding\r\nContent-Encoding: gzip\r\n";
 	buf_init(&page, reply->body->mem, reply->body->max);
@@ -67,8 +67,9 @@ static int serve_metrics(struct site *site, const struct source_view *v,
 	return rc;
 }
 
-static int serve_blackbox(struct site *site, const struct source_view *v,
-			  const struct http_server_request *request, struct http_server_reply *reply)
+static int serve_blackbox(struct site *site, const struct pod_view *v,
+			  const struct http_server_request *request,
+			  struct http_server_reply *reply)
 {
 	(void)site;
 	(void)request;
@@ -121,7 +122,7 @@ void routes_serve(void *user, const struct http_server_request *request,
 		rc = status_json_index(reply->body, &request->path);
 	} else {
 		reply->status = 200;
-		rc = handlers[route](site, source_look(site->source), request, reply);
+		rc = handlers[route](site, pod_watch_look(site->source), request, reply);
 	}
 	if (rc < 0)
 		fail(reply);

@@ -5,8 +5,8 @@
 #define STATUS_SERVER_ROUTES_H
 
 #include "lib/app/config/config.h"
-#include "lib/http/server.h"
 #include "lib/app/sandbox/sandbox.h"
+#include "lib/http/server.h"
 #include "status-server/pod_view.h"
 
 enum route {
@@ -26,12 +26,12 @@ extern const struct route_info route_info[ROUTES_N];
 /* What the pages are made from; main's. */
 struct site {
 	struct config *config;
-	struct source *source;
+	struct pod_watch *source;
 	struct loop *loop;
 	const char *io_backend, *io_reason;
 	const struct sandbox_report *sandbox; /* NULL: not entered */
-	uint64_t start_realtime_ns;  /* of this program */
-	uint64_t requests[ROUTES_N]; /* routes'; counted when they come */
+	uint64_t start_realtime_ns;	      /* of this program */
+	uint64_t requests[ROUTES_N];	      /* routes'; counted when they come */
 };
 
 /* The http_server_fn of a struct site. */

@@ -73,7 +73,7 @@ static void age(struct share *s, uint64_t now_ns)
 }
 
 /* Used up before we opened it again: all of it was sent within one round trip.
- * Only when the local socket has kept pace was it the window that limited: bytes
+ * Only when the local socket has kept rate was it the window that limited: bytes
  * that lie here would only be more, and fall out of the processor's cache. */
 static void grow(struct budget *b, struct share *s)
 {
@@ -108,7 +108,8 @@ static uint32_t grant(struct budget *b, struct share *s, bool has_waited)
 		return 0;
 	/* Its own floor is there for it, the rest only beside the floors of all others. */
 	const uint64_t own = reserved_by(s) - held;
-	const uint64_t room = min_u64(own + left_of(b->limit, b->reserved), left_of(b->limit, b->held));
+	const uint64_t room =
+		min_u64(own + left_of(b->limit, b->reserved), left_of(b->limit, b->held));
 	const uint64_t n = min_u64(more, has_waited && room < own ? own : room);
 
 	/* Less than that is not worth a message. */

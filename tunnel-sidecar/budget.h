@@ -11,7 +11,7 @@
  *	- A channel opens with a small window (the smaller, the less is free), and
  *	  as long as it is open a floor of 4 KiB is kept for it: it can always go on.
  *	- A window doubles when it was what kept the server waiting: used up while
- *	  the local socket kept pace.  It is halved for each second in which less than
+ *	  the local socket kept rate.  It is halved for each second in which less than
  *	  the window went through: not taken back, but not granted again.
  *	- What goes beyond the first windows comes from one half of the limit, of which
  *	  a channel gets at most as much as is left: n channels in bulk get 1/(n+1)
@@ -26,8 +26,8 @@
 #include "lib/base/must.h"
 
 enum {
-	BUDGET_FLOOR = 4 * 1024,        /* kept for every open channel */
-	BUDGET_START = 64 * 1024,       /* first window where memory is plenty */
+	BUDGET_FLOOR = 4 * 1024,  /* kept for every open channel */
+	BUDGET_START = 64 * 1024, /* first window where memory is plenty */
 	BUDGET_WINDOW_MAX = 8 * 1024 * 1024,
 };
 
@@ -36,22 +36,22 @@ enum {
 
 struct budget {
 	uint64_t limit;
-	uint64_t held;     /* by all channels; what the limit is about */
+	uint64_t held;	   /* by all channels; what the limit is about */
 	uint64_t reserved; /* the same with every open channel's floor */
-	uint64_t extra;    /* of held: beyond the first windows */
+	uint64_t extra;	   /* of held: beyond the first windows */
 	size_t starved_n;  /* channels that wait for room */
 	/* Numbers that only grow. */
 	uint64_t refused, growths;
 };
 
 struct share {
-	bool open;         /* the server may send more */
-	bool starved;      /* would have been granted something */
-	bool pinched;      /* its window was used up since the last grant */
-	uint32_t window;   /* what the server may still send */
-	uint32_t buffered; /* came, and the local socket has not taken it */
-	uint32_t first;    /* the window it opened with */
-	uint32_t target;   /* the window it has earned */
+	bool open;		    /* the server may send more */
+	bool starved;		    /* would have been granted something */
+	bool pinched;		    /* its window was used up since the last grant */
+	uint32_t window;	    /* what the server may still send */
+	uint32_t buffered;	    /* came, and the local socket has not taken it */
+	uint32_t first;		    /* the window it opened with */
+	uint32_t target;	    /* the window it has earned */
 	uint64_t second_ns, passed; /* began then; bytes taken since */
 };
 

@@ -12,10 +12,10 @@
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
 #include "tunnel-sidecar/client_options.h"
-#include "tunnel-sidecar/tunnel_sandbox.h"
 #include "tunnel-sidecar/proxy_choice.h"
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/ssh_key.h"
+#include "tunnel-sidecar/tunnel_sandbox.h"
 
 #define DRAIN_NS (10 * 1000000000ull)
 
@@ -92,7 +92,8 @@ static int read_credentials(struct session_target *t, const struct client_option
 	if (strlen(user) >= sizeof(t->user) || strlen(password) >= sizeof(t->password))
 		return fault_set(why, ERR_USAGE, "--auth: user or password is too long");
 	if (t->url.ssh && !*user)
-		return fault_set(why, ERR_USAGE, "an SSH server wants a user: ssh://user@%s, or --auth USER:PASS",
+		return fault_set(why, ERR_USAGE,
+				 "an SSH server wants a user: ssh://user@%s, or --auth USER:PASS",
 				 t->url.host_header);
 	snprintf(t->user, sizeof(t->user), "%s", user);
 	snprintf(t->password, sizeof(t->password), "%s", password);
@@ -100,12 +101,11 @@ static int read_credentials(struct session_target *t, const struct client_option
 	return 0;
 }
 
-static int read_remotes(struct session_target *t, const struct client_options *o,
-			struct fault *why)
+static int read_remotes(struct session_target *t, const struct client_options *o, struct fault *why)
 {
 	if (o->remotes_n > CHISEL_REMOTES_MAX)
-		return fault_set(why, ERR_USAGE, "%zu remotes; at most %d are possible", o->remotes_n,
-				 CHISEL_REMOTES_MAX);
+		return fault_set(why, ERR_USAGE, "%zu remotes; at most %d are possible",
+				 o->remotes_n, CHISEL_REMOTES_MAX);
 	for (size_t i = 0; i < o->remotes_n; i++) {
 		const int rc = chisel_remote_read(&t->remotes[i], o->remotes[i], why);
 		if (rc < 0)
@@ -117,14 +117,15 @@ static int read_remotes(struct session_target *t, const struct client_options *o
 }
 
 /* The key for an SSH server.  A file that was named and can't be used: exit code 64. */
-static int read_key(struct client *c, const struct session_target *t, const struct client_options *o,
-		    struct fault *why)
+static int read_key(struct client *c, const struct session_target *t,
+		    const struct client_options *o, struct fault *why)
 {
 	if (!t->url.ssh && (o->ssh_key || o->ssh_passphrase_file))
 		return fault_set(why, ERR_USAGE,
 				 "--ssh-key is for ssh:// servers; a chisel server takes --auth");
 	if (o->ssh_passphrase_file && !o->ssh_key)
-		return fault_set(why, ERR_USAGE, "--ssh-passphrase-file opens the key of --ssh-key: name that too");
+		return fault_set(why, ERR_USAGE,
+				 "--ssh-passphrase-file opens the key of --ssh-key: name that too");
 	if (ssh_key_read(&c->key, o->ssh_key, o->ssh_passphrase_file, why) < 0)
 		return why->code = ERR_CONFIG;
 	return 0;
@@ -140,7 +141,8 @@ static int read_target(struct session_target *t, const struct client_options *o,
 	 * counts; a stranger without either could take the credentials. */
 	if (chisel_url_needs_fingerprint(&t->url) && !o->allow_plain && !o->fingerprint)
 		return fault_set(why, ERR_USAGE,
-				 "%s is %s to another machine and its host key is not pinned: use --fingerprint, "
+				 "%s is %s to another machine and its host key is not pinned: use "
+				 "--fingerprint, "
 				 "https://, or --allow-plain when the way there is trusted",
 				 t->url.host_header, t->url.ssh ? "ssh" : "plain http");
 	if (o->fingerprint) {
@@ -159,10 +161,12 @@ static int write_pid(struct fault *why)
 	FILE *f = fopen("chisel.pid", "we");
 
 	if (!f)
-		return fault_set_sys(why, errno, "--pid: write chisel.pid in the current directory");
+		return fault_set_sys(why, errno,
+				     "--pid: write chisel.pid in the current directory");
 	const bool failed = fprintf(f, "%d", (int)getpid()) < 0;
 	if (fclose(f) || failed)
-		return fault_set_sys(why, errno, "--pid: write chisel.pid in the current directory");
+		return fault_set_sys(why, errno,
+				     "--pid: write chisel.pid in the current directory");
 	return 0;
 }
 
@@ -178,22 +182,23 @@ static enum loop_choice loop_choice(const char *io)
 static int lock_in(const struct client *c, const struct session_target *t,
 		   const struct client_options *o, struct fault *why)
 {
-	struct confine_ports ports = { 0 };
+	struct tunnel_sandbox_ports ports = { 0 };
 
-	confine_add(&ports, t->proxy.kind ? t->proxy.port : t->url.port);
+	tunnel_sandbox_add(&ports, t->proxy.kind ? t->proxy.port : t->url.port);
 	for (size_t i = 0; i < t->n; i++)
-		confine_add(&ports, t->remotes[i].port);
-	return confine(&(struct confine_options){
-			       .mode = o->sandbox,
-			       .loop = c->loop,
-			       .publish = c->publish,
-			       .has_system_trust = t->url.tls && !o->tls_ca && !o->tls_skip_verify,
-			       .ports = &ports },
-		       why);
+		tunnel_sandbox_add(&ports, t->remotes[i].port);
+	return tunnel_sandbox_enter(
+		&(struct tunnel_sandbox_options){ .mode = o->sandbox,
+						  .loop = c->loop,
+						  .publish = c->publish,
+						  .has_system_trust = t->url.tls && !o->tls_ca &&
+								      !o->tls_skip_verify,
+						  .ports = &ports },
+		why);
 }
 
-static int open_publish(struct client *c, const struct session_target *t, const struct client_options *o,
-			struct fault *why)
+static int open_publish(struct client *c, const struct session_target *t,
+			const struct client_options *o, struct fault *why)
 {
 	char texts[CHISEL_REMOTES_MAX][2 * CHISEL_HOST_MAX + 32];
 	const char *names[CHISEL_REMOTES_MAX];
@@ -202,27 +207,30 @@ static int open_publish(struct client *c, const struct session_target *t, const 
 		chisel_remote_write(&t->remotes[i], texts[i], sizeof(texts[i]));
 		names[i] = texts[i];
 	}
-	return publish_new(&c->publish, c->loop, &(struct publish_options){ o->bus_dir, names, t->n, on_trim, c },
-			   why);
+	return publish_new(&c->publish, c->loop,
+			   &(struct publish_options){ o->bus_dir, names, t->n, on_trim, c }, why);
 }
 
-static int open_session(struct client *c, SSL_CTX *tls, const struct client_options *o, struct fault *why)
+static int open_session(struct client *c, SSL_CTX *tls, const struct client_options *o,
+			struct fault *why)
 {
-	return session_new(&c->session, &(struct session_options){ .loop = c->loop,
-								   .publish = c->publish,
-								   .tls_ctx = tls,
-								   .tls_settings = "--tls-ca and --sni",
-								   .skip_verify = o->tls_skip_verify,
-								   .sni = o->sni,
-								   .host_header = o->hostname,
-								   .headers = o->header,
-								   .ssh_key = &c->key,
-								   .keepalive_ns = o->keepalive,
-								   .retry_max_ns = o->max_retry_interval,
-								   .retry_count = o->max_retry_count,
-								   .give_up_on_refusal = true,
-								   .gave_up = on_gave_up,
-								   .user = c }, why);
+	return session_new(&c->session,
+			   &(struct session_options){ .loop = c->loop,
+						      .publish = c->publish,
+						      .tls_ctx = tls,
+						      .tls_settings = "--tls-ca and --sni",
+						      .skip_verify = o->tls_skip_verify,
+						      .sni = o->sni,
+						      .host_header = o->hostname,
+						      .headers = o->header,
+						      .ssh_key = &c->key,
+						      .keepalive_ns = o->keepalive,
+						      .retry_max_ns = o->max_retry_interval,
+						      .retry_count = o->max_retry_count,
+						      .give_up_on_refusal = true,
+						      .gave_up = on_gave_up,
+						      .user = c },
+			   why);
 }
 
 static int run(struct client *c, const struct client_options *o, struct fault *why)
@@ -236,13 +244,15 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 	if (rc >= 0)
 		rc = read_key(c, &target, o, why);
 	if (rc >= 0)
-		rc = proxy_way_find(&target, o->proxy, why);
+		rc = proxy_choice_find(&target, o->proxy, why);
 	if (rc >= 0 && target.url.tls)
-		rc = tls_context_new(&tls, &(struct tls_context_options){
-						   .ca_file = o->tls_ca,
-						   .skip_verify = o->tls_skip_verify,
-						   .cert_file = o->tls_cert,
-						   .key_file = o->tls_key }, why);
+		rc = tls_context_new(
+			&tls,
+			&(struct tls_context_options){ .ca_file = o->tls_ca,
+						       .skip_verify = o->tls_skip_verify,
+						       .cert_file = o->tls_cert,
+						       .key_file = o->tls_key },
+			why);
 	if (rc >= 0 && o->pid)
 		rc = write_pid(why);
 	if (rc >= 0)
@@ -274,7 +284,8 @@ int client_main(int argc, char *const argv[])
 {
 	struct client_options o;
 	struct fault why = { 0 };
-	static struct client c = { .exit_code = EXIT_DONE }; /* its key is too large for the stack */
+	static struct client c = { .exit_code =
+					   EXIT_DONE }; /* its key is too large for the stack */
 
 	if (client_options_read(&o, argc, argv, &why) < 0)
 		return program_fail("tunnel-sidecar client", &why);

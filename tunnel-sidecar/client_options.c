@@ -9,7 +9,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/escape.h"
 
-#define S(n) ((n) * 1000000000ull)
+#define S(n) ((n)*1000000000ull)
 
 enum option_type {
 	OPTION_TEXT,
@@ -25,7 +25,7 @@ static const struct option_row {
 	enum option_type type;
 	size_t offset;
 } rows[] = {
-#define CLIENT_OPTION(field, type, flag, argument, help) \
+#define CLIENT_OPTION(field, type, flag, argument, help)                                           \
 	{ flag, argument, help, OPTION_##type, offsetof(struct client_options, field) },
 #include "tunnel-sidecar/client.def"
 #undef CLIENT_OPTION
@@ -55,9 +55,11 @@ static int refuse_flag(const char *name, size_t n, struct fault *why)
 		}
 	}
 	escape_text(shown, sizeof(shown), span_str(flag));
-	return best ? fault_set(why, ERR_USAGE, "unknown flag --%s; did you mean --%s?", shown, best)
+	return best ? fault_set(why, ERR_USAGE, "unknown flag --%s; did you mean --%s?", shown,
+				best)
 		    : fault_set(why, ERR_USAGE,
-				"unknown flag --%s; `tunnel-sidecar client --help` lists them", shown);
+				"unknown flag --%s; `tunnel-sidecar client --help` lists them",
+				shown);
 }
 
 static int store_count(int64_t *to, const struct option_row *row, const char *text,
@@ -68,8 +70,8 @@ static int store_count(int64_t *to, const struct option_row *row, const char *te
 	errno = 0;
 	const long long v = strtoll(text, &end, 10);
 	if (errno || end == text || *end)
-		return fault_set(why, ERR_USAGE, "--%s takes a whole number, like --%s 3", row->flag,
-				 row->flag);
+		return fault_set(why, ERR_USAGE, "--%s takes a whole number, like --%s 3",
+				 row->flag, row->flag);
 	*to = v;
 	return 0;
 }
@@ -90,7 +92,8 @@ static int check_headers(const struct client_options *o, struct fault *why)
 
 		if (strcspn(h, ": \t") == 0 || h[strcspn(h, ": \t")] != ':' || strpbrk(h, "\r\n"))
 			return fault_set(why, ERR_USAGE,
-					 "--header takes one line \"Name: value\", like --header \"X-Team: edge\"");
+					 "--header takes one line \"Name: value\", like --header "
+					 "\"X-Team: edge\"");
 	}
 	return 0;
 }
@@ -112,13 +115,15 @@ static int store(struct client_options *o, const struct option_row *row, const c
 	case OPTION_DURATION:
 		if (config_duration(text, (uint64_t *)at, NULL) < 0)
 			return fault_set(why, ERR_USAGE,
-					 "--%s: \"%.40s\" is no duration like 250ms, 30s or 5m", row->flag, text);
+					 "--%s: \"%.40s\" is no duration like 250ms, 30s or 5m",
+					 row->flag, text);
 		return 0;
 	case OPTION_CHOICE:
 		*(const char **)at = text;
 		return config_has_word(row->argument, text)
 			       ? 0
-			       : fault_set(why, ERR_USAGE, "--%s takes one of %s", row->flag, row->argument);
+			       : fault_set(why, ERR_USAGE, "--%s takes one of %s", row->flag,
+					   row->argument);
 	case OPTION_LIST:
 		for (size_t i = 0; i < CLIENT_LIST_MAX; i++)
 			if (!((const char **)at)[i]) {
@@ -143,8 +148,8 @@ static int read_flag(struct client_options *o, int argc, char *const argv[], int
 		o->help = true;
 		return 0;
 	}
-	const struct option_row *row = strcmp(name, "v") == 0 ? find_row("verbose", 7)
-							       : find_row(name, n);
+	const struct option_row *row =
+		strcmp(name, "v") == 0 ? find_row("verbose", 7) : find_row(name, n);
 	if (!row)
 		return refuse_flag(name, n, why);
 	const char *text = equals ? equals + 1 : NULL;
@@ -162,8 +167,7 @@ static int read_flag(struct client_options *o, int argc, char *const argv[], int
 	return store(o, row, text, why);
 }
 
-int client_options_read(struct client_options *out, int argc, char *const argv[],
-			struct fault *why)
+int client_options_read(struct client_options *out, int argc, char *const argv[], struct fault *why)
 {
 	struct client_options o = {
 		.keepalive = S(5),
@@ -183,12 +187,14 @@ int client_options_read(struct client_options *out, int argc, char *const argv[]
 			return rc;
 	}
 	if (!o.help && argc - i < 2)
-		return fault_set(why, ERR_USAGE,
-				 "a server and at least one remote are needed, like: tunnel-sidecar client "
-				 "https://tunnel.example.com R:8000:localhost:6443");
+		return fault_set(
+			why, ERR_USAGE,
+			"a server and at least one remote are needed, like: tunnel-sidecar client "
+			"https://tunnel.example.com R:8000:localhost:6443");
 	for (int r = i + 1; !o.help && r < argc; r++)
 		if (argv[r][0] == '-')
-			return fault_set(why, ERR_USAGE, "flags stand before the server: move %.40s there",
+			return fault_set(why, ERR_USAGE,
+					 "flags stand before the server: move %.40s there",
 					 argv[r]);
 	int rc = check_headers(&o, why);
 	if (rc >= 0)
@@ -236,12 +242,15 @@ void client_options_print_help(void)
 	     "The server is one of\n"
 	     "\n"
 	     "  https://host  wss://host          a chisel server; http:// and ws:// without TLS\n"
-	     "  ssh://user@host[:22]              a plain SSH server that allows remote forwarding\n"
+	     "  ssh://user@host[:22]              a plain SSH server that allows remote "
+	     "forwarding\n"
 	     "\n"
 	     "Options:");
 	for (size_t i = 0; i < array_len(rows); i++)
 		print_row(&rows[i]);
-	puts("\nSignals: SIGTERM and SIGINT drain, then end (a second one at once); SIGHUP ends the\n"
+	puts("\nSignals: SIGTERM and SIGINT drain, then end (a second one at once); SIGHUP ends "
+	     "the\n"
 	     "wait before the next attempt; SIGUSR2 logs what the program holds.");
-	puts("\nExit codes: 0 done, 1 runtime failure, 2 usage, 64 a file that was named can't be used.");
+	puts("\nExit codes: 0 done, 1 runtime failure, 2 usage, 64 a file that was named can't be "
+	     "used.");
 }

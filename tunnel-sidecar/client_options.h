@@ -16,8 +16,8 @@
 struct client_options {
 	const char *fingerprint, *auth, *proxy, *hostname, *sni, *tls_ca, *tls_key, *tls_cert, *io,
 		*bus_dir, *sandbox, *log_format, *ssh_key, *ssh_passphrase_file;
-	uint64_t keepalive, max_retry_interval; /* ns */
-	int64_t max_retry_count;                /* < 0: without end */
+	uint64_t keepalive, max_retry_interval;	 /* ns */
+	int64_t max_retry_count;		 /* < 0: without end */
 	const char *header[CLIENT_LIST_MAX + 1]; /* NULL-ended */
 	bool tls_skip_verify, allow_plain, pid, verbose, help;
 	const char *server;

@@ -11,11 +11,11 @@
 
 #include "lib/app/log.h"
 #include "lib/base/escape.h"
-#include "lib/base/pace.h"
+#include "lib/base/rate.h"
 #include "shm/doorbell.h"
 #include "shm/reader.h"
-#include "tunnel-sidecar/tunnel_sandbox.h"
 #include "tunnel-sidecar/proxy_choice.h"
+#include "tunnel-sidecar/tunnel_sandbox.h"
 
 #define POLL_NS 250000000ull
 
@@ -31,7 +31,7 @@ struct desired {
 	struct timer poll;
 	struct bus_observed observed;
 	struct fault fault; /* why gen_seen was refused; code 0: it was not */
-	struct pace turns;
+	struct rate turns;
 	bool held; /* gen_seen is valid and new, and waits for its turn */
 };
 
@@ -67,27 +67,34 @@ static int check_server(struct session_target *to, const struct bus_desired *r,
 	if (rc < 0)
 		return rc;
 	if (chisel_url_is_plain(&to->url) && !to->url.is_loopback && !c->allow_plain)
+		return fault_set(
+			why, ERR_CONFIG,
+			"the tunnel URL is plain http to a host that is not this machine: set "
+			"pipeops.tls.allow_plain when the way there is trusted");
+	if (to->url.ssh && chisel_url_needs_fingerprint(&to->url) && !r->fingerprint[0] &&
+	    !c->allow_plain)
 		return fault_set(why, ERR_CONFIG,
-				 "the tunnel URL is plain http to a host that is not this machine: set "
-				 "pipeops.tls.allow_plain when the way there is trusted");
-	if (to->url.ssh && chisel_url_needs_fingerprint(&to->url) && !r->fingerprint[0] && !c->allow_plain)
-		return fault_set(why, ERR_CONFIG,
-				 "the tunnel URL is ssh and the control plane tells no fingerprint of its host key, so "
-				 "anybody could be that server: set pipeops.tls.allow_plain when the way there is trusted");
+				 "the tunnel URL is ssh and the control plane tells no fingerprint "
+				 "of its host key, so "
+				 "anybody could be that server: set pipeops.tls.allow_plain when "
+				 "the way there is trusted");
 	if (to->url.ssh && to->url.password[0])
-		return fault_set(why, ERR_CONFIG, "the tunnel URL holds a password, which people see on the bus");
+		return fault_set(why, ERR_CONFIG,
+				 "the tunnel URL holds a password, which people see on the bus");
 	snprintf(to->user, sizeof(to->user), "%s", to->url.ssh ? to->url.user : "");
 	if (!is_allowed(to->url.host, c->allowed_hosts))
-		return fault_set(why, ERR_CONFIG, "the tunnel server %.120s is not in tunnel.allowed_hosts",
+		return fault_set(why, ERR_CONFIG,
+				 "the tunnel server %.120s is not in tunnel.allowed_hosts",
 				 to->url.host);
-	if (!confine_allows(c->server_ports, to->url.port))
+	if (!tunnel_sandbox_allows(c->server_ports, to->url.port))
 		return fault_set(why, ERR_CONFIG,
 				 "the tunnel server's port %u is not in tunnel.server_ports "
 				 "(PIPEOPS_TUNNEL_SERVER_PORTS), which is %.60s",
 				 to->url.port, c->server_ports);
 	if (!r->fingerprint[0] && c->require_fingerprint)
-		return fault_set(why, ERR_CONFIG, "the control plane tells no fingerprint of the tunnel server's "
-						  "host key, and tunnel.require_fingerprint wants one");
+		return fault_set(why, ERR_CONFIG,
+				 "the control plane tells no fingerprint of the tunnel server's "
+				 "host key, and tunnel.require_fingerprint wants one");
 	if (r->fingerprint[0]) {
 		rc = chisel_fingerprint_check(r->fingerprint, why);
 		if (rc < 0)
@@ -105,22 +112,25 @@ int desired_check(struct session_target *to, const struct bus_desired *r, const 
 	if (rc < 0)
 		return rc;
 	if (r->n == 0 || r->n > BUS_FORWARDS_MAX || r->n > CHISEL_REMOTES_MAX)
-		return fault_set(why, ERR_CONFIG, "%" PRIu64 " forwards are wanted; 1 to %d are possible",
-				 r->n, CHISEL_REMOTES_MAX);
+		return fault_set(why, ERR_CONFIG,
+				 "%" PRIu64 " forwards are wanted; 1 to %d are possible", r->n,
+				 CHISEL_REMOTES_MAX);
 	for (size_t i = 0; i < r->n; i++) {
 		const uint16_t port = r->forward[i].remote_port, target = r->forward[i].target;
 
 		if (target >= c->forwards_n)
-			return fault_set(why, ERR_CONFIG,
-					 "forward %u is wanted but %zu are configured: do both containers "
-					 "read the same tunnel.forwards?",
-					 target, c->forwards_n);
+			return fault_set(
+				why, ERR_CONFIG,
+				"forward %u is wanted but %zu are configured: do both containers "
+				"read the same tunnel.forwards?",
+				target, c->forwards_n);
 		if (!port)
 			return fault_set(why, ERR_CONFIG, "forward %s has no remote port",
 					 c->forwards[target].name);
 		for (size_t j = 0; j < i; j++)
 			if (r->forward[j].remote_port == port)
-				return fault_set(why, ERR_CONFIG, "remote port %u is wanted twice", port);
+				return fault_set(why, ERR_CONFIG, "remote port %u is wanted twice",
+						 port);
 		struct chisel_remote *remote = &to->remotes[i];
 		snprintf(remote->bind_host, sizeof(remote->bind_host), "0.0.0.0");
 		remote->bind_port = port;
@@ -145,7 +155,8 @@ int desired_credentials(struct session_target *to, const char *handoff_dir, uint
 		return fault_set_sys(why, errno, "tunnel credentials: open %s", path);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
 		close(fd);
-		return fault_set(why, ERR_CONFIG, "tunnel credentials: %s is no regular file", path);
+		return fault_set(why, ERR_CONFIG, "tunnel credentials: %s is no regular file",
+				 path);
 	}
 	const ssize_t n = read(fd, text, sizeof(text) - 1);
 	close(fd);
@@ -163,7 +174,9 @@ int desired_credentials(struct session_target *to, const char *handoff_dir, uint
 		memcpy(to->password, colon + 1, strlen(colon + 1) + 1);
 	}
 	explicit_bzero(text, sizeof(text));
-	return good ? 0 : fault_set(why, ERR_CONFIG, "tunnel credentials: %s holds no user:password", path);
+	return good ? 0
+		    : fault_set(why, ERR_CONFIG, "tunnel credentials: %s holds no user:password",
+				path);
 }
 
 /* Whether the tunnel would turn to this target (NULL: to none). */
@@ -180,10 +193,12 @@ static bool turn(struct desired *d, const struct bus_desired *r, const struct se
 	uint64_t looks;
 
 	if (is_turn(d, to) &&
-	    !pace_take_of(&d->turns, loop_now(d->o.loop), TURNS_BURST, TURN_EVERY_NS, &looks)) {
+	    !rate_allow_of(&d->turns, loop_now(d->o.loop), TURNS_BURST, TURN_EVERY_NS, &looks)) {
 		if (!d->held)
-			log_warn("tunnel_desired", "the control agent changes its mind too often: "
-						   "its wish waits", L_INT("generation", r->gen));
+			log_warn("tunnel_desired",
+				 "the control agent changes its mind too often: "
+				 "its wish waits",
+				 L_INT("generation", r->gen));
 		d->held = true;
 		return false;
 	}
@@ -210,7 +225,7 @@ static void apply(struct desired *d, const struct bus_desired *r)
 	if (rc >= 0 && up && r->cred_gen)
 		rc = desired_credentials(&target, d->o.config->handoff_dir, r->cred_gen, &why);
 	if (rc >= 0 && up)
-		rc = proxy_way_find(&target, NULL, &why);
+		rc = proxy_choice_find(&target, NULL, &why);
 	if (rc >= 0)
 		waits = !turn(d, r, up ? &target : NULL);
 	else
@@ -280,7 +295,7 @@ static void listen_to_doorbell(struct desired *d)
 	struct fault why = { 0 };
 
 	d->rung.call = on_rung;
-	if (!d->o.is_deaf && doorbell_new(&d->doorbell, on_doorbell, d, &why) < 0)
+	if (!d->o.is_peer_gone && doorbell_new(&d->doorbell, on_doorbell, d, &why) < 0)
 		log_info("doorbell", "the bus is polled only", L_STR("reason", why.why));
 }
 

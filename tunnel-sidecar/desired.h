@@ -22,12 +22,13 @@ struct desired_options {
 	struct publish *publish;
 	struct session *session;
 	const struct config *config; /* kept by the caller */
-	bool is_deaf; /* no doorbell: the poll alone */
+	bool is_peer_gone;	     /* no doorbell: the poll alone */
 };
 
 MUST_USE int desired_new(struct desired **out, const struct desired_options *options,
 			 struct fault *why);
-void desired_quiet(struct desired *d); /* before loop_free(): nothing wakes the loop; accepts NULL */
+void desired_quiet(
+	struct desired *d);	      /* before loop_free(): nothing wakes the loop; accepts NULL */
 void desired_free(struct desired *d); /* after loop_free(); accepts NULL */
 
 /* A session's state changed: the answer on the bus follows at once. */

@@ -13,8 +13,8 @@ struct forward {
 	struct forward *prev, *next;
 	uint32_t channel;
 	unsigned index;
-	struct share share;        /* of the windows */
-	struct dial *dial;         /* first this … */
+	struct share share;	   /* of the windows */
+	struct dial *dial;	   /* first this … */
 	struct channel_pipe *pipe; /* … then this */
 };
 
@@ -28,7 +28,7 @@ static void destroy(struct forward *f)
 		f->next->prev = f->prev;
 	f->set->n--;
 	windows_give_back(&f->set->windows, &f->share);
-	mem_give(&mem_heap, f);
+	mem_free(&mem_heap, f);
 }
 
 static void on_bytes(void *user, enum pipe_direction d, size_t n)
@@ -36,7 +36,8 @@ static void on_bytes(void *user, enum pipe_direction d, size_t n)
 	struct forward *f = user;
 
 	f->set->last_byte_ns = loop_now(f->set->loop);
-	publish_bytes(f->set->publish, f->index, d == PIPE_TO_CHANNEL ? PUBLISH_UP : PUBLISH_DOWN, n);
+	publish_bytes(f->set->publish, f->index, d == PIPE_TO_CHANNEL ? PUBLISH_UP : PUBLISH_DOWN,
+		      n);
 	if (d == PIPE_TO_SOCKET)
 		windows_received(&f->set->windows, &f->share, n);
 }
@@ -72,7 +73,7 @@ static void say_failed(struct forward *f, const char *message, const struct faul
 {
 	uint64_t missed;
 
-	if (pace_take(&f->set->pace, loop_now(f->set->loop), &missed))
+	if (rate_allow(&f->set->rate, loop_now(f->set->loop), &missed))
 		log_warn("channel_dial_failed", message, L_INT("forward", f->index),
 			 L_STR("error", why->why), L_INT("unsaid", missed));
 }
@@ -135,7 +136,7 @@ static void on_dialled(void *user, struct dial_result *result)
 		.channels = set->channels,
 		.channel = f->channel,
 		.fd = result->fd,
-		.purse = &set->purse,
+		.budget = &set->budget,
 		.on_bytes = on_bytes,
 		.on_passed = on_passed,
 		.kick = on_kick,
@@ -158,15 +159,18 @@ static void refuse_surplus(struct forward_set *set, uint32_t channel, enum bus_r
 {
 	uint64_t missed;
 
-	if (pace_take(&set->pace, loop_now(set->loop), &missed))
+	if (rate_allow(&set->rate, loop_now(set->loop), &missed))
 		log_warn("channel_rejected",
-			 reason == BUS_REFUSAL_BUSY     ? "too many connections are open or being opened"
-			 : reason == BUS_REFUSAL_MEMORY ? "the container's memory has no room for one more"
-							: "too many connections to this service failed",
+			 reason == BUS_REFUSAL_BUSY
+				 ? "too many connections are open or being opened"
+			 : reason == BUS_REFUSAL_MEMORY
+				 ? "the container's memory has no room for one more"
+				 : "too many connections to this service failed",
 			 L_INT("connections", set->n), L_INT("dialling", set->dials),
 			 L_INT("unsaid", missed));
 	publish_channel_rejected(set->publish, reason);
-	channels_reject(&set->channels, channel, SSH_OPEN_RESOURCE_SHORTAGE, "too many connections");
+	channels_reject(&set->channels, channel, SSH_OPEN_RESOURCE_SHORTAGE,
+			"too many connections");
 }
 
 void forward_start(struct forward_set *set, uint32_t channel, const struct forward_target *to)
@@ -186,7 +190,7 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 		refuse_surplus(set, channel, BUS_REFUSAL_MEMORY);
 		return;
 	}
-	struct forward *f = mem_take_zeroed(&mem_heap, sizeof(*f));
+	struct forward *f = mem_alloc_zeroed(&mem_heap, sizeof(*f));
 	if (!f) {
 		windows_give_back(&set->windows, &share);
 		channels_reject(&set->channels, channel, SSH_OPEN_RESOURCE_SHORTAGE, "no memory");
@@ -204,7 +208,9 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 	set->n++;
 	channels_set_user(&set->channels, channel, f);
 
-	const struct dial_options options = { .host = to->host, .port = to->port, .timeout_ns = LIMIT_NS(DIAL) };
+	const struct dial_options options = { .host = to->host,
+					      .port = to->port,
+					      .timeout_ns = LIMIT_NS(DIAL) };
 	if (dial_start(&f->dial, set->loop, &options, on_dialled, f, &why) < 0) {
 		f->dial = NULL;
 		refuse(f, SSH_OPEN_RESOURCE_SHORTAGE, &why);
@@ -271,7 +277,8 @@ static void on_retry(void *user)
 	struct forward_set *set = user;
 
 	for (struct forward *f = set->first; f; f = f->next) {
-		const uint32_t more = f->share.starved ? windows_retry(&set->windows, &f->share) : 0;
+		const uint32_t more =
+			f->share.starved ? windows_retry(&set->windows, &f->share) : 0;
 
 		if (more)
 			channels_grow(&set->channels, f->channel, more);
@@ -285,10 +292,10 @@ void forward_set_init(struct forward_set *set)
 	set->windows.publish = set->publish;
 	set->windows.retry = on_retry;
 	set->windows.user = set;
-	windows_open(&set->windows);
+	windows_init(&set->windows);
 }
 
 void forward_set_fini(struct forward_set *set)
 {
-	windows_close(&set->windows);
+	windows_fini(&set->windows);
 }

@@ -8,7 +8,7 @@
 #ifndef TUNNEL_SIDECAR_FORWARD_H
 #define TUNNEL_SIDECAR_FORWARD_H
 
-#include "lib/base/pace.h"
+#include "lib/base/rate.h"
 #include "lib/io/channel_pipe.h"
 #include "tunnel-sidecar/publish.h"
 #include "tunnel-sidecar/windows.h"
@@ -26,21 +26,21 @@ enum { FORWARDS_MAX = 2048 };
 struct forward_set {
 	struct loop *loop;
 	struct publish *publish;
-	struct channels channels;     /* none between sessions */
+	struct channels channels; /* none between sessions */
 	struct windows windows;
-	struct pipe_purse purse;
+	struct pipe_budget budget;
 	struct forward *first;
-	size_t n;                     /* alive: dialling, open or leaving */
-	size_t dials;                 /* of those: dialling */
+	size_t n;			       /* alive: dialling, open or leaving */
+	size_t dials;			       /* of those: dialling */
 	uint64_t failing_ns[BUS_FORWARDS_MAX]; /* when its failed opens are all forgiven */
-	struct pace pace;             /* of log lines: the server makes them as it likes */
-	uint64_t last_byte_ns;        /* loop clock; any byte of any channel */
-	void (*kick)(void *user);     /* the link was driven, or one has left */
+	struct rate rate;		       /* of log lines: the server makes them as it likes */
+	uint64_t last_byte_ns;		       /* loop clock; any byte of any channel */
+	void (*kick)(void *user);	       /* the link was driven, or one has left */
 	void *user;
 };
 
 struct forward_target {
-	unsigned index;   /* of the forward, for the bus */
+	unsigned index;	  /* of the forward, for the bus */
 	const char *host; /* what to dial; not resolved before */
 	uint16_t port;
 };

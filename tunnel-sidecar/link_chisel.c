@@ -11,7 +11,7 @@ enum { TAG_CONFIG = 1, TAG_PING = 2 };
 
 static struct ssh *engine(struct session *s)
 {
-	return stack_ssh(carrier_stack(s->link.self));
+	return chisel_stack_ssh(chisel_conn_stack(s->link.self));
 }
 
 static void send_config(struct session *s)
@@ -76,7 +76,7 @@ static void open_channel(struct session *s, const struct ssh_event *ev)
 
 	session_link_open(s, ev, forward);
 	if (forward == SESSION_NO_FORWARD && !s->draining)
-		ssh_blame(engine(s), GLITCH_FORBIDDEN_OPEN, 1);
+		ssh_charge(engine(s), GLITCH_FORBIDDEN_OPEN, 1);
 }
 
 static void on_event(void *user, const struct ssh_event *ev)
@@ -119,10 +119,10 @@ static void on_event(void *user, const struct ssh_event *ev)
 		session_fail(s, &why);
 		return;
 	case SSH_EVENT_NONE:
-	case SSH_EVENT_AUTH:             /* server role only */
-	case SSH_EVENT_CHANNEL_OPENED:   /* we open none */
+	case SSH_EVENT_AUTH:	       /* server role only */
+	case SSH_EVENT_CHANNEL_OPENED: /* we open none */
 	case SSH_EVENT_CHANNEL_REFUSED:
-	case SSH_EVENT_CHANNEL_REQUEST:  /* answered by the engine */
+	case SSH_EVENT_CHANNEL_REQUEST: /* answered by the engine */
 		return;
 	}
 }
@@ -132,15 +132,15 @@ static void on_gone(void *user)
 	session_gone(user);
 }
 
-static void on_phase(void *user, enum stack_phase phase)
+static void on_phase(void *user, enum chisel_stack_phase phase)
 {
 	struct session *s = user;
 
-	if (phase == STACK_TLS)
+	if (phase == CHISEL_STACK_TLS)
 		session_link_phase(s, BUS_STATE_TLS);
-	else if (phase == STACK_UPGRADE)
+	else if (phase == CHISEL_STACK_UPGRADE)
 		session_link_phase(s, BUS_STATE_UPGRADING);
-	else if (phase == STACK_SSH)
+	else if (phase == CHISEL_STACK_SSH)
 		session_link_phase(s, BUS_STATE_SSH);
 }
 
@@ -149,7 +149,7 @@ static void on_lost(void *user, const struct fault *why)
 	session_fail(user, why);
 }
 
-static const struct carrier_handler handler = {
+static const struct chisel_conn_handler handler = {
 	.on_event = on_event,
 	.on_phase = on_phase,
 	.on_lost = on_lost,
@@ -158,43 +158,43 @@ static const struct carrier_handler handler = {
 
 static void kick(void *self)
 {
-	carrier_kick(self);
+	chisel_conn_flush(self);
 }
 
 static int ping(void *self)
 {
-	return ssh_global_request(stack_ssh(carrier_stack(self)), CHISEL_REQUEST_PING, true, span_of(NULL, 0),
-				  TAG_PING);
+	return ssh_global_request(chisel_stack_ssh(chisel_conn_stack(self)), CHISEL_REQUEST_PING,
+				  true, span_of(NULL, 0), TAG_PING);
 }
 
 static uint64_t heard_ns(void *self)
 {
-	return carrier_heard_ns(self);
+	return chisel_conn_heard_ns(self);
 }
 
 static unsigned retry_after_s(void *self)
 {
-	return stack_retry_after_s(carrier_stack(self));
+	return chisel_stack_retry_after_s(chisel_conn_stack(self));
 }
 
 static void glitches(void *self, uint64_t counts[GLITCH_KINDS])
 {
-	stack_glitches(carrier_stack(self), counts);
+	chisel_stack_glitches(chisel_conn_stack(self), counts);
 }
 
 static void trim(void *self)
 {
-	stack_trim(carrier_stack(self));
+	chisel_stack_trim(chisel_conn_stack(self));
 }
 
 static void close_link(void *self)
 {
-	carrier_close(self);
+	chisel_conn_close(self);
 }
 
 static void part(void *self, enum ssh_disconnect_reason reason, const char *text)
 {
-	carrier_part(self, reason, text);
+	chisel_conn_shutdown(self, reason, text);
 }
 
 static const struct link_ops ops = {
@@ -214,11 +214,15 @@ int link_chisel_new(struct link *out, struct channels *channels, struct session 
 	const struct chisel_url *url = &s->target.url;
 	const struct proxy_options proxy = { &s->target.proxy, url->host, url->port };
 	struct carrier *carrier;
-	const struct stack_options options = {
+	const struct chisel_stack_options options = {
 		.proxy = s->target.proxy.kind ? &proxy : NULL,
 		.tls_ctx = url->tls ? s->o.tls_ctx : NULL,
-		.tls = { .verify_name = s->o.skip_verify ? NULL : s->o.sni ? s->o.sni : url->host,
-			 .sni = s->o.sni ? s->o.sni : s->o.skip_verify ? url->host : NULL },
+		.tls = { .verify_name = s->o.skip_verify ? NULL
+					: s->o.sni	 ? s->o.sni
+							 : url->host,
+			 .sni = s->o.sni	   ? s->o.sni
+				: s->o.skip_verify ? url->host
+						   : NULL },
 		.ws = { .host = s->o.host_header ? s->o.host_header : url->host_header,
 			.path = url->path,
 			.protocol = CHISEL_PROTOCOL,
@@ -235,11 +239,11 @@ int link_chisel_new(struct link *out, struct channels *channels, struct session 
 			 .user = s->target.user,
 			 .password = s->target.password },
 	};
-	const int rc = carrier_new(&carrier, s->o.loop, fd, &options, &handler, s, why);
+	const int rc = chisel_conn_new(&carrier, s->o.loop, fd, &options, &handler, s, why);
 
 	if (rc < 0)
 		return rc;
 	*out = (struct link){ &ops, carrier };
-	*channels = channels_of_ssh(stack_ssh(carrier_stack(carrier)));
+	*channels = channels_of_ssh(chisel_stack_ssh(chisel_conn_stack(carrier)));
 	return 0;
 }

@@ -46,7 +46,8 @@ static void on_event(void *user, const struct ssh_event *ev)
 	if (ev->kind == SSH_EVENT_GLOBAL_REPLY)
 		session_link_pong(s);
 	else if (ev->kind == SSH_EVENT_CHANNEL_OPEN)
-		session_link_open(s, ev, (size_t)ev->tag); /* one listen for each forward, in order */
+		session_link_open(s, ev,
+				  (size_t)ev->tag); /* one listen for each forward, in order */
 	else
 		session_link_event(s, ev);
 }
@@ -59,9 +60,10 @@ static void on_cut(void *user, uint32_t channel, size_t unread)
 
 	if (f)
 		forward_cut(f);
-	if (pace_take(&s->forwards.pace, session_now(s), &missed))
+	if (rate_allow(&s->forwards.rate, session_now(s), &missed))
 		log_warn("channel_closed",
-			 "a channel was cut: memory is short, and its local reader was furthest behind",
+			 "a channel was cut: memory is short, and its local reader was furthest "
+			 "behind",
 			 L_INT("unread", unread), L_INT("unsaid", missed));
 }
 
@@ -139,7 +141,8 @@ static const struct link_ops ops = {
 int link_ssh2_new(struct link *out, struct channels *channels, struct session *s, int fd,
 		  struct fault *why)
 {
-	const struct proxy_options proxy = { &s->target.proxy, s->target.url.host, s->target.url.port };
+	const struct proxy_options proxy = { &s->target.proxy, s->target.url.host,
+					     s->target.url.port };
 	struct ssh2_listen listens[CHISEL_REMOTES_MAX];
 	const struct ssh_key *key = s->o.ssh_key;
 	/* A quarter of the container's memory: from that on libssh2 cuts. */
@@ -153,19 +156,20 @@ int link_ssh2_new(struct link *out, struct channels *channels, struct session *s
 	for (size_t i = 0; i < s->target.n; i++)
 		listens[i] = (struct ssh2_listen){ s->target.remotes[i].bind_host,
 						   s->target.remotes[i].bind_port };
-	const int rc = ssh2_new(&link, s->o.loop, fd,
-		      &(struct ssh2_options){ .proxy = s->target.proxy.kind ? &proxy : NULL,
-					      .user = s->target.user,
-					      .password = s->target.password,
-					      .key = key ? span_of(key->text, key->n) : span_of(NULL, 0),
-					      .passphrase = key ? key->passphrase : NULL,
-					      .listens = listens,
-					      .listens_n = s->target.n,
-					      .channels_max = CHANNELS_MAX,
-					      .tx_max = SESSION_TX_MAX,
-					      .memory_max = (size_t)(2 * part) + OWN_BYTES,
-					      .held_max = (size_t)(part / 2) },
-		      &handler, s, why);
+	const int rc = ssh2_new(
+		&link, s->o.loop, fd,
+		&(struct ssh2_options){ .proxy = s->target.proxy.kind ? &proxy : NULL,
+					.user = s->target.user,
+					.password = s->target.password,
+					.key = key ? span_of(key->text, key->n) : span_of(NULL, 0),
+					.passphrase = key ? key->passphrase : NULL,
+					.listens = listens,
+					.listens_n = s->target.n,
+					.channels_max = CHANNELS_MAX,
+					.tx_max = SESSION_TX_MAX,
+					.memory_max = (size_t)(2 * part) + OWN_BYTES,
+					.held_max = (size_t)(part / 2) },
+		&handler, s, why);
 	if (rc < 0)
 		return rc;
 	*out = (struct link){ &ops, link };

@@ -13,12 +13,12 @@
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
 #include "tunnel-sidecar/client.h"
-#include "tunnel-sidecar/tunnel_sandbox.h"
 #include "tunnel-sidecar/desired.h"
 #include "tunnel-sidecar/probe.h"
 #include "tunnel-sidecar/proxy_choice.h"
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/ssh_key.h"
+#include "tunnel-sidecar/tunnel_sandbox.h"
 
 #define NAME "tunnel-sidecar"
 
@@ -57,7 +57,8 @@ static void on_signal(void *user, int signo)
 		publish_soon(t->publish);
 		return;
 	}
-	log_info("signal", "signal received", L_STR("name", signo == SIGTERM ? "SIGTERM" : "SIGINT"));
+	log_info("signal", "signal received",
+		 L_STR("name", signo == SIGTERM ? "SIGTERM" : "SIGINT"));
 	if (t->ending) {
 		loop_stop(t->loop);
 		return;
@@ -85,41 +86,43 @@ static void on_trim(void *user)
 
 /* Where the tunnel server is comes later, from the control agent; its port must
  * be one of the operator's list.  1: any port may be. */
-static int find_ports(struct confine_ports *ports, const struct config *c, struct fault *why)
+static int find_ports(struct tunnel_sandbox_ports *ports, const struct config *c, struct fault *why)
 {
 	uint16_t proxies[PROXY_WAY_PORTS];
-	const int rc = confine_server_ports(ports, c->server_ports, why);
+	const int rc = tunnel_sandbox_server_ports(ports, c->server_ports, why);
 	const bool is_any = ports->n == 0;
 
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < c->forwards_n; i++)
-		confine_add(ports, c->forwards[i].port);
-	const int n = proxy_way_ports(proxies, why);
+		tunnel_sandbox_add(ports, c->forwards[i].port);
+	const int n = proxy_choice_ports(proxies, why);
 	if (n < 0)
 		return n;
 	for (int i = 0; i < n; i++)
-		confine_add(ports, proxies[i]);
+		tunnel_sandbox_add(ports, proxies[i]);
 	return is_any;
 }
 
 static int lock_in(struct sidecar *t, struct fault *why)
 {
 	const struct config *c = &t->config;
-	struct confine_ports ports = { 0 };
+	struct tunnel_sandbox_ports ports = { 0 };
 	const int any = find_ports(&ports, c, why);
 
 	if (any < 0)
 		return any;
-	return confine(&(struct confine_options){ .mode = c->sandbox,
+	return tunnel_sandbox_enter(
+		&(struct tunnel_sandbox_options){ .mode = c->sandbox,
 						  .loop = t->loop,
 						  .publish = t->publish,
 						  .bus_dir = c->bus_dir,
 						  .handoff_dir = c->handoff_dir,
 						  .has_system_trust = !*c->ca_file,
 						  .ports = &ports,
-						  .any_port = any ? "tunnel.server_ports is empty" : NULL },
-		       why);
+						  .any_port = any ? "tunnel.server_ports is empty"
+								  : NULL },
+		why);
 }
 
 static int start(struct sidecar *t, struct fault *why)
@@ -130,9 +133,9 @@ static int start(struct sidecar *t, struct fault *why)
 	for (size_t i = 0; i < c->forwards_n; i++)
 		names[i] = c->forwards[i].name;
 
-	int rc = tls_context_new(&t->tls,
-				 &(struct tls_context_options){ .ca_file = *c->ca_file ? c->ca_file : NULL },
-				 why);
+	int rc = tls_context_new(
+		&t->tls,
+		&(struct tls_context_options){ .ca_file = *c->ca_file ? c->ca_file : NULL }, why);
 	if (rc >= 0)
 		rc = ssh_key_read(&t->ssh_key, *c->ssh_key_file ? c->ssh_key_file : NULL,
 				  *c->ssh_passphrase_file ? c->ssh_passphrase_file : NULL, why);
@@ -141,32 +144,38 @@ static int start(struct sidecar *t, struct fault *why)
 	if (rc >= 0)
 		rc = signals_new(&t->signals, t->loop, on_signal, t, why);
 	if (rc >= 0)
-		rc = publish_new(&t->publish, t->loop,
-				 &(struct publish_options){ c->bus_dir, names, c->forwards_n, on_trim, t }, why);
+		rc = publish_new(
+			&t->publish, t->loop,
+			&(struct publish_options){ c->bus_dir, names, c->forwards_n, on_trim, t },
+			why);
 	if (rc >= 0)
 		rc = lock_in(t, why);
 	if (rc >= 0)
-		rc = session_new(&t->session, &(struct session_options){ .loop = t->loop,
-									 .publish = t->publish,
-									 .tls_ctx = t->tls,
-									 .tls_settings = "pipeops.tls.ca_file "
-											 "(PIPEOPS_CA_FILE)",
-									 .keepalive_ns = c->keepalive_ns,
-									 .retry_max_ns = LIMIT_NS(RETRY_MAX),
-									 .retry_count = -1,
-									 .ssh_key = &t->ssh_key,
-									 .changed = on_changed,
-									 .user = t }, why);
+		rc = session_new(&t->session,
+				 &(struct session_options){ .loop = t->loop,
+							    .publish = t->publish,
+							    .tls_ctx = t->tls,
+							    .tls_settings = "pipeops.tls.ca_file "
+									    "(PIPEOPS_CA_FILE)",
+							    .keepalive_ns = c->keepalive_ns,
+							    .retry_max_ns = LIMIT_NS(RETRY_MAX),
+							    .retry_count = -1,
+							    .ssh_key = &t->ssh_key,
+							    .changed = on_changed,
+							    .user = t },
+				 why);
 	if (rc >= 0)
-		rc = desired_new(&t->desired, &(struct desired_options){ .loop = t->loop,
-									 .publish = t->publish,
-									 .session = t->session,
-									 .config = c },
+		rc = desired_new(&t->desired,
+				 &(struct desired_options){ .loop = t->loop,
+							    .publish = t->publish,
+							    .session = t->session,
+							    .config = c },
 				 why);
 	if (rc >= 0)
 		log_info("started", "following the control agent on the status bus",
 			 L_STR("version", program_version), L_STR("bus", c->bus_dir),
-			 L_STR("io", loop_backend(t->loop)), L_STR("io_reason", loop_backend_reason(t->loop)));
+			 L_STR("io", loop_backend(t->loop)),
+			 L_STR("io_reason", loop_backend_reason(t->loop)));
 	return rc;
 }
 
@@ -202,7 +211,7 @@ static int run(struct sidecar *t)
 /* Prints what is run with; what would end the program at its start is said here. */
 static int check_config(const struct config *c)
 {
-	struct confine_ports ports = { 0 };
+	struct tunnel_sandbox_ports ports = { 0 };
 	struct fault why = { 0 };
 
 	config_print(c, CONFIG_TUNNEL);
@@ -221,9 +230,10 @@ int main(int argc, char *argv[])
 		return program_fail(NAME, &why);
 	switch (verb) {
 	case CONFIG_HELP:
-		config_print_help(CONFIG_TUNNEL, NAME,
-				  "Carries the agent's forwards: follows the control agent over the status "
-				  "bus.\nStand-alone: tunnel-sidecar client --help");
+		config_print_help(
+			CONFIG_TUNNEL, NAME,
+			"Carries the agent's forwards: follows the control agent over the status "
+			"bus.\nStand-alone: tunnel-sidecar client --help");
 		return EXIT_DONE;
 	case CONFIG_VERSION:
 		program_print_version(NAME);

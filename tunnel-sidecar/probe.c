@@ -21,8 +21,8 @@ int probe_main(struct config *config, bool ready)
 	}
 	/* Down by policy is ready: nobody wants the tunnel, or it is idle. */
 	const int rc = bus_read_session(r, &session);
-	const bool good = rc == 1 &&
-			  (session.state == BUS_STATE_UP || session.state == BUS_STATE_IDLE);
+	const bool good =
+		rc == 1 && (session.state == BUS_STATE_UP || session.state == BUS_STATE_IDLE);
 	bus_reader_free(r);
 	if (rc == 1)
 		printf("%s: %s%s%s\n", good ? "yes" : "no", bus_state_name(session.state),

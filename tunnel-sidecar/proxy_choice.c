@@ -15,19 +15,22 @@ static void say(const struct session_target *t, const char *because)
 	const bool v6 = strchr(p->host, ':');
 
 	if (p->kind)
-		snprintf(text, sizeof(text), "%s://%s%s%s:%u", p->kind == PROXY_HTTP ? "http" : "socks5h",
-			 v6 ? "[" : "", p->host, v6 ? "]" : "", p->port);
+		snprintf(text, sizeof(text), "%s://%s%s%s:%u",
+			 p->kind == PROXY_HTTP ? "http" : "socks5h", v6 ? "[" : "", p->host,
+			 v6 ? "]" : "", p->port);
 	else
 		snprintf(text, sizeof(text), "none");
 	if (strcmp(text, said) == 0)
 		return;
 	memcpy(said, text, sizeof(said));
-	log_info("proxy", p->kind ? "the tunnel server is reached through a proxy"
-				  : "the tunnel server is reached directly, though there is a proxy",
-		 L_STR("proxy", text), L_STR("because", because), L_STR("server", t->url.host_header));
+	log_info("proxy",
+		 p->kind ? "the tunnel server is reached through a proxy"
+			 : "the tunnel server is reached directly, though there is a proxy",
+		 L_STR("proxy", text), L_STR("because", because),
+		 L_STR("server", t->url.host_header));
 }
 
-int proxy_way_find(struct session_target *t, const char *given, struct fault *why)
+int proxy_choice_find(struct session_target *t, const char *given, struct fault *why)
 {
 	const enum proxy_env_kind kind = t->url.ssh   ? PROXY_ENV_OTHER
 					 : t->url.tls ? PROXY_ENV_TLS
@@ -52,7 +55,7 @@ int proxy_way_find(struct session_target *t, const char *given, struct fault *wh
 	return 0;
 }
 
-int proxy_way_ports(uint16_t ports[PROXY_WAY_PORTS], struct fault *why)
+int proxy_choice_ports(uint16_t ports[PROXY_WAY_PORTS], struct fault *why)
 {
 	int n = 0;
 

@@ -15,8 +15,9 @@
 #define BEAT_NS 1000000000ull
 #define SOON_NS 1000000ull
 
-#define X(id, name, help) \
-	static_assert(BUS_TUNNEL_##id == (int)BUS_TUNNEL_OPEN_FDS + (int)SELF_##id, "order of fields.def");
+#define X(id, name, help)                                                                          \
+	static_assert(BUS_TUNNEL_##id == (int)BUS_TUNNEL_OPEN_FDS + (int)SELF_##id,                \
+		      "order of fields.def");
 SELF_NUMBERS(X)
 #undef X
 
@@ -32,7 +33,8 @@ struct publish {
 	void (*look)(void *user); /* before each beat */
 	void *look_user;
 	uint64_t channels[BUS_FORWARDS_MAX];
-	struct bus_cell *bytes[BUS_FORWARDS_MAX][2]; /* by enum publish_direction: counted per packet */
+	struct bus_cell
+		*bytes[BUS_FORWARDS_MAX][2]; /* by enum publish_direction: counted per packet */
 };
 
 uint64_t publish_realtime_ns(void)
@@ -204,7 +206,8 @@ void publish_failure(struct publish *p, enum bus_cause cause, const struct fault
 {
 	bus_add(p->writer, BUS_TUNNEL_FAILURES, cause, 1);
 	bus_add(p->writer, BUS_TUNNEL_CONNECT_FAILURES, (unsigned)-why->code, 1);
-	say(p, "error %s while %s: %s", err_name(why->code), bus_state_name(p->session.state), why->why);
+	say(p, "error %s while %s: %s", err_name(why->code), bus_state_name(p->session.state),
+	    why->why);
 }
 
 void publish_up(struct publish *p, size_t forwards, uint64_t connect_ns)

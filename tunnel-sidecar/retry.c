@@ -11,7 +11,8 @@ enum { AGES = 3 }; /* of an outage: its first minute, its first five, later */
 static const struct {
 	uint64_t first, max[AGES];
 } bounds[RETRY_CLASSES] = {
-	[RETRY_AWAY] = { LIMIT_NS(RETRY_FIRST), { LIMIT_NS(RETRY_AWAY_MINUTE), LIMIT_NS(RETRY_AWAY), 0 } },
+	[RETRY_AWAY] = { LIMIT_NS(RETRY_FIRST),
+			 { LIMIT_NS(RETRY_AWAY_MINUTE), LIMIT_NS(RETRY_AWAY), 0 } },
 	[RETRY_ANSWERED] = { LIMIT_NS(RETRY_FIRST), { LIMIT_NS(RETRY_ANSWERED_MINUTE), 0, 0 } },
 	[RETRY_LISTEN] = { LIMIT_NS(RETRY_LISTEN_FIRST), { 0 } },
 	[RETRY_REFUSED] = { LIMIT_NS(RETRY_REFUSED_FIRST), { 0 } },
@@ -24,7 +25,9 @@ static uint64_t max_of(const struct retry *r, enum retry_class class, uint64_t a
 		return LIMIT_NS(RETRY_LISTEN_MAX);
 	if (class >= RETRY_REFUSED) /* who asks for shorter waits means all of them */
 		return min_u64(LIMIT_NS(RETRY_REFUSED_MAX), 4 * r->max_ns);
-	const uint64_t max = bounds[class].max[age_ns < MINUTE_NS ? 0 : age_ns < 5 * MINUTE_NS ? 1 : 2];
+	const uint64_t max = bounds[class].max[age_ns < MINUTE_NS	? 0
+					       : age_ns < 5 * MINUTE_NS ? 1
+									: 2];
 	return max ? min_u64(max, r->max_ns) : r->max_ns;
 }
 
@@ -33,7 +36,8 @@ static void start_anew(struct retry *r, uint64_t now_ns)
 	r->outage_ns = now_ns;
 	for (unsigned c = 0; c < RETRY_CLASSES; c++) {
 		const uint64_t max = max_of(r, c, UINT64_MAX);
-		const uint64_t first = c == RETRY_LISTEN ? bounds[c].first : min_u64(bounds[c].first, r->max_ns);
+		const uint64_t first =
+			c == RETRY_LISTEN ? bounds[c].first : min_u64(bounds[c].first, r->max_ns);
 
 		backoff_init(&r->backoff[c], min_u64(first, max), max);
 	}

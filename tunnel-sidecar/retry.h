@@ -24,12 +24,19 @@
 #include "lib/base/backoff.h"
 #include "shm/bus.h"
 
-enum retry_class { RETRY_AWAY, RETRY_ANSWERED, RETRY_LISTEN, RETRY_REFUSED, RETRY_ABUSE, RETRY_CLASSES };
+enum retry_class {
+	RETRY_AWAY,
+	RETRY_ANSWERED,
+	RETRY_LISTEN,
+	RETRY_REFUSED,
+	RETRY_ABUSE,
+	RETRY_CLASSES
+};
 
 struct retry {
 	uint64_t max_ns;
-	uint64_t outage_ns; /* when it began */
-	bool was_short;     /* the last tunnel ended at once */
+	uint64_t outage_ns;		       /* when it began */
+	bool was_short;			       /* the last tunnel ended at once */
 	struct backoff backoff[RETRY_CLASSES]; /* a server that changes its excuse gains nothing */
 };
 

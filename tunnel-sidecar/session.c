@@ -44,7 +44,8 @@ void session_enter(struct session *s, enum bus_state state)
 	s->phase_deadline_ns =
 		states[state].timeout_ns ? session_now(s) + states[state].timeout_ns : UINT64_MAX;
 	if (state >= BUS_STATE_RESOLVING && state <= BUS_STATE_CONFIGURING)
-		s->phase_deadline_ns = min_u64(s->phase_deadline_ns, s->attempt_ns + LIMIT_NS(ATTEMPT));
+		s->phase_deadline_ns =
+			min_u64(s->phase_deadline_ns, s->attempt_ns + LIMIT_NS(ATTEMPT));
 	r->state = state;
 	r->since_realtime_ns = publish_realtime_ns();
 	r->attempts = (uint64_t)s->failures;
@@ -117,8 +118,8 @@ void session_gone(struct session *s)
 
 static void give_up(struct session *s)
 {
-	log_error("tunnel_failed", "the tunnel is given up", L_STR("reason", err_name(s->fault.code)),
-		  L_STR("error", s->fault.why));
+	log_error("tunnel_failed", "the tunnel is given up",
+		  L_STR("reason", err_name(s->fault.code)), L_STR("error", s->fault.why));
 	s->wanted = false;
 	session_enter(s, BUS_STATE_FAILED);
 	session_arm(s);
@@ -150,7 +151,8 @@ void session_fail(struct session *s, const struct fault *why)
 	snprintf(r->last_error_reason, sizeof(r->last_error_reason), "%s", err_name(why->code));
 	if (s->cause == BUS_CAUSE_DEAD_LINK)
 		session_keep_dead(s);
-	const uint64_t asked = s->link.ops ? S((uint64_t)s->link.ops->retry_after_s(s->link.self)) : 0;
+	const uint64_t asked =
+		s->link.ops ? S((uint64_t)s->link.ops->retry_after_s(s->link.self)) : 0;
 	session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, why->why);
 
 	if (s->draining) {
@@ -173,9 +175,11 @@ void session_fail(struct session *s, const struct fault *why)
 		asked + retry_wait(&s->retry, s->cause, why, session_now(s), s->attempt_ns, random);
 	log_write(class >= RETRY_REFUSED ? LOG_ERROR : LOG_WARN, "tunnel_retry",
 		  "tunnel lost or not reached: trying again",
-		  LOG_FIELDS(L_STR("phase", bus_state_name(phase)), L_STR("reason", err_name(why->code)),
+		  LOG_FIELDS(L_STR("phase", bus_state_name(phase)),
+			     L_STR("reason", err_name(why->code)),
 			     L_STR("cause", bus_cause_name(s->cause)), L_STR("error", why->why),
-			     L_INT("failures", s->failures), L_NS("wait_s", wait)), 6);
+			     L_INT("failures", s->failures), L_NS("wait_s", wait)),
+		  6);
 	r->next_retry_realtime_ns = publish_realtime_ns() + wait;
 	session_enter(s, BUS_STATE_BACKOFF);
 	s->phase_deadline_ns = session_now(s) + wait;
@@ -194,8 +198,9 @@ void session_fail_because(struct session *s, enum err code, const char *text)
 
 static void close_idle(struct session *s)
 {
-	log_info("tunnel_idle_closed", "no byte for the inactivity timeout: tunnel closed until the "
-				       "control plane's answer changes",
+	log_info("tunnel_idle_closed",
+		 "no byte for the inactivity timeout: tunnel closed until the "
+		 "control plane's answer changes",
 		 L_NS("timeout_s", s->target.inactivity_ns));
 	s->idle_closed = true;
 	s->cause = BUS_CAUSE_IDLE_CLOSED;
@@ -254,7 +259,8 @@ static void on_timer(struct timer *t)
 	}
 	if (is_serving(s)) {
 		if (s->ping_ns && at >= silence_deadline(s)) {
-			session_fail_because(s, ERR_TIMEOUT, "the link is dead: no answer to a ping");
+			session_fail_because(s, ERR_TIMEOUT,
+					     "the link is dead: no answer to a ping");
 			return;
 		}
 		if (!s->ping_ns && s->o.keepalive_ns && at >= s->next_ping_ns)
@@ -338,8 +344,9 @@ static bool remote_eq(const struct chisel_remote *a, const struct chisel_remote 
 
 bool session_target_eq(const struct session_target *a, const struct session_target *b)
 {
-	bool same = a->url.tls == b->url.tls && a->url.ssh == b->url.ssh && a->url.port == b->url.port &&
-		    strcmp(a->url.host, b->url.host) == 0 && strcmp(a->url.path, b->url.path) == 0 &&
+	bool same = a->url.tls == b->url.tls && a->url.ssh == b->url.ssh &&
+		    a->url.port == b->url.port && strcmp(a->url.host, b->url.host) == 0 &&
+		    strcmp(a->url.path, b->url.path) == 0 &&
 		    strcmp(a->fingerprint, b->fingerprint) == 0 && strcmp(a->user, b->user) == 0 &&
 		    strcmp(a->password, b->password) == 0 && a->inactivity_ns == b->inactivity_ns &&
 		    a->n == b->n;

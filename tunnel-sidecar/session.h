@@ -22,29 +22,29 @@ struct ssh_key;
 /* What is to be reached.  Plain data: compared by session_target_eq(). */
 struct session_target {
 	struct chisel_url url;
-	struct proxy_url proxy;      /* PROXY_NONE: connects directly; not compared */
-	char fingerprint[64];        /* "" = any host key is taken, and that is logged */
+	struct proxy_url proxy; /* PROXY_NONE: connects directly; not compared */
+	char fingerprint[64];	/* "" = any host key is taken, and that is logged */
 	char user[128], password[256];
 	struct chisel_remote remotes[CHISEL_REMOTES_MAX];
 	uint8_t forward[CHISEL_REMOTES_MAX]; /* index of each remote for the bus */
 	size_t n;
-	uint64_t inactivity_ns;      /* 0: never closed for being idle */
+	uint64_t inactivity_ns; /* 0: never closed for being idle */
 };
 
 struct session_options {
 	struct loop *loop;
 	struct publish *publish;
-	SSL_CTX *tls_ctx;            /* kept by the caller; used for https and wss */
-	const char *tls_settings;    /* where the user sets trust and names; for sentences */
+	SSL_CTX *tls_ctx;	  /* kept by the caller; used for https and wss */
+	const char *tls_settings; /* where the user sets trust and names; for sentences */
 	bool skip_verify;
-	const char *sni;             /* NULL: the URL's host */
-	const char *host_header;     /* NULL: the URL's */
-	const char *const *headers;  /* NULL-ended, or NULL */
+	const char *sni;	       /* NULL: the URL's host */
+	const char *host_header;       /* NULL: the URL's */
+	const char *const *headers;    /* NULL-ended, or NULL */
 	const struct ssh_key *ssh_key; /* for ssh:// servers; NULL: none; kept by the caller */
-	uint64_t keepalive_ns;       /* 0: no pings */
-	uint64_t retry_max_ns;       /* longest wait between attempts */
-	int64_t retry_count;         /* attempts after the first failure; < 0: without end */
-	bool give_up_on_refusal;     /* authentication or trust refused: end instead of slow retries */
+	uint64_t keepalive_ns;	       /* 0: no pings */
+	uint64_t retry_max_ns;	       /* longest wait between attempts */
+	int64_t retry_count;	       /* attempts after the first failure; < 0: without end */
+	bool give_up_on_refusal; /* authentication or trust refused: end instead of slow retries */
 	/* The session gave up (retry_count, refusal): why.  May be NULL. */
 	void (*gave_up)(void *user, const struct fault *why);
 	/* Any change of state, after it was published.  May be NULL. */

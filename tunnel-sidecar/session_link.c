@@ -71,14 +71,16 @@ void session_link_open(struct session *s, const struct ssh_event *ev, size_t for
 	if (!s->draining && s->state == BUS_STATE_UP && forward < s->target.n) {
 		const struct chisel_remote *r = &s->target.remotes[forward];
 
-		forward_start(&s->forwards, ev->channel,
-			      &(struct forward_target){ s->target.forward[forward], r->host, r->port });
+		forward_start(
+			&s->forwards, ev->channel,
+			&(struct forward_target){ s->target.forward[forward], r->host, r->port });
 		return;
 	}
-	if (pace_take(&s->forwards.pace, session_now(s), &missed))
+	if (rate_allow(&s->forwards.rate, session_now(s), &missed))
 		log_warn("channel_rejected",
 			 s->draining ? "draining: no new channels"
-				     : "the server asked for a target that is no forward of this session",
+				     : "the server asked for a target that is no forward of this "
+				       "session",
 			 L_SPAN("type", ev->name),
 			 L_SPAN("target", span_of(ev->payload.p, ev->payload.n)),
 			 L_INT("unsaid", missed));
@@ -138,7 +140,8 @@ void session_keep_dead(struct session *s)
 	s->dead_fd = s->link_fd;
 	s->link_fd = -1;
 	if (s->dead_fd >= 0)
-		(void)setsockopt(s->dead_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof(patience_ms));
+		(void)setsockopt(s->dead_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms,
+				 sizeof(patience_ms));
 }
 
 /* Packets get through again: the reset, too. */
@@ -165,14 +168,15 @@ static void on_dialled(void *user, struct dial_result *result)
 	}
 	session_reset_dead(s);
 	if (result->is_remembered)
-		log_warn("dns_remembered", "the server's name can't be looked up: its last address is used",
+		log_warn("dns_remembered",
+			 "the server's name can't be looked up: its last address is used",
 			 L_STR("address", result->address));
 	set_send_queue(result->fd);
 	set_user_timeout(result->fd);
 	s->link_fd = fcntl(result->fd, F_DUPFD_CLOEXEC, 0);
 	session_enter(s, first_state(s));
-	int (*const link_new)(struct link *, struct channels *, struct session *, int, struct fault *) =
-		s->target.url.ssh ? link_ssh2_new : link_chisel_new;
+	int (*const link_new)(struct link *, struct channels *, struct session *, int,
+			      struct fault *) = s->target.url.ssh ? link_ssh2_new : link_chisel_new;
 	if (link_new(&s->link, &s->forwards.channels, s, result->fd, &result->why) < 0) {
 		session_fail(s, &result->why);
 		return;

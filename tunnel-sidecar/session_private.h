@@ -14,7 +14,7 @@
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/state_time.h"
 
-#define S(n) ((n) * 1000000000ull)
+#define S(n) ((n)*1000000000ull)
 
 enum { SESSION_TX_MAX = 256 * 1024 }; /* sealed bytes that may wait in front of a keystroke */
 #define SESSION_NO_FORWARD SIZE_MAX
@@ -24,26 +24,26 @@ struct session {
 	struct session_target target;
 	bool wanted, idle_closed;
 	enum bus_state state;
-	struct fault fault;            /* of the last attempt */
-	enum bus_cause cause;          /* why it is not connected, while it is not */
+	struct fault fault;   /* of the last attempt */
+	enum bus_cause cause; /* why it is not connected, while it is not */
 
 	struct dial *dial;
-	struct dial_memory memory;     /* the server's address, for when its name can't be looked up */
-	struct link link;              /* the connection that counts */
-	int link_fd;                   /* a second descriptor of its socket, or -1 */
-	int dead_fd;                   /* … of the last one that was found dead, or -1 */
+	struct dial_memory memory; /* the server's address, for when its name can't be looked up */
+	struct link link;	   /* the connection that counts */
+	int link_fd;		   /* a second descriptor of its socket, or -1 */
+	int dead_fd;		   /* … of the last one that was found dead, or -1 */
 	uint64_t glitches_said[GLITCH_KINDS]; /* of it, on the bus already */
-	size_t links;                  /* alive, also those that only say goodbye */
+	size_t links;			      /* alive, also those that only say goodbye */
 	struct forward_set forwards;
 	char targets[CHISEL_REMOTES_MAX][CHISEL_HOST_MAX + 16]; /* what a channel may name */
 
-	uint64_t attempt_ns;           /* when this attempt began */
-	uint64_t ping_ns;              /* sent and unanswered, else 0 */
+	uint64_t attempt_ns; /* when this attempt began */
+	uint64_t ping_ns;    /* sent and unanswered, else 0 */
 	uint64_t next_ping_ns, phase_deadline_ns;
-	int64_t failures;              /* in a row */
-	uint64_t up_ns;                /* when the tunnel came up last */
+	int64_t failures; /* in a row */
+	uint64_t up_ns;	  /* when the tunnel came up last */
 	struct retry retry;
-	struct timer timer;            /* earliest deadline of this session */
+	struct timer timer; /* earliest deadline of this session */
 
 	bool draining;
 	uint64_t drain_deadline_ns;

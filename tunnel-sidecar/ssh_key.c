@@ -8,7 +8,8 @@
 /* All of a file's bytes to to[0..cap): how many. */
 static int read_file(char *to, size_t cap, const char *path, const char *what, struct fault *why)
 {
-	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer is no wait */
+	const int fd = open(path, O_RDONLY | O_CLOEXEC |
+					  O_NONBLOCK); /* a pipe without a writer is no wait */
 	size_t n = 0;
 	ssize_t rc = 0;
 
@@ -23,7 +24,8 @@ static int read_file(char *to, size_t cap, const char *path, const char *what, s
 	if (rc < 0)
 		return fault_set_sys(why, sys, "%s: read %s", what, path);
 	if (rc > 0)
-		return fault_set(why, ERR_CONFIG, "%s: %s is longer than %zu bytes", what, path, cap - 1);
+		return fault_set(why, ERR_CONFIG, "%s: %s is longer than %zu bytes", what, path,
+				 cap - 1);
 	return n ? (int)n : fault_set(why, ERR_CONFIG, "%s: %s is empty", what, path);
 }
 
@@ -46,7 +48,8 @@ int ssh_key_read(struct ssh_key *out, const char *key_file, const char *passphra
 	out->n = (size_t)n;
 	if (!passphrase_file)
 		return 0;
-	n = read_file(out->words, sizeof(out->words), passphrase_file, "passphrase of the private key", why);
+	n = read_file(out->words, sizeof(out->words), passphrase_file,
+		      "passphrase of the private key", why);
 	if (n < 0) {
 		ssh_key_wipe(out);
 		return n;

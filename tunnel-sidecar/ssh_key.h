@@ -9,14 +9,14 @@
 
 #include "lib/base/fault.h"
 
-#define SSH_KEY_TEXT_MAX (32 * 1024)
+#define SSH_KEY_TEXT_MAX       (32 * 1024)
 #define SSH_KEY_PASSPHRASE_MAX 1024
 
 struct ssh_key {
 	char text[SSH_KEY_TEXT_MAX]; /* as in its file */
-	size_t n;                    /* 0: there is none */
+	size_t n;		     /* 0: there is none */
 	char words[SSH_KEY_PASSPHRASE_MAX + 1];
-	const char *passphrase;      /* words, or NULL: none */
+	const char *passphrase; /* words, or NULL: none */
 };
 
 /* A NULL name is no file.  ERR_SYS, ERR_CONFIG (empty, too long, no key at all). */

@@ -19,7 +19,8 @@ void state_time_enter(struct state_time *t, enum bus_cause cause, uint64_t now_n
 static bool is_ours(const struct fault *why)
 {
 	return why->code == ERR_NOMEM || why->code == ERR_FULL || why->code == ERR_CRYPTO ||
-	       why->sys == EMFILE || why->sys == ENFILE || why->sys == ENOMEM || why->sys == ENOBUFS;
+	       why->sys == EMFILE || why->sys == ENFILE || why->sys == ENOMEM ||
+	       why->sys == ENOBUFS;
 }
 
 /* A session that was up: what took it down. */
@@ -30,7 +31,8 @@ static enum bus_cause of_session(const struct fault *why)
 		return BUS_CAUSE_DEAD_LINK;
 	if (why->code == ERR_CLOSED && !why->sys)
 		return BUS_CAUSE_PEER_CLOSED;
-	return why->code == ERR_SYS || why->code == ERR_CLOSED ? BUS_CAUSE_RESET : BUS_CAUSE_PROTOCOL;
+	return why->code == ERR_SYS || why->code == ERR_CLOSED ? BUS_CAUSE_RESET
+							       : BUS_CAUSE_PROTOCOL;
 }
 
 enum bus_cause state_time_cause(enum bus_state state, bool at_proxy, const struct fault *why)
@@ -47,7 +49,7 @@ enum bus_cause state_time_cause(enum bus_state state, bool at_proxy, const struc
 	case BUS_STATE_UPGRADING:
 		return why->code == ERR_AUTH ? BUS_CAUSE_AUTH : BUS_CAUSE_UPGRADE;
 	case BUS_STATE_SSH:
-		return why->code == ERR_AUTH    ? BUS_CAUSE_AUTH
+		return why->code == ERR_AUTH	? BUS_CAUSE_AUTH
 		       : why->code == ERR_TRUST ? BUS_CAUSE_FINGERPRINT
 						: BUS_CAUSE_SSH;
 	case BUS_STATE_CONFIGURING:

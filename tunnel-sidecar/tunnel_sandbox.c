@@ -7,7 +7,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/escape.h"
 
-void confine_add(struct confine_ports *p, uint16_t port)
+void tunnel_sandbox_add(struct tunnel_sandbox_ports *p, uint16_t port)
 {
 	must(p->n < CONFINE_PORTS_MAX);
 	p->port[p->n++] = port;
@@ -25,7 +25,7 @@ static int next_port(const char **list)
 	return port > 0 && port <= UINT16_MAX ? (int)port : -1;
 }
 
-int confine_server_ports(struct confine_ports *p, const char *list, struct fault *why)
+int tunnel_sandbox_server_ports(struct tunnel_sandbox_ports *p, const char *list, struct fault *why)
 {
 	enum { SERVER_PORTS_MAX = 16 };
 	const char *rest = list;
@@ -36,16 +36,17 @@ int confine_server_ports(struct confine_ports *p, const char *list, struct fault
 			char shown[80];
 			escape_text(shown, sizeof(shown), span_str(list));
 			return fault_set(why, ERR_CONFIG,
-					 "tunnel.server_ports (PIPEOPS_TUNNEL_SERVER_PORTS): \"%s\" is no list of "
+					 "tunnel.server_ports (PIPEOPS_TUNNEL_SERVER_PORTS): "
+					 "\"%s\" is no list of "
 					 "at most %d ports like 443,8443",
 					 shown, SERVER_PORTS_MAX);
 		}
-		confine_add(p, (uint16_t)port);
+		tunnel_sandbox_add(p, (uint16_t)port);
 	}
 	return 0;
 }
 
-bool confine_allows(const char *list, uint16_t port)
+bool tunnel_sandbox_allows(const char *list, uint16_t port)
 {
 	int n = 0;
 
@@ -55,22 +56,23 @@ bool confine_allows(const char *list, uint16_t port)
 	return n == 0;
 }
 
-int confine(const struct confine_options *o, struct fault *why)
+int tunnel_sandbox_enter(const struct tunnel_sandbox_options *o, struct fault *why)
 {
 	const char *const read[] = { o->bus_dir, o->handoff_dir };
 	struct sandbox_report report = { 0 };
-	const int rc = sandbox_enter(&report,
-				     &(struct sandbox_options){ .program = CONFIG_TUNNEL,
-								.mode = o->mode,
-								.loop = o->loop,
-								.has_names = true,
-								.read = read,
-								.read_n = array_len(read),
-								.has_system_trust = o->has_system_trust,
-								.ports = o->ports->port,
-								.ports_n = o->ports->n,
-								.any_port = o->any_port },
-				     why);
+	const int rc =
+		sandbox_enter(&report,
+			      &(struct sandbox_options){ .program = CONFIG_TUNNEL,
+							 .mode = o->mode,
+							 .loop = o->loop,
+							 .has_names = true,
+							 .read = read,
+							 .read_n = array_len(read),
+							 .has_system_trust = o->has_system_trust,
+							 .ports = o->ports->port,
+							 .ports_n = o->ports->n,
+							 .any_port = o->any_port },
+			      why);
 
 	for (enum sandbox_feature f = 0; f < SANDBOX_FEATURES_N; f++)
 		publish_sandbox(o->publish, f, report.on[f]);

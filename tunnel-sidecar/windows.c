@@ -32,7 +32,7 @@ static void on_timer(struct timer *t)
 	say(w);
 }
 
-void windows_open(struct windows *w)
+void windows_init(struct windows *w)
 {
 	w->timer.fire = on_timer;
 	cgroup_open(&w->cgroup, "");
@@ -40,7 +40,7 @@ void windows_open(struct windows *w)
 	say(w);
 }
 
-void windows_close(struct windows *w)
+void windows_fini(struct windows *w)
 {
 	cgroup_close(&w->cgroup);
 }

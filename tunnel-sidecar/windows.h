@@ -24,8 +24,8 @@ struct windows {
 };
 
 /* loop, publish, retry and user are the caller's to set before. */
-void windows_open(struct windows *w);
-void windows_close(struct windows *w); /* the loop may be gone */
+void windows_init(struct windows *w);
+void windows_fini(struct windows *w); /* the loop may be gone */
 
 /* No share is open any more: no timer is left behind. */
 void windows_rest(struct windows *w);

@@ -8,15 +8,18 @@ static const struct key {
 	size_t at, cap;
 	bool is_id;
 } keys[] = {
-	{ "agent_id", offsetof(struct state, agent_id), sizeof(((struct state *)0)->agent_id), true },
-	{ "cluster_id", offsetof(struct state, cluster_id), sizeof(((struct state *)0)->cluster_id), true },
-	{ "cluster_token", offsetof(struct state, cluster_token),
-	  sizeof(((struct state *)0)->cluster_token), false },
+	{ "agent_id", offsetof(struct identity, agent_id), sizeof(((struct identity *)0)->agent_id),
+	  true },
+	{ "cluster_id", offsetof(struct identity, cluster_id),
+	  sizeof(((struct identity *)0)->cluster_id), true },
+	{ "cluster_token", offsetof(struct identity, cluster_token),
+	  sizeof(((struct identity *)0)->cluster_token), false },
 };
 
-bool state_is_id(const char *text)
+bool identity_is_id(const char *text)
 {
-	static const char alnum[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	static const char alnum[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
 	if (!text[0] || !strchr(alnum, text[0]))
 		return false;
@@ -35,7 +38,7 @@ static bool is_word(const char *text)
 	return true;
 }
 
-int state_set(struct state *s, const char *key, struct span value, struct fault *why)
+int identity_set(struct identity *s, const char *key, struct span value, struct fault *why)
 {
 	for (size_t i = 0; i < array_len(keys); i++) {
 		const struct key *k = &keys[i];
@@ -43,23 +46,25 @@ int state_set(struct state *s, const char *key, struct span value, struct fault 
 		if (strcmp(key, k->name) != 0)
 			continue;
 		if (value.n >= k->cap)
-			return fault_set(why, ERR_LIMIT, "%s is longer than %zu bytes", k->name, k->cap - 1);
+			return fault_set(why, ERR_LIMIT, "%s is longer than %zu bytes", k->name,
+					 k->cap - 1);
 		char *to = (char *)s + k->at;
 		if (value.n)
 			memcpy(to, value.p, value.n);
 		to[value.n] = '\0';
 		if (!value.n ||
-		    (strlen(to) == value.n && (k->is_id ? state_is_id(to) : is_word(to))))
+		    (strlen(to) == value.n && (k->is_id ? identity_is_id(to) : is_word(to))))
 			return 1;
 		to[0] = '\0';
-		return fault_set(why, ERR_PROTO, "the value of %s holds characters that none has", k->name);
+		return fault_set(why, ERR_PROTO, "the value of %s holds characters that none has",
+				 k->name);
 	}
 	return 0;
 }
 
 /* Where a walk through the events of a flat mapping stands. */
 struct walk {
-	struct state *out;
+	struct identity *out;
 	bool opened, closed;
 	bool have_key;
 	char key[32];  /* "": one that is too long to be ours */
@@ -89,7 +94,7 @@ static int on_value(struct walk *w, struct span text, struct fault *why)
 	w->have_key = false;
 	if (span_is(text, "null") || span_is(text, "~"))
 		return 0;
-	return state_set(w->out, w->key, text, why);
+	return identity_set(w->out, w->key, text, why);
 }
 
 static int on_scalar(struct walk *w, struct span text, struct fault *why)
@@ -130,29 +135,32 @@ static int on_event(struct walk *w, const yaml_event_t *ev, struct fault *why)
 	return fault_set(why, ERR_PROTO, "only lines of the form \"key: value\" are expected");
 }
 
-int state_read(struct state *out, struct span yaml, struct fault *why)
+int identity_read(struct identity *out, struct span yaml, struct fault *why)
 {
-	struct state s = { 0 };
+	struct identity s = { 0 };
 	struct walk w = { .out = &s };
 	struct fault inner = { 0 };
 	yaml_parser_t parser;
 	yaml_event_t ev = { 0 };
 	int rc = 0;
 
-	if (yaml.n > STATE_FILE_MAX)
-		return fault_set(why, ERR_LIMIT, "the file is longer than %d bytes", STATE_FILE_MAX);
+	if (yaml.n > IDENTITY_FILE_MAX)
+		return fault_set(why, ERR_LIMIT, "the file is longer than %d bytes",
+				 IDENTITY_FILE_MAX);
 	if (!yaml_parser_initialize(&parser))
 		return fault_set(why, ERR_NOMEM, "no memory to read the state file");
 	yaml_parser_set_input_string(&parser, yaml.p, yaml.n);
 	while (rc >= 0 && ev.type != YAML_STREAM_END_EVENT) {
 		if (!yaml_parser_parse(&parser, &ev)) {
-			rc = fault_set(why, ERR_PROTO, "line %zu: no YAML: %s", parser.problem_mark.line + 1,
+			rc = fault_set(why, ERR_PROTO, "line %zu: no YAML: %s",
+				       parser.problem_mark.line + 1,
 				       parser.problem ? parser.problem : "unreadable");
 			break;
 		}
 		rc = on_event(&w, &ev, &inner);
 		if (rc < 0)
-			fault_set(why, inner.code, "line %zu: %s", ev.start_mark.line + 1, inner.why);
+			fault_set(why, inner.code, "line %zu: %s", ev.start_mark.line + 1,
+				  inner.why);
 		const yaml_event_type_t type = ev.type;
 		yaml_event_delete(&ev);
 		ev.type = type;
@@ -164,14 +172,15 @@ int state_read(struct state *out, struct span yaml, struct fault *why)
 	return rc < 0 ? rc : 0;
 }
 
-int state_write(struct buf *to, const struct state *s)
+int identity_write(struct buf *to, const struct identity *s)
 {
 	for (size_t i = 0; i < array_len(keys); i++) {
 		const char *value = (const char *)s + keys[i].at;
 		char line[64];
 
 		/* What is kept here needs no escapes between quotes but these two. */
-		int rc = buf_append(to, line, (size_t)snprintf(line, sizeof(line), "%s: \"", keys[i].name));
+		int rc = buf_append(to, line,
+				    (size_t)snprintf(line, sizeof(line), "%s: \"", keys[i].name));
 		for (const char *c = value; *c && rc >= 0; c++) {
 			if (*c == '"' || *c == '\\')
 				rc = buf_append(to, "\\", 1);

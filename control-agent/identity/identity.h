@@ -11,10 +11,10 @@
 
 #include "lib/base/buf.h"
 
-#define STATE_FILE_MAX (32 * 1024)
-#define STATE_PATH_MAX 1280
+#define IDENTITY_FILE_MAX (32 * 1024)
+#define IDENTITY_PATH_MAX 1280
 
-struct state {
+struct identity {
 	char agent_id[128];
 	char cluster_id[64];
 	char cluster_token[8192]; /* a secret */
@@ -22,33 +22,37 @@ struct state {
 
 /* The file's text and back.  An empty file is an empty state.  ERR_PROTO,
  * ERR_LIMIT: the sentence holds line numbers and key names, never a value. */
-MUST_USE int state_read(struct state *out, struct span yaml, struct fault *why);
-MUST_USE int state_write(struct buf *to, const struct state *s); /* errors of buf_append */
+MUST_USE int identity_read(struct identity *out, struct span yaml, struct fault *why);
+MUST_USE int identity_write(struct buf *to, const struct identity *s); /* errors of buf_append */
 
 /* One value by its key: 1, 0 for a key we don't know, ERR_PROTO, ERR_LIMIT. */
-MUST_USE int state_set(struct state *s, const char *key, struct span value, struct fault *why);
+MUST_USE int identity_set(struct identity *s, const char *key, struct span value,
+			  struct fault *why);
 
 /* Ids go into URLs, file names and logs: letters, digits and ._:- only,
  * starting with a letter or digit. */
-bool state_is_id(const char *text);
+bool identity_is_id(const char *text);
 
-struct state_places {
+struct identity_places {
 	const char *file; /* the operator's one place, or "" for the usual ones */
 	const char *root; /* before absolute places: "" but in tests */
 	const char *here; /* the working directory: "." but in tests */
 };
 
-struct state_store {
-	char path[STATE_PATH_MAX]; /* where it is saved; "": nowhere is writable, kept in memory */
-	char from[STATE_PATH_MAX]; /* where it was read; "": a fresh state */
-	struct fault trouble;      /* about a file that was moved aside or left out; code 0: none */
+struct identity_store {
+	char path[IDENTITY_PATH_MAX]; /* where it is saved; "": nowhere is writable, kept in memory
+				       */
+	char from[IDENTITY_PATH_MAX]; /* where it was read; "": a fresh state */
+	struct fault trouble; /* about a file that was moved aside or left out; code 0: none */
 };
 
 /* Finds and reads the state; *out is empty when there is none.  Legacy files
  * (agent-id, cluster-id, cluster-token) are folded in when no state file exists. */
-void state_load(struct state_store *store, struct state *out, const struct state_places *places);
+void identity_load(struct identity_store *store, struct identity *out,
+		   const struct identity_places *places);
 /* ERR_SYS names the file; the one before is then untouched.  ERR_CONFIG when no
  * place is writable. */
-MUST_USE int state_save(const struct state_store *store, const struct state *s, struct fault *why);
+MUST_USE int identity_save(const struct identity_store *store, const struct identity *s,
+			   struct fault *why);
 
 #endif

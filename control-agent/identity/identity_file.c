@@ -28,24 +28,25 @@ static const struct legacy {
 	{ "cluster-token", "cluster_token" },
 };
 
-static void path_of(char to[STATE_PATH_MAX], const struct state_places *at, bool absolute,
+static void path_of(char to[IDENTITY_PATH_MAX], const struct identity_places *at, bool absolute,
 		    const char *dir, const char *name)
 {
-	snprintf(to, STATE_PATH_MAX, "%s%s%s/%s", absolute ? at->root : at->here, absolute ? "" : "/", dir,
-		 name);
+	snprintf(to, IDENTITY_PATH_MAX, "%s%s%s/%s", absolute ? at->root : at->here,
+		 absolute ? "" : "/", dir, name);
 }
 
 /* In a directory where everybody may make files (/tmp), another user's file is a
  * plant: it would say which cluster this is. */
 static bool is_planted(const char *path, const struct stat *file)
 {
-	char copy[STATE_PATH_MAX];
+	char copy[IDENTITY_PATH_MAX];
 	struct stat dir;
 
 	if (file->st_uid == geteuid() || file->st_uid == 0)
 		return false;
 	snprintf(copy, sizeof(copy), "%s", path);
-	return stat(dirname(copy), &dir) < 0 || ((dir.st_mode & S_ISVTX) && (dir.st_mode & S_IWOTH));
+	return stat(dirname(copy), &dir) < 0 ||
+	       ((dir.st_mode & S_ISVTX) && (dir.st_mode & S_IWOTH));
 }
 
 /* Reads a small regular file into b: 1, 0 when there is none, or an error. */
@@ -63,9 +64,9 @@ static int read_file(struct buf *b, const char *path, struct fault *why)
 		rc = fault_set(why, ERR_PROTO, "it is no regular file");
 	else if (is_planted(path, &st))
 		rc = fault_set(why, ERR_PROTO, "it is another user's, in a directory open to all");
-	else if (buf_reserve(b, STATE_FILE_MAX + 1, &room) < 0)
+	else if (buf_reserve(b, IDENTITY_FILE_MAX + 1, &room) < 0)
 		rc = fault_set(why, ERR_NOMEM, "no memory");
-	/* One byte more than allowed is asked for: state_read() then refuses. */
+	/* One byte more than allowed is asked for: identity_read() then refuses. */
 	while (rc > 0 && n > 0 && buf_room(b)) {
 		n = read(fd, buf_bytes(b).p + buf_len(b), buf_room(b));
 		if (n < 0)
@@ -86,9 +87,9 @@ static void wipe(struct buf *b)
 
 /* A file that can't be used is kept for the operator, out of the way.  When it
  * can't even be moved, nothing is written over it. */
-static void move_aside(struct state_store *store, const char *path, const struct fault *why)
+static void move_aside(struct identity_store *store, const char *path, const struct fault *why)
 {
-	char aside[STATE_PATH_MAX + 16];
+	char aside[IDENTITY_PATH_MAX + 16];
 	const char *then = "it was moved to this name + .corrupt";
 
 	snprintf(aside, sizeof(aside), "%s.corrupt", path);
@@ -102,15 +103,15 @@ static void move_aside(struct state_store *store, const char *path, const struct
 }
 
 /* 1 read, 0 none there or unusable. */
-static int try_file(struct state_store *store, struct state *out, const char *path)
+static int try_file(struct identity_store *store, struct identity *out, const char *path)
 {
 	struct fault why = { 0 };
 	struct buf b;
 
-	buf_init(&b, &mem_heap, STATE_FILE_MAX + 1);
+	buf_init(&b, &mem_heap, IDENTITY_FILE_MAX + 1);
 	int rc = read_file(&b, path, &why);
 	if (rc > 0) {
-		rc = state_read(out, span_of(buf_bytes(&b).p, buf_len(&b)), &why);
+		rc = identity_read(out, span_of(buf_bytes(&b).p, buf_len(&b)), &why);
 		rc = rc < 0 ? rc : 1;
 	}
 	if (rc > 0)
@@ -123,7 +124,7 @@ static int try_file(struct state_store *store, struct state *out, const char *pa
 
 static bool is_writable(const char *path)
 {
-	char dir[STATE_PATH_MAX];
+	char dir[IDENTITY_PATH_MAX];
 	struct stat st;
 
 	snprintf(dir, sizeof(dir), "%s", path);
@@ -137,36 +138,36 @@ static bool is_writable(const char *path)
 }
 
 /* 1 taken, 0 none there or unusable. */
-static int take_legacy(struct state_store *store, struct state *out, const char *key,
+static int take_legacy(struct identity_store *store, struct identity *out, const char *key,
 		       const char *path)
 {
 	struct fault why = { 0 };
 	struct buf b;
 
-	buf_init(&b, &mem_heap, STATE_FILE_MAX + 1);
+	buf_init(&b, &mem_heap, IDENTITY_FILE_MAX + 1);
 	int rc = read_file(&b, path, &why);
 	if (rc > 0) {
 		struct span text = span_of(buf_bytes(&b).p, buf_len(&b));
 
 		while (text.p && text.n && memchr(" \t\r\n", text.p[text.n - 1], 4))
 			text.n--;
-		rc = text.n ? state_set(out, key, text, &why) : 0;
+		rc = text.n ? identity_set(out, key, text, &why) : 0;
 	}
 	if (rc > 0)
 		snprintf(store->from, sizeof(store->from), "%s", path);
 	if (rc < 0)
-		fault_set(&store->trouble, why.code, "legacy state file %.100s is left out (%.80s)", path,
-			  why.why);
+		fault_set(&store->trouble, why.code, "legacy state file %.100s is left out (%.80s)",
+			  path, why.why);
 	wipe(&b);
 	return rc > 0;
 }
 
-static void load_legacy(struct state_store *store, struct state *out,
-			const struct state_places *at)
+static void load_legacy(struct identity_store *store, struct identity *out,
+			const struct identity_places *at)
 {
 	for (size_t i = 0; i < array_len(legacy_list); i++) {
 		const struct legacy *l = &legacy_list[i];
-		char path[STATE_PATH_MAX], name[32];
+		char path[IDENTITY_PATH_MAX], name[32];
 		int taken = 0;
 
 		for (size_t d = 0; d < LEGACY_DIRS && !taken; d++) {
@@ -180,12 +181,13 @@ static void load_legacy(struct state_store *store, struct state *out,
 	}
 }
 
-void state_load(struct state_store *store, struct state *out, const struct state_places *at)
+void identity_load(struct identity_store *store, struct identity *out,
+		   const struct identity_places *at)
 {
-	char path[STATE_PATH_MAX];
+	char path[IDENTITY_PATH_MAX];
 
-	*store = (struct state_store){ 0 };
-	*out = (struct state){ 0 };
+	*store = (struct identity_store){ 0 };
+	*out = (struct identity){ 0 };
 	if (at->file[0]) {
 		snprintf(store->path, sizeof(store->path), "%s", at->file);
 		snprintf(path, sizeof(path), "%s", at->file);
@@ -224,7 +226,7 @@ static int write_all(int fd, struct mspan bytes)
 
 static int replace(const char *path, struct mspan bytes, struct fault *why)
 {
-	char fresh[STATE_PATH_MAX + 8], dir[STATE_PATH_MAX];
+	char fresh[IDENTITY_PATH_MAX + 8], dir[IDENTITY_PATH_MAX];
 
 	snprintf(fresh, sizeof(fresh), "%s.new", path);
 	(void)unlink(fresh); /* of a life that ended in the middle */
@@ -235,7 +237,8 @@ static int replace(const char *path, struct mspan bytes, struct fault *why)
 	const int sys = errno;
 	close(fd);
 	if (!good || rename(fresh, path) < 0) {
-		const int rc = fault_set_sys(why, good ? errno : sys, "state file %.160s: write", path);
+		const int rc =
+			fault_set_sys(why, good ? errno : sys, "state file %.160s: write", path);
 		(void)unlink(fresh);
 		return rc;
 	}
@@ -250,16 +253,17 @@ static int replace(const char *path, struct mspan bytes, struct fault *why)
 	return 0;
 }
 
-int state_save(const struct state_store *store, const struct state *s, struct fault *why)
+int identity_save(const struct identity_store *store, const struct identity *s, struct fault *why)
 {
 	struct buf b;
 
 	if (!store->path[0])
-		return fault_set(why, ERR_CONFIG,
-				 "no place for the state file is writable: set agent.state_file to one that "
-				 "is, or this agent registers anew after each restart");
-	buf_init(&b, &mem_heap, STATE_FILE_MAX);
-	int rc = state_write(&b, s);
+		return fault_set(
+			why, ERR_CONFIG,
+			"no place for the state file is writable: set agent.state_file to one that "
+			"is, or this agent registers anew after each restart");
+	buf_init(&b, &mem_heap, IDENTITY_FILE_MAX);
+	int rc = identity_write(&b, s);
 	rc = rc < 0 ? fault_set(why, rc, "no memory to write the state file")
 		    : replace(store->path, buf_bytes(&b), why);
 	wipe(&b);

@@ -30,17 +30,18 @@ static ssize_t read_text(const char *path, char *to, size_t cap)
 static void read_mounted_token(struct facts *out, const struct config *c)
 {
 	char path[CONFIG_TEXT_MAX + 16], text[sizeof(out->service_token) + 1];
-	struct state s = { 0 };
+	struct identity s = { 0 };
 
 	snprintf(path, sizeof(path), "%s/token", c->service_account_dir);
 	const ssize_t n = read_text(path, text, sizeof(text));
 	if (n < 0)
 		fault_set_sys(&out->token_trouble, (int)-n, "ServiceAccount token %.150s", path);
 	else if (n == 0)
-		fault_set(&out->token_trouble, ERR_CONFIG, "ServiceAccount token %.150s is empty", path);
-	else if (state_set(&s, "cluster_token", span_of(text, (size_t)n), NULL) < 0)
-		fault_set(&out->token_trouble, ERR_CONFIG, "ServiceAccount token %.150s holds no token",
+		fault_set(&out->token_trouble, ERR_CONFIG, "ServiceAccount token %.150s is empty",
 			  path);
+	else if (identity_set(&s, "cluster_token", span_of(text, (size_t)n), NULL) < 0)
+		fault_set(&out->token_trouble, ERR_CONFIG,
+			  "ServiceAccount token %.150s holds no token", path);
 	else
 		memcpy(out->service_token, s.cluster_token, sizeof(s.cluster_token));
 	out->in_cluster = out->service_token[0];
@@ -62,7 +63,7 @@ static void read_machine(struct facts *out)
 		out->disk_gb = ((uint64_t)disk.f_blocks * disk.f_frsize + GIB - 1) / GIB;
 }
 
-void facts_read(struct facts *out, const struct config *config, const struct state *state)
+void facts_read(struct facts *out, const struct config *config, const struct identity *state)
 {
 	*out = (struct facts){ 0 };
 	if (config->node_name[0])
@@ -87,8 +88,9 @@ void facts_agent_id(char to[128], const char *hostname)
 	(void)EVP_Digest(seed, strlen(seed), digest, NULL, EVP_sha256(), NULL);
 	for (const char *c = hostname; *c && n < sizeof(host) - 1; c++) {
 		const char one[2] = { *c, '\0' };
-		host[n++] = state_is_id(one) || *c == '-' || *c == '.' ? *c : '-';
+		host[n++] = identity_is_id(one) || *c == '-' || *c == '.' ? *c : '-';
 	}
 	host[n] = '\0';
-	snprintf(to, 128, "agent-%s-%02x%02x%02x", n ? host : "host", digest[0], digest[1], digest[2]);
+	snprintf(to, 128, "agent-%s-%02x%02x%02x", n ? host : "host", digest[0], digest[1],
+		 digest[2]);
 }

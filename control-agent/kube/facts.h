@@ -13,15 +13,16 @@
 
 struct facts {
 	char hostname[256]; /* the node's name where it is known, else this host's */
-	char service_token[sizeof(((struct state *)0)->cluster_token)]; /* a secret */
-	bool in_cluster;    /* the token is the mounted ServiceAccount's */
-	struct fault token_trouble; /* why there is no mounted token; code 0: there is, or none is wanted */
+	char service_token[sizeof(((struct identity *)0)->cluster_token)]; /* a secret */
+	bool in_cluster;	    /* the token is the mounted ServiceAccount's */
+	struct fault token_trouble; /* why there is no mounted token; code 0: there is, or none is
+				       wanted */
 	uint64_t cpu_cores, memory_gb, disk_gb; /* of the machine; whole ones, rounded up */
 	const char *os;
 };
 
 /* Reads them all anew: the kubelet replaces the token about every hour. */
-void facts_read(struct facts *out, const struct config *config, const struct state *state);
+void facts_read(struct facts *out, const struct config *config, const struct identity *state);
 
 /* "agent-<hostname>-<6 hex digits>": the same for the same machine and host
  * name, so that an agent whose state can't be kept is still itself. */

@@ -17,21 +17,27 @@ int control_plane_url(struct chisel_url *to, const struct config *c, struct faul
 	struct fault inner = { 0 };
 
 	if (strncasecmp(c->api_url, "ws", 2) == 0 && strstr(c->api_url, "://"))
-		return fault_set(why, ERR_CONFIG,
-				 "pipeops.api_url (PIPEOPS_API_URL) must start with https://, not ws");
+		return fault_set(
+			why, ERR_CONFIG,
+			"pipeops.api_url (PIPEOPS_API_URL) must start with https://, not ws");
 	if (strpbrk(c->api_url, "?#"))
-		return fault_set(why, ERR_CONFIG,
-				 "pipeops.api_url (PIPEOPS_API_URL) takes no query and no fragment");
+		return fault_set(
+			why, ERR_CONFIG,
+			"pipeops.api_url (PIPEOPS_API_URL) takes no query and no fragment");
 	if (chisel_url_read(to, c->api_url, true, &inner) < 0)
-		return fault_set(why, ERR_CONFIG, "pipeops.api_url (PIPEOPS_API_URL): %.180s", inner.why);
+		return fault_set(why, ERR_CONFIG, "pipeops.api_url (PIPEOPS_API_URL): %.180s",
+				 inner.why);
 	if (to->user[0] || to->password[0])
-		return fault_set(why, ERR_CONFIG,
-				 "pipeops.api_url (PIPEOPS_API_URL) takes no user and password: the token "
-				 "is set as PIPEOPS_TOKEN");
+		return fault_set(
+			why, ERR_CONFIG,
+			"pipeops.api_url (PIPEOPS_API_URL) takes no user and password: the token "
+			"is set as PIPEOPS_TOKEN");
 	if (!to->tls && !to->is_loopback && c->tls_enabled && !c->allow_plain)
 		return fault_set(why, ERR_CONFIG,
-				 "pipeops.api_url is plain http to a host that is not this machine: the token "
-				 "would be readable on the way. Use https://, or set pipeops.tls.allow_plain");
+				 "pipeops.api_url is plain http to a host that is not this "
+				 "machine: the token "
+				 "would be readable on the way. Use https://, or set "
+				 "pipeops.tls.allow_plain");
 	return 0;
 }
 
@@ -47,10 +53,13 @@ static int find_proxy(struct control_plane *cp, struct fault *why)
 		return rc;
 	cp->proxy = choice.url;
 	if (choice.variable)
-		log_info("proxy", choice.url.kind ? "the control plane is reached through a proxy"
-						  : "the control plane is reached directly, though there is a proxy",
-			 L_STR("proxy", choice.url.kind ? choice.url.host : "none"), L_INT("port", choice.url.port),
-			 L_STR("because", choice.variable), L_STR("server", cp->url.host_header));
+		log_info("proxy",
+			 choice.url.kind
+				 ? "the control plane is reached through a proxy"
+				 : "the control plane is reached directly, though there is a proxy",
+			 L_STR("proxy", choice.url.kind ? choice.url.host : "none"),
+			 L_INT("port", choice.url.port), L_STR("because", choice.variable),
+			 L_STR("server", cp->url.host_header));
 	explicit_bzero(&choice, sizeof(choice));
 	return 0;
 }
@@ -118,13 +127,15 @@ int control_plane_token(const struct config *c, struct secret *to, struct fault 
 		memcpy(to, &c->token, sizeof(*to));
 	}
 	if (!to->text[0])
-		return fault_set(why, ERR_CONFIG,
-				 "no token for the control plane: set PIPEOPS_TOKEN, PIPEOPS_TOKEN_FILE or "
-				 "pipeops.token in the configuration file");
+		return fault_set(
+			why, ERR_CONFIG,
+			"no token for the control plane: set PIPEOPS_TOKEN, PIPEOPS_TOKEN_FILE or "
+			"pipeops.token in the configuration file");
 	for (const char *p = to->text; *p; p++)
 		if (*p <= 0x20 || *p >= 0x7f)
 			return fault_set(why, ERR_CONFIG,
-					 "the token (%s) holds white space or other characters that no token has",
+					 "the token (%s) holds white space or other characters "
+					 "that no token has",
 					 c->token_file[0] ? "of the token file" : "PIPEOPS_TOKEN");
 	return 0;
 }

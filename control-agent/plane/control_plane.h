@@ -15,9 +15,9 @@ struct control_plane {
 	const struct config *config;
 	const char *service_token; /* for redaction; "" or the one that was sent */
 	struct chisel_url url;
-	char prefix[512];          /* the URL's path without its last "/" */
+	char prefix[512]; /* the URL's path without its last "/" */
 	char user_agent[64];
-	struct proxy_url proxy;    /* PROXY_NONE: reached directly */
+	struct proxy_url proxy; /* PROXY_NONE: reached directly */
 	SSL_CTX *tls;
 };
 

@@ -8,7 +8,7 @@ enum { LOOK_MAX = 4096 }; /* of an answer, where "not registered" may stand */
 
 void heartbeat_path(char to[160], const char *cluster_id)
 {
-	/* An id has letters, digits and ._:- only (state_is_id): nothing to encode. */
+	/* An id has letters, digits and ._:- only (identity_is_id): nothing to encode. */
 	snprintf(to, 160, "/api/v1/clusters/agent/%s/heartbeat", cluster_id);
 }
 
@@ -21,7 +21,8 @@ int heartbeat_request_write(struct buf *to, const struct heartbeat_request *r)
 	const bool named = metadata && request_text(metadata, "version", r->version);
 	const bool placed = request_take(o, "metadata", metadata);
 	const bool good = o && named && placed && request_text(o, "cluster_id", r->cluster_id) &&
-			  request_text(o, "agent_id", r->agent_id) && request_text(o, "status", "active") &&
+			  request_text(o, "agent_id", r->agent_id) &&
+			  request_text(o, "status", "active") &&
 			  request_text(o, "tunnel_status", r->tunnel_status) &&
 			  request_text(o, "timestamp", now);
 
@@ -47,6 +48,7 @@ int heartbeat_answer_read(int status, struct span body, struct fault *why)
 	    holds(body, "cluster not found"))
 		return 1;
 	if (status == 401 || status == 403)
-		return fault_set(why, ERR_AUTH, "the control plane refused the token (HTTP %d)", status);
+		return fault_set(why, ERR_AUTH, "the control plane refused the token (HTTP %d)",
+				 status);
 	return fault_set(why, ERR_REFUSED, "the control plane answered HTTP %d", status);
 }

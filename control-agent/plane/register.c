@@ -2,11 +2,11 @@
 
 #include <stdio.h>
 
-#include "lib/proto/json_read.h"
 #include "control-agent/plane/request.h"
+#include "lib/proto/json_read.h"
 
 /* What a node without these labels counts as at the control plane. */
-#define REGION_UNKNOWN "agent-managed"
+#define REGION_UNKNOWN	 "agent-managed"
 #define PROVIDER_UNKNOWN "agent"
 
 static struct json_object *labels(const struct register_request *r)
@@ -70,7 +70,8 @@ static struct json_object *metadata(const struct register_request *r)
 	char now[32];
 
 	request_time(now, r->now_s);
-	if (o && request_text(o, "agent_mode", r->facts->in_cluster ? "in-cluster" : "standalone") &&
+	if (o &&
+	    request_text(o, "agent_mode", r->facts->in_cluster ? "in-cluster" : "standalone") &&
 	    request_text(o, "registration_timestamp", now) &&
 	    request_text(o, "registration_mode", r->cluster_id[0] ? "resume" : "fresh"))
 		return o;
@@ -103,8 +104,8 @@ static int find_id(char id[64], const struct json_object *o, struct fault *why)
 	static const struct {
 		const char *parent, *name;
 	} places[] = {
-		{ NULL, "cluster_id" },   { NULL, "cluster_uuid" },    { "cluster", "id" },
-		{ "cluster", "uuid" },    { "data", "cluster_id" },
+		{ NULL, "cluster_id" }, { NULL, "cluster_uuid" }, { "cluster", "id" },
+		{ "cluster", "uuid" },	{ "data", "cluster_id" },
 	};
 
 	for (size_t i = 0; i < array_len(places); i++) {
@@ -112,14 +113,14 @@ static int find_id(char id[64], const struct json_object *o, struct fault *why)
 		struct json_object *child;
 
 		if (places[i].parent) {
-			const int rc = answer_object(o, places[i].parent, &child, why);
+			const int rc = json_read_object(o, places[i].parent, &child, why);
 			if (rc < 0)
 				return rc;
 			if (!rc)
 				continue;
 			parent = child;
 		}
-		const int rc = answer_text(parent, places[i].name, id, 64, why);
+		const int rc = json_read_text(parent, places[i].name, id, 64, why);
 		if (rc < 0)
 			return rc;
 		if (id[0])
@@ -132,11 +133,12 @@ static void read_workspace(struct register_answer *out, const struct json_object
 {
 	int64_t number;
 
-	out->workspace_is_number = answer_number(from, "workspace_id", &number, NULL) > 0;
+	out->workspace_is_number = json_read_number(from, "workspace_id", &number, NULL) > 0;
 	if (out->workspace_is_number)
 		snprintf(out->workspace_id, sizeof(out->workspace_id), "%lld", (long long)number);
 	else
-		(void)!answer_text(from, "workspace_id", out->workspace_id, sizeof(out->workspace_id), NULL);
+		(void)!json_read_text(from, "workspace_id", out->workspace_id,
+				      sizeof(out->workspace_id), NULL);
 }
 
 static void read_extras(struct register_answer *out, const struct json_object *o)
@@ -144,7 +146,7 @@ static void read_extras(struct register_answer *out, const struct json_object *o
 	struct json_object *cluster = NULL;
 	char token[2];
 
-	if (answer_object(o, "cluster", &cluster, NULL) <= 0)
+	if (json_read_object(o, "cluster", &cluster, NULL) <= 0)
 		cluster = NULL;
 	for (int i = 0; i < 2; i++) {
 		const struct json_object *from = i ? cluster : o;
@@ -152,13 +154,15 @@ static void read_extras(struct register_answer *out, const struct json_object *o
 		if (!from)
 			continue;
 		if (!out->name[0])
-			(void)!answer_text(from, "name", out->name, sizeof(out->name), NULL);
+			(void)!json_read_text(from, "name", out->name, sizeof(out->name), NULL);
 		if (!out->status[0])
-			(void)!answer_text(from, "status", out->status, sizeof(out->status), NULL);
+			(void)!json_read_text(from, "status", out->status, sizeof(out->status),
+					      NULL);
 		if (!out->workspace_id[0])
 			read_workspace(out, from);
 		/* Not kept: only whether one came, and none fits in two bytes. */
-		out->has_token |= answer_text(from, "token", token, sizeof(token), NULL) == ERR_LIMIT;
+		out->has_token |=
+			json_read_text(from, "token", token, sizeof(token), NULL) == ERR_LIMIT;
 	}
 }
 
@@ -166,15 +170,16 @@ static int read_body(struct register_answer *out, struct span body, struct fault
 {
 	struct json_object *o;
 	struct register_answer a = { 0 };
-	int rc = answer_read(&o, body, why);
+	int rc = json_read(&o, body, why);
 
 	if (rc < 0)
 		return rc;
 	rc = find_id(a.cluster_id, o, why);
 	if (rc == 0)
 		rc = fault_set(why, ERR_PROTO, "the answer holds no cluster_id");
-	else if (rc > 0 && !state_is_id(a.cluster_id))
-		rc = fault_set(why, ERR_PROTO, "the cluster id of the answer holds characters that no id has");
+	else if (rc > 0 && !identity_is_id(a.cluster_id))
+		rc = fault_set(why, ERR_PROTO,
+			       "the cluster id of the answer holds characters that no id has");
 	if (rc > 0) {
 		read_extras(&a, o);
 		*out = a;
@@ -183,17 +188,20 @@ static int read_body(struct register_answer *out, struct span body, struct fault
 	return rc < 0 ? rc : 0;
 }
 
-int register_answer_read(struct register_answer *out, int status, struct span body, struct fault *why)
+int register_answer_read(struct register_answer *out, int status, struct span body,
+			 struct fault *why)
 {
 	if (status == 401 || status == 403)
-		return fault_set(why, ERR_AUTH, "the control plane refused the token (HTTP %d)", status);
+		return fault_set(why, ERR_AUTH, "the control plane refused the token (HTTP %d)",
+				 status);
 	if (status != 200 && status != 201 && status != 409)
 		return fault_set(why, ERR_REFUSED, "the control plane answered HTTP %d", status);
 	if (status == 409) {
 		/* A conflict without a usable id is a refusal, whatever its body is. */
 		if (read_body(out, body, NULL) < 0)
 			return fault_set(why, ERR_REFUSED,
-					 "the control plane answered HTTP 409 (conflict) without a cluster id");
+					 "the control plane answered HTTP 409 (conflict) without a "
+					 "cluster id");
 		out->existed = true;
 		return 0;
 	}

@@ -32,9 +32,10 @@ void request_time(char to[32], int64_t now_s)
 int request_finish_take(struct buf *to, struct json_object *o, bool good)
 {
 	size_t n = 0;
-	const char *text = good && o ? json_object_to_json_string_length(
-					       o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n)
-				     : NULL;
+	const char *text =
+		good && o ? json_object_to_json_string_length(
+				    o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n)
+			  : NULL;
 	const int rc = text ? buf_append(to, text, n) : ERR_NOMEM;
 
 	json_object_put(o);

@@ -83,12 +83,14 @@ static int write_file(const struct handoff *h, uint64_t gen, const char *text, s
 	if (fd < 0)
 		return fault_set_sys(why, errno, "credentials file %.160s: create", fresh);
 	/* The tunnel runs as another user of the same group. */
-	const bool good = fchmod(fd, 0640) == 0 && write(fd, text, n) == (ssize_t)n && fsync(fd) == 0;
+	const bool good =
+		fchmod(fd, 0640) == 0 && write(fd, text, n) == (ssize_t)n && fsync(fd) == 0;
 	const int sys = errno;
 	close(fd);
 	if (good && rename(fresh, path) == 0)
 		return 0;
-	const int rc = fault_set_sys(why, good ? errno : sys, "credentials file %.160s: write", path);
+	const int rc =
+		fault_set_sys(why, good ? errno : sys, "credentials file %.160s: write", path);
 	(void)unlink(fresh);
 	return rc;
 }

@@ -17,7 +17,7 @@
 
 struct handoff {
 	char dir[HANDOFF_DIR_MAX];
-	uint64_t gen;     /* the newest, 0: none yet */
+	uint64_t gen;	  /* the newest, 0: none yet */
 	uint64_t pruned;  /* all below this are gone */
 	char newest[512]; /* what it holds; a secret */
 };

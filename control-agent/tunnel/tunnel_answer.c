@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#include "lib/proto/json_read.h"
 #include "lib/proto/chisel.h"
+#include "lib/proto/json_read.h"
 
 static int read_server(struct tunnel_answer *out, const struct config *config,
 		       const struct json_object *o, struct fault *why)
@@ -16,25 +16,28 @@ static int read_server(struct tunnel_answer *out, const struct config *config,
 	struct fault inner = { 0 };
 	char text[BUS_TEXT_MAX - 8]; /* room for a scheme */
 
-	int rc = answer_text(o, "tunnel_url", text, sizeof(text), why);
+	int rc = json_read_text(o, "tunnel_url", text, sizeof(text), why);
 	if (rc >= 0 && !text[0])
-		rc = answer_text(o, "tunnel_server_addr", text, sizeof(text), why);
+		rc = json_read_text(o, "tunnel_server_addr", text, sizeof(text), why);
 	if (rc < 0)
 		return rc;
 	if (!text[0])
-		return fault_set(why, ERR_PROTO,
-				 "the answer wants a tunnel but names no tunnel_url or tunnel_server_addr");
+		return fault_set(
+			why, ERR_PROTO,
+			"the answer wants a tunnel but names no tunnel_url or tunnel_server_addr");
 	/* The URL is shown on the bus, to people: a secret has no place in it. */
 	if (strpbrk(text, "@?#"))
-		return fault_set(why, ERR_PROTO,
-				 "the tunnel URL of the answer holds user, query or fragment; only scheme, "
-				 "host, port and path are taken");
+		return fault_set(
+			why, ERR_PROTO,
+			"the tunnel URL of the answer holds user, query or fragment; only scheme, "
+			"host, port and path are taken");
 	if (chisel_gateway_read(&url, text, true, &inner) < 0)
-		return fault_set(why, ERR_PROTO, "the tunnel URL of the answer can't be used: %.160s",
-				 inner.why);
+		return fault_set(why, ERR_PROTO,
+				 "the tunnel URL of the answer can't be used: %.160s", inner.why);
 	if (chisel_url_is_plain(&url) && !url.is_loopback && !config->allow_plain)
 		return fault_set(why, ERR_CONFIG,
-				 "the tunnel URL of the answer is plain (no TLS): set pipeops.tls.allow_plain "
+				 "the tunnel URL of the answer is plain (no TLS): set "
+				 "pipeops.tls.allow_plain "
 				 "when the way to that host is trusted");
 	snprintf(d->url, sizeof(d->url), "%s%s", strstr(text, "://") ? "" : "https://", text);
 	return 0;
@@ -44,7 +47,8 @@ static int read_fingerprint(struct tunnel_answer *out, const struct json_object 
 			    struct fault *why)
 {
 	char *to = out->desired.fingerprint;
-	const int rc = answer_text(o, "server_fingerprint", to, sizeof(out->desired.fingerprint), why);
+	const int rc =
+		json_read_text(o, "server_fingerprint", to, sizeof(out->desired.fingerprint), why);
 
 	/* One that we can't read is an error, never "none": it was meant to protect. */
 	return rc < 0 || !to[0] ? rc : chisel_fingerprint_check(to, why);
@@ -54,7 +58,8 @@ static int read_fingerprint(struct tunnel_answer *out, const struct json_object 
  * takes white space, so the alphabet is checked before. */
 static int decode(char *to, size_t cap, const char *text, struct fault *why)
 {
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char alphabet[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const size_t len = strlen(text), body = strspn(text, alphabet);
 	const size_t pad = len - body;
 
@@ -75,7 +80,7 @@ static int read_credentials(struct tunnel_answer *out, const struct json_object 
 	char text[1024], *to = out->credentials;
 	char plain[sizeof(text)];
 
-	int n = answer_text(o, "credentials", text, sizeof(text), why);
+	int n = json_read_text(o, "credentials", text, sizeof(text), why);
 	if (n <= 0 || !text[0])
 		return n < 0 ? n : 0;
 	n = decode(plain, sizeof(plain), text, why);
@@ -87,7 +92,8 @@ static int read_credentials(struct tunnel_answer *out, const struct json_object 
 			good = good && (uint8_t)plain[i] >= 0x20 && plain[i] != 0x7f;
 		if (!good)
 			n = fault_set(why, ERR_PROTO,
-				      "the credentials of the answer are not the base64 of user:password");
+				      "the credentials of the answer are not the base64 of "
+				      "user:password");
 		else if (colon - plain > 127 || strlen(colon + 1) > 255)
 			n = fault_set(why, ERR_LIMIT, "user or password of the answer is too long");
 		else
@@ -107,7 +113,7 @@ static int read_forward(struct tunnel_answer *out, const struct config *config,
 
 	if (!json_object_is_type(o, json_type_object))
 		return fault_set(why, ERR_PROTO, "an entry of \"forwards\" is no object");
-	int rc = answer_text(o, "name", name, sizeof(name), why);
+	int rc = json_read_text(o, "name", name, sizeof(name), why);
 	if (rc < 0)
 		return rc;
 	if (!name[0])
@@ -118,18 +124,20 @@ static int read_forward(struct tunnel_answer *out, const struct config *config,
 			snprintf(out->refused_name, sizeof(out->refused_name), "%.63s", name);
 		return 0;
 	}
-	rc = answer_number(o, "remote_port", &port, why);
+	rc = json_read_number(o, "remote_port", &port, why);
 	if (rc < 0)
 		return rc;
 	/* 0 is "you choose": what the configuration fixed. */
 	if (!rc || port == 0)
 		port = config->forwards[target].remote_port;
 	if (port < 1 || port > UINT16_MAX)
-		return fault_set(why, ERR_PROTO, "forward %s of the answer has no usable remote_port",
+		return fault_set(why, ERR_PROTO,
+				 "forward %s of the answer has no usable remote_port",
 				 config->forwards[target].name);
 	for (uint64_t i = 0; i < d->n; i++)
 		if (d->forward[i].remote_port == port)
-			return fault_set(why, ERR_PROTO, "remote_port %u stands twice in the answer",
+			return fault_set(why, ERR_PROTO,
+					 "remote_port %u stands twice in the answer",
 					 (unsigned)port);
 	if (d->n == BUS_FORWARDS_MAX)
 		return fault_set(why, ERR_LIMIT, "the answer wants more than %d forwards",
@@ -151,7 +159,7 @@ static int read_forwards(struct tunnel_answer *out, const struct config *config,
 			 const struct json_object *o, struct fault *why)
 {
 	struct json_object *list;
-	int rc = answer_list(o, "forwards", &list, why);
+	int rc = json_read_list(o, "forwards", &list, why);
 
 	if (rc < 0)
 		return rc;
@@ -164,17 +172,20 @@ static int read_forwards(struct tunnel_answer *out, const struct config *config,
 			return rc;
 	}
 	if (!out->desired.n)
-		return fault_set(why, ERR_REFUSED,
-				 "none of the %zu forwards of the answer is configured (tunnel.forwards)", n);
+		return fault_set(
+			why, ERR_REFUSED,
+			"none of the %zu forwards of the answer is configured (tunnel.forwards)",
+			n);
 	/* The same forwards in another order are the same wish. */
-	qsort(out->desired.forward, out->desired.n, sizeof(out->desired.forward[0]), compare_forwards);
+	qsort(out->desired.forward, out->desired.n, sizeof(out->desired.forward[0]),
+	      compare_forwards);
 	return 0;
 }
 
 static int read_poll(struct tunnel_answer *out, const struct json_object *o, struct fault *why)
 {
 	int64_t s;
-	const int rc = answer_number(o, "poll_frequency", &s, why);
+	const int rc = json_read_number(o, "poll_frequency", &s, why);
 
 	if (rc > 0)
 		out->poll_s = s < TUNNEL_POLL_MIN_S   ? TUNNEL_POLL_MIN_S
@@ -198,7 +209,7 @@ static int read_object(struct tunnel_answer *out, const struct config *config,
 {
 	char status[64];
 
-	int rc = answer_text(o, "status", status, sizeof(status), why);
+	int rc = json_read_text(o, "status", status, sizeof(status), why);
 	if (rc == 0)
 		return fault_set(why, ERR_PROTO, "the answer has no status");
 	if (rc > 0)
@@ -235,7 +246,8 @@ int tunnel_answer_read(struct tunnel_answer *out, const struct config *config, i
 
 	out->refused = 0;
 	if (status == 401 || status == 403)
-		return fault_set(why, ERR_AUTH, "the control plane refused the token (HTTP %d)", status);
+		return fault_set(why, ERR_AUTH, "the control plane refused the token (HTTP %d)",
+				 status);
 	const bool good = status >= 200 && status < 300;
 	if (!good && status != 404)
 		return fault_set(why, ERR_REFUSED, "the control plane answered HTTP %d", status);
@@ -243,7 +255,7 @@ int tunnel_answer_read(struct tunnel_answer *out, const struct config *config, i
 		*out = a;
 		return 0;
 	}
-	int rc = answer_read(&o, body, why);
+	int rc = json_read(&o, body, why);
 	if (rc < 0)
 		return rc;
 	rc = read_object(&a, config, o, why);
@@ -277,7 +289,8 @@ bool tunnel_answer_is_same(const struct bus_desired *a, const struct bus_desired
 void tunnel_answer_path(char to[512], const char *agent_id)
 {
 	static const char hex[] = "0123456789ABCDEF";
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
 	size_t n = (size_t)snprintf(to, 512, "/api/v1/tunnel/status?agent_id=");
 
 	for (const char *c = agent_id; *c && n + 4 < 512; c++) {

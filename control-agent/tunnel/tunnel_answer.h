@@ -14,17 +14,17 @@
 #include "lib/base/bytes.h"
 #include "shm/bus.h"
 
-#define TUNNEL_POLL_MIN_S 1
-#define TUNNEL_POLL_MAX_S 300
-#define TUNNEL_POLL_DEFAULT_S 5
+#define TUNNEL_POLL_MIN_S      1
+#define TUNNEL_POLL_MAX_S      300
+#define TUNNEL_POLL_DEFAULT_S  5
 #define TUNNEL_CREDENTIALS_MAX 383 /* "user:pass", user < 128, pass < 256 */
 
 struct tunnel_answer {
 	struct bus_desired desired; /* gen and cred_gen are 0; forwards are sorted */
 	char credentials[TUNNEL_CREDENTIALS_MAX + 1]; /* "user:pass", a secret; "" for none */
-	uint32_t poll_s;      /* 0: not said */
-	unsigned refused;     /* forwards that name none of the configuration's */
-	char refused_name[64];/* the first of them */
+	uint32_t poll_s;			      /* 0: not said */
+	unsigned refused;      /* forwards that name none of the configuration's */
+	char refused_name[64]; /* the first of them */
 };
 
 /* 0 and *out is whole: desired.op says up or down (404, an empty body, idle,

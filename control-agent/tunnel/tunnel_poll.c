@@ -15,8 +15,8 @@ struct tunnel_poll {
 	struct timer timer;
 	struct handoff handoff;
 	struct bus_desired current; /* gen 0: nothing said yet in this life */
-	struct fault last;          /* why the last poll failed; code 0: it did not */
-	unsigned refused;           /* forwards of the last answer */
+	struct fault last;	    /* why the last poll failed; code 0: it did not */
+	unsigned refused;	    /* forwards of the last answer */
 	uint32_t poll_s;
 };
 
@@ -32,14 +32,16 @@ static void fail(struct tunnel_poll *p, const char *event, const struct fault *w
 	p->last = *why;
 	control_plane_show(p->o.plane, shown, body);
 	log_warn(event, "the tunnel status can't be taken over; the tunnel stays as it is",
-		 L_STR("reason", err_name(why->code)), L_STR("error", why->why), L_STR("body", shown));
+		 L_STR("reason", err_name(why->code)), L_STR("error", why->why),
+		 L_STR("body", shown));
 }
 
 static void say_refused(struct tunnel_poll *p, const struct tunnel_answer *a)
 {
 	if (a->refused && a->refused != p->refused)
 		log_warn("forward_refused",
-			 "the control plane names forwards that are not configured (tunnel.forwards)",
+			 "the control plane names forwards that are not configured "
+			 "(tunnel.forwards)",
 			 L_INT("count", a->refused), L_STR("first", a->refused_name));
 	p->refused = a->refused;
 }
@@ -48,8 +50,8 @@ static void say_desired(const struct bus_desired *d)
 {
 	if (d->op == BUS_DESIRED_UP)
 		log_info("tunnel_answer", "the control plane wants the tunnel up",
-			 L_INT("generation", d->gen), L_STR("server", d->url), L_INT("forwards", d->n),
-			 L_BOOL("credentials", d->cred_gen != 0),
+			 L_INT("generation", d->gen), L_STR("server", d->url),
+			 L_INT("forwards", d->n), L_BOOL("credentials", d->cred_gen != 0),
 			 L_BOOL("fingerprint", d->fingerprint[0] != '\0'));
 	else
 		log_info("tunnel_answer", "the control plane wants no tunnel now",
@@ -91,7 +93,8 @@ static void on_answer(void *user, const struct http_result *r)
 	uint64_t wait_s = p->poll_s;
 
 	int rc = r->status ? tunnel_answer_read(&a, p->o.config, r->status, r->body, &why)
-			   : fault_set(&why, r->why.code ? r->why.code : ERR_CLOSED, "%s", r->why.why);
+			   : fault_set(&why, r->why.code ? r->why.code : ERR_CLOSED, "%s",
+				       r->why.why);
 	if (rc >= 0 || a.refused)
 		say_refused(p, &a);
 	const char *event = "tunnel_poll_failed";
@@ -101,7 +104,8 @@ static void on_answer(void *user, const struct http_result *r)
 	}
 	if (rc < 0) {
 		fail(p, event, &why, r->body, a.refused);
-		wait_s = r->retry_after_s > wait_s ? min_u64(r->retry_after_s, TUNNEL_POLL_MAX_S) : wait_s;
+		wait_s = r->retry_after_s > wait_s ? min_u64(r->retry_after_s, TUNNEL_POLL_MAX_S)
+						   : wait_s;
 	} else {
 		publish_poll(p->o.publish, true, a.refused);
 		if (p->last.code)
@@ -117,7 +121,8 @@ static void on_answer(void *user, const struct http_result *r)
 
 static void on_timer(struct timer *t)
 {
-	struct tunnel_poll *p = (struct tunnel_poll *)((char *)t - offsetof(struct tunnel_poll, timer));
+	struct tunnel_poll *p =
+		(struct tunnel_poll *)((char *)t - offsetof(struct tunnel_poll, timer));
 	struct fault why = { 0 };
 	char path[512];
 

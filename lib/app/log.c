@@ -87,7 +87,8 @@ static size_t put_char(struct line *l, struct span s)
 		if (c < 0x10000)
 			snprintf(text, sizeof(text), "\\u%04x", c);
 		else /* RFC 8259, 7: as a surrogate pair */
-			snprintf(text, sizeof(text), "\\u%04x\\u%04x", 0xd7c0 + (c >> 10), 0xdc00 | (c & 0x3ff));
+			snprintf(text, sizeof(text), "\\u%04x\\u%04x", 0xd7c0 + (c >> 10),
+				 0xdc00 | (c & 0x3ff));
 		put_str(l, text);
 	} else {
 		put(l, (const char *)s.p, n);
@@ -140,7 +141,8 @@ static void put_field(struct line *l, const struct log_field *f)
 }
 
 /* A whole pair or, where the line is full, none: a line stays JSON. */
-static void put_pair(struct line *l, const char *before, const struct log_field *f, const char *between)
+static void put_pair(struct line *l, const char *before, const struct log_field *f,
+		     const char *between)
 {
 	const size_t n = l->n;
 
@@ -260,7 +262,8 @@ void log_write(enum log_level level, const char *event, const char *message,
 		return;
 	/* Where this report is dropped itself, the next one says more. */
 	const struct log_field lines = L_INT("lines", sink.dropped - sink.dropped_said);
-	if (emit(LOG_WARN, "log_dropped", "log lines were dropped: their reader is slow", &lines, 1))
+	if (emit(LOG_WARN, "log_dropped", "log lines were dropped: their reader is slow", &lines,
+		 1))
 		sink.dropped_said = sink.dropped;
 }
 

@@ -20,7 +20,13 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
 struct log_field {
 	const char *key;
-	enum { LOG_FIELD_STR, LOG_FIELD_SPAN, LOG_FIELD_INT, LOG_FIELD_BOOL, LOG_FIELD_SECONDS } kind;
+	enum {
+		LOG_FIELD_STR,
+		LOG_FIELD_SPAN,
+		LOG_FIELD_INT,
+		LOG_FIELD_BOOL,
+		LOG_FIELD_SECONDS
+	} kind;
 	union {
 		const char *str;
 		struct span span;
@@ -29,23 +35,23 @@ struct log_field {
 	} u;
 };
 
-#define L_STR(k, v) ((struct log_field){ .key = (k), .kind = LOG_FIELD_STR, .u.str = (v) })
+#define L_STR(k, v)  ((struct log_field){ .key = (k), .kind = LOG_FIELD_STR, .u.str = (v) })
 #define L_SPAN(k, v) ((struct log_field){ .key = (k), .kind = LOG_FIELD_SPAN, .u.span = (v) })
-#define L_INT(k, v) ((struct log_field){ .key = (k), .kind = LOG_FIELD_INT, .u.num = (int64_t)(v) })
+#define L_INT(k, v)  ((struct log_field){ .key = (k), .kind = LOG_FIELD_INT, .u.num = (int64_t)(v) })
 #define L_BOOL(k, v) ((struct log_field){ .key = (k), .kind = LOG_FIELD_BOOL, .u.num = (v) })
-#define L_NS(k, v) ((struct log_field){ .key = (k), .kind = LOG_FIELD_SECONDS, .u.ns = (v) })
+#define L_NS(k, v)   ((struct log_field){ .key = (k), .kind = LOG_FIELD_SECONDS, .u.ns = (v) })
 
 /* `event` is a name of log_events.def (a must): those are stable for users. */
 void log_write(enum log_level level, const char *event, const char *message,
 	       const struct log_field *fields, size_t n);
 
 #define LOG_FIELDS(...) ((struct log_field[]){ __VA_ARGS__ })
-#define LOG_AT(level, event, message, ...)                                        \
-	log_write(level, event, message, LOG_FIELDS({ 0 }, ##__VA_ARGS__) + 1,     \
+#define LOG_AT(level, event, message, ...)                                                         \
+	log_write(level, event, message, LOG_FIELDS({ 0 }, ##__VA_ARGS__) + 1,                     \
 		  array_len(LOG_FIELDS({ 0 }, ##__VA_ARGS__)) - 1)
 #define log_debug(event, message, ...) LOG_AT(LOG_DEBUG, event, message, ##__VA_ARGS__)
-#define log_info(event, message, ...) LOG_AT(LOG_INFO, event, message, ##__VA_ARGS__)
-#define log_warn(event, message, ...) LOG_AT(LOG_WARN, event, message, ##__VA_ARGS__)
+#define log_info(event, message, ...)  LOG_AT(LOG_INFO, event, message, ##__VA_ARGS__)
+#define log_warn(event, message, ...)  LOG_AT(LOG_WARN, event, message, ##__VA_ARGS__)
 #define log_error(event, message, ...) LOG_AT(LOG_ERROR, event, message, ##__VA_ARGS__)
 
 struct log_options {

@@ -55,7 +55,8 @@ int program_stop(const char *name, int exit_code, const struct fault *why)
 			  L_STR("reason", err_name(why->code)), L_STR("error", why->why),
 			  L_INT("exit_code", exit_code));
 	else
-		log_info("stopped", "the program ends", L_STR("program", name), L_INT("exit_code", exit_code));
+		log_info("stopped", "the program ends", L_STR("program", name),
+			 L_INT("exit_code", exit_code));
 	return exit_code;
 }
 
@@ -111,7 +112,8 @@ static int make_path(const char *dir, mode_t mode)
 
 /* A folder of this user's below /tmp must be ours alone: anybody may have made
  * one of that name before. */
-static int make_private(const char *base, bool shared_base, const char *leaf, char dir[CONFIG_TEXT_MAX])
+static int make_private(const char *base, bool shared_base, const char *leaf,
+			char dir[CONFIG_TEXT_MAX])
 {
 	char root[CONFIG_TEXT_MAX];
 	struct stat st;
@@ -139,12 +141,14 @@ int program_directory(char dir[CONFIG_TEXT_MAX], const char *default_dir, const 
 	if (!sys)
 		return 0;
 	if (strcmp(dir, default_dir) != 0)
-		return fault_set_sys(why, sys, "directory %s can't be made: make it, or name another one", dir);
+		return fault_set_sys(
+			why, sys, "directory %s can't be made: make it, or name another one", dir);
 	if (runtime && *runtime == '/' && make_private(runtime, false, leaf, dir) == 0)
 		return 1;
 	const int rc = make_private("/tmp", true, leaf, dir);
 	if (rc)
-		return fault_set_sys(why, rc, "neither %s nor a directory below /tmp can be made", default_dir);
+		return fault_set_sys(why, rc, "neither %s nor a directory below /tmp can be made",
+				     default_dir);
 	return 1;
 }
 

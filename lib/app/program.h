@@ -41,8 +41,8 @@ enum loop_choice program_loop_choice(const struct config *c);
  * can't be made, writes a directory of the user's below $XDG_RUNTIME_DIR or
  * /tmp into dir instead and returns 1 (the caller logs it); 0 when as asked.
  * ERR_SYS with what to do, when the user named the directory himself. */
-MUST_USE int program_directory(char dir[CONFIG_TEXT_MAX], const char *default_dir,
-			       const char *leaf, struct fault *why);
+MUST_USE int program_directory(char dir[CONFIG_TEXT_MAX], const char *default_dir, const char *leaf,
+			       struct fault *why);
 /* The same for bus.dir of the configuration, and for bus and handoff directory
  * at once, where another one than the default is logged. */
 MUST_USE int program_bus_directory(struct config *c, struct fault *why);

@@ -10,7 +10,7 @@ void buf_init(struct buf *b, const struct mem *mem, size_t max)
 void buf_fini(struct buf *b)
 {
 	if (b->mem)
-		mem_give(b->mem, b->p);
+		mem_free(b->mem, b->p);
 	*b = (struct buf){ 0 };
 }
 
@@ -21,13 +21,13 @@ static int grow(struct buf *b, size_t need)
 	while (cap < need)
 		cap *= 2;
 
-	uint8_t *p = mem_take(b->mem, cap);
+	uint8_t *p = mem_alloc(b->mem, cap);
 	if (!p)
 		return ERR_NOMEM;
 	const size_t n = buf_len(b);
 	if (n)
 		memcpy(p, b->p + b->start, n);
-	mem_give(b->mem, b->p);
+	mem_free(b->mem, b->p);
 	b->p = p;
 	b->cap = cap;
 	b->start = 0;
@@ -78,7 +78,7 @@ void buf_trim(struct buf *b)
 {
 	if (buf_len(b))
 		return;
-	mem_give(b->mem, b->p);
+	mem_free(b->mem, b->p);
 	*b = (struct buf){ .mem = b->mem, .max = b->max, .keep = b->keep };
 }
 

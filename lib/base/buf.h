@@ -18,8 +18,8 @@ struct buf {
 	const struct mem *mem;
 	uint8_t *p;
 	size_t start, end, cap; /* bytes wait in p[start..end) */
-	size_t max;             /* end - start never passes this */
-	bool keep;              /* hold the memory while empty */
+	size_t max;		/* end - start never passes this */
+	bool keep;		/* hold the memory while empty */
 };
 
 void buf_init(struct buf *b, const struct mem *mem, size_t max);

@@ -50,8 +50,8 @@ int(fault_set_sys)(struct fault *f, int sys, const char *fmt, ...)
 const char *err_name(int code)
 {
 	switch (code) {
-#define ERR_CASE(name, number, text) \
-	case ERR_##name:             \
+#define ERR_CASE(name, number, text)                                                               \
+	case ERR_##name:                                                                           \
 		return text;
 		ERR_LIST(ERR_CASE)
 #undef ERR_CASE

@@ -13,23 +13,23 @@
 #include "lib/base/must.h"
 
 /* X(NAME, text): the text stands in log lines and metrics' reason labels. */
-#define ERR_LIST(X)                                                              \
-	X(NOMEM, 1, "no_memory")             /* an allocation was refused */            \
-	X(SYS, 2, "system")                  /* a system call failed; see fault.sys */  \
-	X(PROTO, 3, "protocol")              /* the peer broke a wire format */         \
-	X(LIMIT, 4, "limit")                 /* the peer went over a bound of ours */   \
-	X(CLOSED, 5, "closed")               /* the peer ended the connection */        \
-	X(TIMEOUT, 6, "timeout")             /* a deadline passed */                    \
-	X(TRUST, 7, "untrusted")             /* certificate or host key refused */      \
-	X(AUTH, 8, "auth_refused")           /* our credentials were refused */         \
-	X(REFUSED, 9, "refused")             /* the peer understood and said no */      \
-	X(ALGO, 10, "no_common_algorithm")   /* nothing in common to negotiate */       \
-	X(CRYPTO, 11, "crypto")              /* the crypto library failed */            \
-	X(CONFIG, 12, "config")              /* the user's configuration is wrong */    \
-	X(USAGE, 13, "usage")                /* the command line is wrong */            \
-	X(NAME, 14, "name_resolution")       /* a host name has no address */           \
-	X(LISTEN, 15, "cannot_listen")       /* the far end could not bind our port */  \
-	X(FULL, 16, "full")                  /* no room on a volume or in a table */
+#define ERR_LIST(X)                                                                                \
+	X(NOMEM, 1, "no_memory")	   /* an allocation was refused */                         \
+	X(SYS, 2, "system")		   /* a system call failed; see fault.sys */               \
+	X(PROTO, 3, "protocol")		   /* the peer broke a wire format */                      \
+	X(LIMIT, 4, "limit")		   /* the peer went over a bound of ours */                \
+	X(CLOSED, 5, "closed")		   /* the peer ended the connection */                     \
+	X(TIMEOUT, 6, "timeout")	   /* a deadline passed */                                 \
+	X(TRUST, 7, "untrusted")	   /* certificate or host key refused */                   \
+	X(AUTH, 8, "auth_refused")	   /* our credentials were refused */                      \
+	X(REFUSED, 9, "refused")	   /* the peer understood and said no */                   \
+	X(ALGO, 10, "no_common_algorithm") /* nothing in common to negotiate */                    \
+	X(CRYPTO, 11, "crypto")		   /* the crypto library failed */                         \
+	X(CONFIG, 12, "config")		   /* the user's configuration is wrong */                 \
+	X(USAGE, 13, "usage")		   /* the command line is wrong */                         \
+	X(NAME, 14, "name_resolution")	   /* a host name has no address */                        \
+	X(LISTEN, 15, "cannot_listen")	   /* the far end could not bind our port */               \
+	X(FULL, 16, "full")		   /* no room on a volume or in a table */
 
 enum err {
 #define ERR_ENUM(name, number, text) ERR_##name = -(number),
@@ -53,7 +53,7 @@ int fault_set(struct fault *f, enum err code, const char *fmt, ...) PRINTF_LIKE(
 int fault_set_sys(struct fault *f, int sys, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #ifdef __clang_analyzer__ /* it does not see into fault.c: what comes back is negative */
-#define fault_set(f, code, ...) ((void)(fault_set)(f, code, __VA_ARGS__), (int)(code))
+#define fault_set(f, code, ...)	   ((void)(fault_set)(f, code, __VA_ARGS__), (int)(code))
 #define fault_set_sys(f, sys, ...) ((void)(fault_set_sys)(f, sys, __VA_ARGS__), (int)ERR_SYS)
 #endif
 

@@ -20,7 +20,7 @@ void glitch_refill(struct glitches *g, uint64_t now_ns)
 	g->seen_ns += points * g->refill_ns; /* the rest of a point is not lost */
 }
 
-bool glitch_take(struct glitches *g, enum glitch_kind kind, unsigned cost)
+bool glitch_charge(struct glitches *g, enum glitch_kind kind, unsigned cost)
 {
 	must(kind < GLITCH_KINDS);
 	g->counts[kind]++;

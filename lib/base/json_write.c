@@ -5,27 +5,27 @@
 
 #include "lib/base/utf8.h"
 
-static void put(struct json *j, const void *p, size_t n)
+static void put(struct json_writer *j, const void *p, size_t n)
 {
 	if (j->rc == 0)
 		j->rc = buf_append(j->to, p, n);
 }
 
-static void put_str(struct json *j, const char *s)
+static void put_str(struct json_writer *j, const char *s)
 {
 	put(j, s, strlen(s));
 }
 
 /* ---- lines for an eye ---- */
 
-static void put_indent(struct json *j)
+static void put_indent(struct json_writer *j)
 {
 	for (unsigned i = 1; i < j->depth; i++)
 		put_str(j, "  ");
 }
 
 /* In front of a value: nothing but a gap within a row, else its name. */
-static void start_plain(struct json *j, const char *key)
+static void start_plain(struct json_writer *j, const char *key)
 {
 	if (j->row) {
 		if (j->comma)
@@ -40,7 +40,7 @@ static void start_plain(struct json *j, const char *key)
 	j->comma = true;
 }
 
-static void open_plain(struct json *j, const char *key)
+static void open_plain(struct json_writer *j, const char *key)
 {
 	const bool is_document = j->depth == 0;
 
@@ -61,7 +61,7 @@ static void open_plain(struct json *j, const char *key)
 	j->depth++;
 }
 
-static void close_plain(struct json *j)
+static void close_plain(struct json_writer *j)
 {
 	if (!j->row) {
 		j->depth--;
@@ -74,7 +74,7 @@ static void close_plain(struct json *j)
 
 /* ---- both forms ---- */
 
-static void start_value(struct json *j, const char *key)
+static void start_value(struct json_writer *j, const char *key)
 {
 	if (j->plain) {
 		start_plain(j, key);
@@ -90,13 +90,13 @@ static void start_value(struct json *j, const char *key)
 	}
 }
 
-static void end_value(struct json *j)
+static void end_value(struct json_writer *j)
 {
 	if (j->plain && !j->row)
 		put_str(j, "\n");
 }
 
-void json_open(struct json *j, const char *key, char bracket)
+void json_write_open(struct json_writer *j, const char *key, char bracket)
 {
 	if (j->plain) {
 		open_plain(j, key);
@@ -107,7 +107,7 @@ void json_open(struct json *j, const char *key, char bracket)
 	j->comma = false;
 }
 
-void json_close(struct json *j, char bracket)
+void json_write_close(struct json_writer *j, char bracket)
 {
 	if (j->plain) {
 		close_plain(j);
@@ -117,7 +117,7 @@ void json_close(struct json *j, char bracket)
 	j->comma = true;
 }
 
-void json_span(struct json *j, const char *key, struct span value)
+void json_write_span(struct json_writer *j, const char *key, struct span value)
 {
 	const char *quote = j->plain ? "" : "\"";
 
@@ -143,12 +143,12 @@ void json_span(struct json *j, const char *key, struct span value)
 	end_value(j);
 }
 
-void json_text(struct json *j, const char *key, const char *value)
+void json_write_text(struct json_writer *j, const char *key, const char *value)
 {
-	json_span(j, key, span_str(value));
+	json_write_span(j, key, span_str(value));
 }
 
-void json_number(struct json *j, const char *key, uint64_t value)
+void json_write_number(struct json_writer *j, const char *key, uint64_t value)
 {
 	char text[24];
 
@@ -158,14 +158,14 @@ void json_number(struct json *j, const char *key, uint64_t value)
 	end_value(j);
 }
 
-void json_bool(struct json *j, const char *key, bool value)
+void json_write_bool(struct json_writer *j, const char *key, bool value)
 {
 	start_value(j, key);
 	put_str(j, value ? "true" : "false");
 	end_value(j);
 }
 
-void json_time(struct json *j, const char *key, uint64_t realtime_ns)
+void json_write_time(struct json_writer *j, const char *key, uint64_t realtime_ns)
 {
 	const time_t s = (time_t)(realtime_ns / 1000000000u);
 	char text[48];

@@ -11,23 +11,23 @@
 
 #include "lib/base/buf.h"
 
-struct json {
+struct json_writer {
 	struct buf *to;
-	int rc;	    /* 0, or an enum err of buf_append */
+	int rc; /* 0, or an enum err of buf_append */
 	bool plain;
 	bool comma;	     /* writer's, as are the next */
 	unsigned depth, row; /* plain: of objects; within the line of an array's object */
 };
 
 /* key is NULL for the document itself and in arrays; it is trusted text. */
-void json_open(struct json *j, const char *key, char bracket); /* '{' or '[' */
-void json_close(struct json *j, char bracket);		       /* '}' or ']' */
+void json_write_open(struct json_writer *j, const char *key, char bracket); /* '{' or '[' */
+void json_write_close(struct json_writer *j, char bracket);		    /* '}' or ']' */
 /* Bytes that are no plain UTF-8 become '?'. */
-void json_text(struct json *j, const char *key, const char *value);
-void json_span(struct json *j, const char *key, struct span value);
-void json_number(struct json *j, const char *key, uint64_t value);
-void json_bool(struct json *j, const char *key, bool value);
+void json_write_text(struct json_writer *j, const char *key, const char *value);
+void json_write_span(struct json_writer *j, const char *key, struct span value);
+void json_write_number(struct json_writer *j, const char *key, uint64_t value);
+void json_write_bool(struct json_writer *j, const char *key, bool value);
 /* RFC 3339 in UTC, to the millisecond; null for 0. */
-void json_time(struct json *j, const char *key, uint64_t realtime_ns);
+void json_write_time(struct json_writer *j, const char *key, uint64_t realtime_ns);
 
 #endif

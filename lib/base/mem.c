@@ -7,7 +7,7 @@
 /* Exact, so that a leak of one block shows; no thread waits for another. */
 static size_t blocks, bytes_used;
 
-static void *heap_take(void *ctx, size_t bytes)
+static void *heap_alloc(void *ctx, size_t bytes)
 {
 	void *p = malloc(bytes);
 
@@ -19,7 +19,7 @@ static void *heap_take(void *ctx, size_t bytes)
 	return p;
 }
 
-static void heap_give(void *ctx, void *p)
+static void heap_free(void *ctx, void *p)
 {
 	(void)ctx;
 	if (!p)
@@ -29,7 +29,7 @@ static void heap_give(void *ctx, void *p)
 	free(p);
 }
 
-const struct mem mem_heap = { .take = heap_take, .give = heap_give };
+const struct mem mem_heap = { .alloc = heap_alloc, .free = heap_free };
 
 struct mem_use mem_heap_use(void)
 {
@@ -39,9 +39,9 @@ struct mem_use mem_heap_use(void)
 	};
 }
 
-void *mem_take_zeroed(const struct mem *m, size_t bytes)
+void *mem_alloc_zeroed(const struct mem *m, size_t bytes)
 {
-	void *p = mem_take(m, bytes);
+	void *p = mem_alloc(m, bytes);
 
 	if (p)
 		memset(p, 0, bytes);

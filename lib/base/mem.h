@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 struct mem {
-	void *(*take)(void *ctx, size_t bytes); /* NULL when refused; not zeroed */
-	void (*give)(void *ctx, void *p);       /* accepts NULL */
+	void *(*alloc)(void *ctx, size_t bytes); /* NULL when refused; not zeroed */
+	void (*free)(void *ctx, void *p);	 /* accepts NULL */
 	void *ctx;
 };
 
@@ -22,17 +22,17 @@ struct mem_use {
 };
 struct mem_use mem_heap_use(void);
 
-static inline void *mem_take(const struct mem *m, size_t bytes)
+static inline void *mem_alloc(const struct mem *m, size_t bytes)
 {
-	return m->take(m->ctx, bytes);
+	return m->alloc(m->ctx, bytes);
 }
 
-static inline void mem_give(const struct mem *m, void *p)
+static inline void mem_free(const struct mem *m, void *p)
 {
-	m->give(m->ctx, p);
+	m->free(m->ctx, p);
 }
 
 /* Zeroed; NULL when refused. */
-void *mem_take_zeroed(const struct mem *m, size_t bytes);
+void *mem_alloc_zeroed(const struct mem *m, size_t bytes);
 
 #endif

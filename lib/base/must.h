@@ -8,9 +8,9 @@
 #ifndef LIB_BASE_MUST_H
 #define LIB_BASE_MUST_H
 
-#define MUST_USE __attribute__((warn_unused_result))
+#define MUST_USE		__attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
-#define array_len(a) (sizeof(a) / sizeof((a)[0]))
+#define array_len(a)		(sizeof(a) / sizeof((a)[0]))
 
 #define must(cond) ((cond) ? (void)0 : must_failed(__FILE__, __LINE__, #cond))
 

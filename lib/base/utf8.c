@@ -5,7 +5,7 @@
 size_t utf8_read(struct span s, uint32_t *c)
 {
 	const uint8_t first = s.p[0];
-	const size_t n = first < 0x80   ? 1
+	const size_t n = first < 0x80	? 1
 			 : first < 0xc2 ? 0
 			 : first < 0xe0 ? 2
 			 : first < 0xf0 ? 3
@@ -36,9 +36,9 @@ bool utf8_is_plain(uint32_t c)
 	static const struct {
 		uint32_t first, last;
 	} unseen[] = {
-		{ 0xad, 0xad },	    { 0x61c, 0x61c },	{ 0x180e, 0x180e }, { 0x200b, 0x200f },
-		{ 0x2028, 0x202e }, { 0x2060, 0x206f }, { 0xfeff, 0xfeff }, { 0xfff0, 0xfffb },
-		{ 0xe0000, 0xe0fff },
+		{ 0xad, 0xad },	    { 0x61c, 0x61c },	{ 0x180e, 0x180e },
+		{ 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f },
+		{ 0xfeff, 0xfeff }, { 0xfff0, 0xfffb }, { 0xe0000, 0xe0fff },
 	};
 	for (size_t i = 0; i < array_len(unseen); i++)
 		if (c >= unseen[i].first && c <= unseen[i].last)

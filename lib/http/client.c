@@ -3,9 +3,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "lib/io/conn.h"
 #include "lib/base/buf.h"
 #include "lib/base/mem.h"
+#include "lib/io/conn.h"
 #include "lib/proto/http/http1.h"
 
 enum {
@@ -31,7 +31,7 @@ struct http_client {
 	struct loop *loop;
 	char host[TEXT_MAX], host_header[TEXT_MAX], user_agent[TEXT_MAX];
 	struct http_client_options options;
-	struct http_link *link; /* NULL: none; kept between requests */
+	struct conn *link; /* NULL: none; kept between requests */
 	uint64_t idle_since_ns;
 
 	http_done_fn *done; /* NULL: no request is under way */
@@ -50,7 +50,7 @@ static void on_data(void *user, struct span data);
 static void on_sent(void *user);
 static void on_end(void *user, const struct fault *why, bool whole);
 
-static const struct http_link_handler link_handler = {
+static const struct conn_handler link_handler = {
 	.on_open = on_open,
 	.on_data = on_data,
 	.on_sent = on_sent,
@@ -61,7 +61,7 @@ static const struct http_link_handler link_handler = {
 
 static void drop_link(struct http_client *c)
 {
-	http_link_close(c->link);
+	conn_close(c->link);
 	c->link = NULL;
 }
 
@@ -105,15 +105,15 @@ static void fail(struct http_client *c, const struct fault *why)
 	struct fault named = { 0 };
 	const char *phase = c->answer.any || c->sent ? "answer: " : "request: ";
 
-	switch (http_link_phase(c->link)) {
-	case HTTP_LINK_RESOLVE:
-	case HTTP_LINK_CONNECT:
+	switch (conn_phase(c->link)) {
+	case CONN_RESOLVE:
+	case CONN_CONNECT:
 		phase = "";
 		break;
-	case HTTP_LINK_TLS:
+	case CONN_TLS:
 		phase = "tls: ";
 		break;
-	case HTTP_LINK_OPEN:
+	case CONN_OPEN:
 		break;
 	}
 	fault_set(&named, why->code, "%s%s", phase, why->why);
@@ -123,11 +123,12 @@ static void fail(struct http_client *c, const struct fault *why)
 
 static void on_deadline(struct timer *t)
 {
-	struct http_client *c = (struct http_client *)((char *)t - offsetof(struct http_client, deadline));
+	struct http_client *c =
+		(struct http_client *)((char *)t - offsetof(struct http_client, deadline));
 	static const char *const names[] = { "resolve: ", "connect: ", "", "" };
 	struct fault why = { 0 };
 
-	fault_set(&why, ERR_TIMEOUT, "%snot done within %" PRIu64 " ms", names[http_link_phase(c->link)],
+	fault_set(&why, ERR_TIMEOUT, "%snot done within %" PRIu64 " ms", names[conn_phase(c->link)],
 		  c->timeout_ns / 1000000);
 	fail(c, &why);
 }
@@ -159,7 +160,8 @@ static int note_head(struct http_client *c, const struct http1_head *h, struct f
 
 	if (h->status < 200)
 		return h->status == 101 || ++a->interim > INTERIM_MAX
-			       ? fault_set(why, ERR_PROTO, "HTTP: interim answers that nobody asked for")
+			       ? fault_set(why, ERR_PROTO,
+					   "HTTP: interim answers that nobody asked for")
 			       : 0;
 	a->status = h->status;
 	a->retry_after_s = read_seconds(http1_field(h, "Retry-After"));
@@ -178,7 +180,7 @@ static int read_head(struct http_client *c, struct fault *why)
 	while (!a->status) {
 		struct http1_head h;
 		const struct mspan in = buf_bytes(&a->head);
-		const int n = in.n ? http1_read_answer(&h, in.p, in.n, why) : 0;
+		const int n = in.n ? http1_read_response(&h, in.p, in.n, why) : 0;
 		const int rc = n > 0 ? note_head(c, &h, why) : n;
 
 		if (rc < 0 || n == 0)
@@ -234,7 +236,7 @@ static int read_answer(struct http_client *c, struct span in, struct fault *why)
 static int open_link(struct http_client *c, struct fault *why)
 {
 	const uint64_t now = loop_now(c->loop), end = c->began_ns + c->timeout_ns;
-	const struct http_link_options options = {
+	const struct conn_options options = {
 		.host = c->host,
 		.port = c->options.port,
 		.tls_ctx = c->options.tls ? c->options.tls_ctx : NULL,
@@ -243,7 +245,7 @@ static int open_link(struct http_client *c, struct fault *why)
 	};
 
 	c->reused = false;
-	return http_link_new(&c->link, c->loop, &options, &link_handler, c, why);
+	return conn_new(&c->link, c->loop, &options, &link_handler, c, why);
 }
 
 static void on_open(void *user)
@@ -252,7 +254,7 @@ static void on_open(void *user)
 	struct fault why = { 0 };
 	const struct mspan b = buf_bytes(&c->request);
 
-	if (http_link_send(c->link, span_of(b.p, b.n), &why) < 0)
+	if (conn_send(c->link, span_of(b.p, b.n), &why) < 0)
 		fail(c, &why);
 	else
 		wipe_request(c); /* a fresh connection is not tried twice */
@@ -363,13 +365,15 @@ static int write_request(struct http_client *c, const struct http_request_out *r
 static int build_request(struct http_client *c, const struct http_request_out *r, struct fault *why)
 {
 	if (r->bearer && !is_bearer(r->bearer))
-		return fault_set(why, ERR_USAGE, "request: the token is empty, too long or has bytes that none may");
+		return fault_set(
+			why, ERR_USAGE,
+			"request: the token is empty, too long or has bytes that none may");
 	const size_t text = strlen(r->path) + (r->bearer ? strlen(r->bearer) : 0);
 	uint8_t *room;
 
-	buf_init(&c->request, &mem_heap, HTTP_LINK_SEND_MAX);
+	buf_init(&c->request, &mem_heap, CONN_SEND_MAX);
 	/* In one piece from the start: a buffer that grows leaves copies of the token. */
-	int rc = r->body.n <= HTTP_LINK_SEND_MAX && text <= HTTP_LINK_SEND_MAX
+	int rc = r->body.n <= CONN_SEND_MAX && text <= CONN_SEND_MAX
 			 ? buf_reserve(&c->request, r->body.n + text + 4 * TEXT_MAX, &room)
 			 : ERR_LIMIT;
 	if (rc == 0)
@@ -378,7 +382,8 @@ static int build_request(struct http_client *c, const struct http_request_out *r
 		return 0;
 	wipe_request(c);
 	if (rc == ERR_USAGE)
-		return fault_set(why, rc, "request: method, path or a field has bytes that none may");
+		return fault_set(why, rc,
+				 "request: method, path or a field has bytes that none may");
 	return fault_set(why, rc, rc == ERR_LIMIT ? "request: too large" : "request: no memory");
 }
 
@@ -390,7 +395,7 @@ static int start_request(struct http_client *c, struct fault *why)
 	c->reused = true;
 	if (c->link && loop_now(c->loop) - c->idle_since_ns > idle_max_ns)
 		drop_link(c); /* what stands between may have forgotten it */
-	if (c->link && http_link_send(c->link, span_of(b.p, b.n), NULL) == 0)
+	if (c->link && conn_send(c->link, span_of(b.p, b.n), NULL) == 0)
 		return 0;
 	drop_link(c);
 	return open_link(c, why);
@@ -442,7 +447,7 @@ int http_client_new(struct http_client **out, struct loop *l,
 {
 	*out = NULL;
 	must(!options->tls || options->tls_ctx);
-	struct http_client *c = mem_take_zeroed(&mem_heap, sizeof(*c));
+	struct http_client *c = mem_alloc_zeroed(&mem_heap, sizeof(*c));
 	if (!c)
 		return fault_set(why, ERR_NOMEM, "no memory for an HTTP client");
 	c->loop = l;
@@ -451,10 +456,12 @@ int http_client_new(struct http_client **out, struct loop *l,
 	c->timeout_ns = options->timeout_ns ? options->timeout_ns : default_timeout_ns;
 	c->deadline.fire = on_deadline;
 	if (!copy_text(c->host, options->host) || !c->host[0] ||
-	    !copy_text(c->host_header, options->host_header ? options->host_header : options->host) ||
+	    !copy_text(c->host_header,
+		       options->host_header ? options->host_header : options->host) ||
 	    !copy_text(c->user_agent, options->user_agent)) {
-		mem_give(&mem_heap, c);
-		return fault_set(why, ERR_USAGE, "request: host or user agent is empty or above %d bytes",
+		mem_free(&mem_heap, c);
+		return fault_set(why, ERR_USAGE,
+				 "request: host or user agent is empty or above %d bytes",
 				 TEXT_MAX - 1);
 	}
 	*out = c;
@@ -470,5 +477,5 @@ void http_client_free(struct http_client *c)
 	wipe_request(c);
 	buf_fini(&c->answer.head);
 	buf_fini(&c->answer.body);
-	mem_give(&mem_heap, c);
+	mem_free(&mem_heap, c);
 }

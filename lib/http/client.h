@@ -18,29 +18,29 @@ struct http_client;
 
 struct http_client_options {
 	bool tls;
-	const char *host;        /* without brackets */
+	const char *host; /* without brackets */
 	uint16_t port;
 	const char *host_header;
-	SSL_CTX *tls_ctx;        /* with tls; kept by the caller */
+	SSL_CTX *tls_ctx; /* with tls; kept by the caller */
 	const char *user_agent;
 	const struct proxy_url *proxy; /* NULL: directly; kept by the caller */
-	uint64_t timeout_ns;     /* whole request; 0 = 30 s */
-	size_t body_max;         /* answer; 0 = 1 MiB */
+	uint64_t timeout_ns;	       /* whole request; 0 = 30 s */
+	size_t body_max;	       /* answer; 0 = 1 MiB */
 };
 
 struct http_request_out {
 	const char *method, *path; /* path with query */
-	const char *bearer;        /* token or NULL; never logged */
+	const char *bearer;	   /* token or NULL; never logged */
 	const char *content_type;  /* with a body */
-	struct span body;          /* copied */
+	struct span body;	   /* copied */
 };
 
 struct http_result {
-	int status;            /* 0: no whole answer, see why */
-	bool answered;         /* the peer began to answer; with status 0 it could not be read */
-	struct span body;      /* good until the callback returns */
-	struct fault why;      /* names the phase: resolve, connect, tls, request, answer */
-	uint64_t retry_after_s;/* of Retry-After in seconds; 0 when absent */
+	int status;		/* 0: no whole answer, see why */
+	bool answered;		/* the peer began to answer; with status 0 it could not be read */
+	struct span body;	/* good until the callback returns */
+	struct fault why;	/* names the phase: resolve, connect, tls, request, answer */
+	uint64_t retry_after_s; /* of Retry-After in seconds; 0 when absent */
 	uint64_t elapsed_ns;
 };
 typedef void http_done_fn(void *user, const struct http_result *result);

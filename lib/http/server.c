@@ -21,11 +21,11 @@ enum {
 	GOODBYE_BYTES_MAX = 256 << 10, /* read and dropped after the last answer */
 };
 
-static const uint64_t usual_timeout_ns[CONN_STATES] = {
-	[CONN_IDLE] = 30 * SECOND,   /* the first byte of a request */
-	[CONN_HEAD] = 5 * SECOND,    /* the rest of its head */
-	[CONN_ANSWER] = 30 * SECOND, /* the client to take the answer */
-	[CONN_GOODBYE] = 2 * SECOND, /* the client to close, after the last answer */
+static const uint64_t usual_timeout_ns[SERVER_CONN_STATES] = {
+	[SERVER_CONN_IDLE] = 30 * SECOND,     /* the first byte of a request */
+	[SERVER_CONN_HEAD] = 5 * SECOND,      /* the rest of its head */
+	[SERVER_CONN_RESPONSE] = 30 * SECOND, /* the client to take the answer */
+	[SERVER_CONN_LINGER] = 2 * SECOND,    /* the client to close, after the last answer */
 };
 
 /* ---- the list, and states ---- */
@@ -48,7 +48,7 @@ static void link_newest(struct http_server *s, struct http_conn *c)
 	s->count++;
 }
 
-void http_conn_enter(struct http_conn *c, enum conn_state state)
+void http_conn_enter(struct http_conn *c, enum server_conn_state state)
 {
 	struct http_server *s = c->server;
 
@@ -79,7 +79,7 @@ static void on_closed(void *user)
 	buf_fini(&c->in);
 	buf_fini(&c->head);
 	buf_fini(&c->body);
-	mem_give(&mem_heap, c);
+	mem_free(&mem_heap, c);
 }
 
 /* ---- callbacks ---- */
@@ -88,13 +88,13 @@ static void on_data(struct sock *sock, void *user, struct mspan data)
 {
 	struct http_conn *c = user;
 
-	if (c->state == CONN_ANSWER)
+	if (c->state == SERVER_CONN_RESPONSE)
 		return; /* what was asked for before a 408, which is the last answer */
 	if (data.n == 0) {
 		http_conn_end(c, false);
 		return;
 	}
-	if (c->state == CONN_GOODBYE) {
+	if (c->state == SERVER_CONN_LINGER) {
 		c->dropped += data.n;
 		if (c->dropped > GOODBYE_BYTES_MAX)
 			http_conn_end(c, true);
@@ -102,8 +102,9 @@ static void on_data(struct sock *sock, void *user, struct mspan data)
 			sock_recv(sock, HTTP1_REQUEST_HEAD_MAX);
 		return;
 	}
-	if (c->state == CONN_IDLE)
-		http_conn_enter(c, CONN_HEAD); /* empty lines as well: they are no reason to wait longer */
+	if (c->state == SERVER_CONN_IDLE)
+		http_conn_enter(c, SERVER_CONN_HEAD); /* empty lines as well: they are no reason to
+							 wait longer */
 	if (buf_append(&c->in, data.p, data.n) < 0) {
 		http_conn_end(c, true);
 		return;
@@ -119,7 +120,7 @@ static void on_data(struct sock *sock, void *user, struct mspan data)
  * close with unread bytes would be a reset, which can overtake the answer. */
 static void say_goodbye(struct http_conn *c)
 {
-	http_conn_enter(c, CONN_GOODBYE);
+	http_conn_enter(c, SERVER_CONN_LINGER);
 	buf_consume(&c->in, buf_len(&c->in));
 	sock_shutdown_write(c->sock);
 	sock_recv(c->sock, HTTP1_REQUEST_HEAD_MAX);
@@ -136,7 +137,7 @@ static void on_sent(struct sock *sock, void *user)
 		say_goodbye(c);
 		return;
 	}
-	http_conn_enter(c, CONN_IDLE);
+	http_conn_enter(c, SERVER_CONN_IDLE);
 	http_conn_look(c);
 }
 
@@ -152,15 +153,15 @@ static void on_timeout(struct timer *t)
 	struct http_conn *c = (struct http_conn *)((char *)t - offsetof(struct http_conn, timer));
 
 	switch (c->state) {
-	case CONN_HEAD:
+	case SERVER_CONN_HEAD:
 		http_conn_refuse(c, 408, NULL, "the request did not come in time", false);
 		return;
-	case CONN_ANSWER:
+	case SERVER_CONN_RESPONSE:
 		http_conn_end(c, true);
 		return;
-	case CONN_IDLE:
-	case CONN_GOODBYE:
-	case CONN_STATES:
+	case SERVER_CONN_IDLE:
+	case SERVER_CONN_LINGER:
+	case SERVER_CONN_STATES:
 		http_conn_end(c, false);
 		return;
 	}
@@ -176,19 +177,21 @@ static const struct sock_handler handler = {
 /* Under pressure a client has a part of its time to take an answer: 2 of 30 s. */
 static bool is_slow(const struct http_server *s, const struct http_conn *c)
 {
-	return loop_now(s->loop) - c->since_ns >= s->timeout_ns[CONN_ANSWER] / 15;
+	return loop_now(s->loop) - c->since_ns >= s->timeout_ns[SERVER_CONN_RESPONSE] / 15;
 }
 
 /* Ends the connection that is worth least; false when all are being answered, and
  * none of them is slow. */
 static bool make_room(struct http_server *s)
 {
-	static const enum conn_state order[] = { CONN_GOODBYE, CONN_IDLE, CONN_HEAD, CONN_ANSWER };
+	static const enum server_conn_state order[] = { SERVER_CONN_LINGER, SERVER_CONN_IDLE,
+							SERVER_CONN_HEAD, SERVER_CONN_RESPONSE };
 
 	for (size_t i = 0; i < array_len(order); i++)
 		for (struct http_conn *c = s->first; c; c = c->next)
-			if (c->state == order[i] && (order[i] != CONN_ANSWER || is_slow(s, c))) {
-				http_conn_end(c, order[i] != CONN_IDLE);
+			if (c->state == order[i] &&
+			    (order[i] != SERVER_CONN_RESPONSE || is_slow(s, c))) {
+				http_conn_end(c, order[i] != SERVER_CONN_IDLE);
 				return true;
 			}
 	return false;
@@ -203,7 +206,7 @@ static void on_accept(void *user, int fd)
 		close(fd);
 		return;
 	}
-	struct http_conn *c = mem_take_zeroed(&mem_heap, sizeof(*c));
+	struct http_conn *c = mem_alloc_zeroed(&mem_heap, sizeof(*c));
 	if (!c) {
 		close(fd);
 		return;
@@ -219,7 +222,7 @@ static void on_accept(void *user, int fd)
 	}
 	c->server = s;
 	link_newest(s, c);
-	http_conn_enter(c, CONN_IDLE);
+	http_conn_enter(c, SERVER_CONN_IDLE);
 	sock_recv(c->sock, HTTP1_REQUEST_HEAD_MAX);
 }
 
@@ -310,11 +313,11 @@ static void on_drained(struct timer *t)
 
 static void set_timeouts(struct http_server *s, const struct http_server_options *o)
 {
-	const uint64_t wanted[CONN_STATES] = {
-		[CONN_IDLE] = o->idle_ns, [CONN_HEAD] = o->head_ns, [CONN_ANSWER] = o->answer_ns
-	};
+	const uint64_t wanted[SERVER_CONN_STATES] = { [SERVER_CONN_IDLE] = o->idle_ns,
+						      [SERVER_CONN_HEAD] = o->head_ns,
+						      [SERVER_CONN_RESPONSE] = o->answer_ns };
 
-	for (size_t i = 0; i < CONN_STATES; i++)
+	for (size_t i = 0; i < SERVER_CONN_STATES; i++)
 		s->timeout_ns[i] = wanted[i] ? wanted[i] : usual_timeout_ns[i];
 }
 
@@ -322,7 +325,7 @@ int http_server_new(struct http_server **out, struct loop *l,
 		    const struct http_server_options *options, struct fault *why)
 {
 	*out = NULL;
-	struct http_server *s = mem_take_zeroed(&mem_heap, sizeof(*s));
+	struct http_server *s = mem_alloc_zeroed(&mem_heap, sizeof(*s));
 	if (!s)
 		return fault_set(why, ERR_NOMEM, "no memory for the HTTP server");
 	*s = (struct http_server){
@@ -352,7 +355,7 @@ void http_server_free(struct http_server *s)
 	while (s->first)
 		http_conn_end(s->first, false);
 	timer_clear(s->loop, &s->drained_soon);
-	mem_give(&mem_heap, s);
+	mem_free(&mem_heap, s);
 }
 
 void http_server_drain(struct http_server *s, void (*done)(void *user), void *user)
@@ -363,7 +366,7 @@ void http_server_drain(struct http_server *s, void (*done)(void *user), void *us
 	s->drained_user = user;
 	for (struct http_conn *c = s->first, *next; c; c = next) {
 		next = c->next;
-		if (c->state == CONN_IDLE || c->state == CONN_HEAD)
+		if (c->state == SERVER_CONN_IDLE || c->state == SERVER_CONN_HEAD)
 			http_conn_end(c, false);
 	}
 	if (s->count == 0)

@@ -4,8 +4,8 @@
  * GET and HEAD only.  Bounds: head 8 KiB and 64 fields within 5 s, idle 30 s,
  * 64 connections (the longest idle one gives way, then the slowest head), one
  * answer at a time, taken within 30 s.  Every answer is whole in memory, 4 MiB
- * at most, 16 MiB of all that wait; between requests a connection keeps at most the bytes of a head.
- * Security headers are added to all of them.
+ * at most, 16 MiB of all that wait; between requests a connection keeps at most the bytes of a
+ * head. Security headers are added to all of them.
  */
 #ifndef LIB_HTTP_SERVER_H
 #define LIB_HTTP_SERVER_H
@@ -16,8 +16,8 @@
 struct http_server;
 
 struct http_server_request {
-	bool head_only;      /* HEAD */
-	struct span path;    /* decoded nowhere: as sent, without query */
+	bool head_only;	  /* HEAD */
+	struct span path; /* decoded nowhere: as sent, without query */
 	struct span query;
 	struct span accept, accept_encoding, host, origin; /* n = 0 when absent */
 };
@@ -25,8 +25,8 @@ struct http_server_request {
 struct http_server_reply {
 	int status;
 	const char *content_type; /* static text */
-	const char *extra;        /* further "Name: value\r\n" lines or NULL; static text */
-	struct buf *body;         /* to append to; empty at the call */
+	const char *extra;	  /* further "Name: value\r\n" lines or NULL; static text */
+	struct buf *body;	  /* to append to; empty at the call */
 };
 
 /* Fills *reply.  It starts as 404 text/plain. */
@@ -35,7 +35,7 @@ typedef void http_server_fn(void *user, const struct http_server_request *reques
 
 struct http_server_options {
 	const char *bind; /* numeric address */
-	uint16_t port;    /* 0: any; see http_server_port() */
+	uint16_t port;	  /* 0: any; see http_server_port() */
 	http_server_fn *serve;
 	void *user;
 	uint64_t idle_ns, head_ns, answer_ns; /* 0: the bounds above */

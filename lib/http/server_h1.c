@@ -33,7 +33,7 @@ static int write_head(struct http_conn *c, const struct http_server_reply *reply
 		{ "Connection", c->last ? "close" : "keep-alive" },
 	};
 	char length[24];
-	int rc = http1_write_answer(&c->head, reply->status);
+	int rc = http1_write_response(&c->head, reply->status);
 
 	if (rc == 0)
 		rc = write_date(&c->head);
@@ -58,7 +58,7 @@ static void send_answer(struct http_conn *c, const struct http_server_reply *rep
 		{ .iov_base = head.p, .iov_len = head.n },
 		{ .iov_base = body.p, .iov_len = body.n },
 	};
-	http_conn_enter(c, CONN_ANSWER);
+	http_conn_enter(c, SERVER_CONN_RESPONSE);
 	sock_send(c->sock, iov, head_only || !body.n ? 1 : 2);
 }
 
@@ -157,10 +157,11 @@ static void serve(struct http_conn *c, const struct http1_head *h)
 	if (!has_fit_host(h)) {
 		http_conn_refuse(c, 400, NULL, "a request has one Host field", request.head_only);
 	} else if (!request.head_only && !span_is(h->method, "GET")) {
-		http_conn_refuse(c, 405, "Allow: GET, HEAD\r\n", "only GET and HEAD are answered here",
-		       false);
+		http_conn_refuse(c, 405, "Allow: GET, HEAD\r\n",
+				 "only GET and HEAD are answered here", false);
 	} else if (http1_body_start(&body, h, false, NULL) < 0) {
-		http_conn_refuse(c, 400, NULL, "the length of the request is ambiguous", request.head_only);
+		http_conn_refuse(c, 400, NULL, "the length of the request is ambiguous",
+				 request.head_only);
 	} else if (!body.done) {
 		http_conn_refuse(c, 413, NULL, "a request has no body here", request.head_only);
 	} else if (!split_target(h->target, &request)) {
@@ -170,7 +171,8 @@ static void serve(struct http_conn *c, const struct http1_head *h)
 		c->last = !http1_is_keep_alive(h) || c->server->drained;
 		if (count_held(c->server) > HELD_MAX)
 			http_conn_refuse(c, 503, "Retry-After: 5\r\n",
-			       "too many answers wait for slow clients", request.head_only);
+					 "too many answers wait for slow clients",
+					 request.head_only);
 		else
 			send_answer(c, &reply, request.head_only);
 	}
@@ -202,13 +204,14 @@ void http_conn_look(struct http_conn *c)
 		serve(c, &head); /* the spans of head stand in c->in until here */
 		buf_consume(&c->in, (size_t)n);
 	} else if (n == 0) {
-		if (in.n && c->state == CONN_IDLE) /* a part of the next one came early */
-			http_conn_enter(c, CONN_HEAD);
+		if (in.n && c->state == SERVER_CONN_IDLE) /* a part of the next one came early */
+			http_conn_enter(c, SERVER_CONN_HEAD);
 		sock_recv(c->sock, HTTP1_REQUEST_HEAD_MAX - in.n);
 	} else {
 		const bool version = n == ERR_PROTO && is_other_version(span_of(in.p, in.n));
 		const int status = version ? 505 : n == ERR_LIMIT ? 431 : 400;
 
-		http_conn_refuse(c, status, NULL, version ? "HTTP/1.1 is spoken here" : why.why, false);
+		http_conn_refuse(c, status, NULL, version ? "HTTP/1.1 is spoken here" : why.why,
+				 false);
 	}
 }

@@ -9,13 +9,19 @@
 #include "lib/http/server.h"
 
 /* What a connection waits for. */
-enum conn_state { CONN_IDLE, CONN_HEAD, CONN_ANSWER, CONN_GOODBYE, CONN_STATES };
+enum server_conn_state {
+	SERVER_CONN_IDLE,
+	SERVER_CONN_HEAD,
+	SERVER_CONN_RESPONSE,
+	SERVER_CONN_LINGER,
+	SERVER_CONN_STATES
+};
 
 struct http_conn {
 	struct http_server *server; /* NULL once it has let go */
 	struct sock *sock;
 	struct http_conn *prev, *next; /* the server's list, the longest in its state first */
-	enum conn_state state;
+	enum server_conn_state state;
 	uint64_t since_ns; /* it is in this state */
 	struct timer timer;
 	struct buf in, head, body;
@@ -29,7 +35,7 @@ struct http_server {
 	http_server_fn *serve;
 	void *user;
 	uint16_t port;
-	uint64_t timeout_ns[CONN_STATES];
+	uint64_t timeout_ns[SERVER_CONN_STATES];
 	struct http_conn *first, *newest;
 	size_t count;
 	void (*drained)(void *user); /* set while draining */
@@ -38,7 +44,7 @@ struct http_server {
 };
 
 /* ---- http_server.c ---- */
-void http_conn_enter(struct http_conn *c, enum conn_state state); /* and arms its deadline */
+void http_conn_enter(struct http_conn *c, enum server_conn_state state); /* and arms its deadline */
 void http_conn_end(struct http_conn *c, bool reset);
 
 /* ---- http_conn.c ---- */

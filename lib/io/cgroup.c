@@ -93,8 +93,9 @@ static void find_mounts(const char *root, struct place *v1, struct place *v2)
 		(void)next_word(&tail); /* source */
 		const char *super = next_word(&tail);
 		struct place *to = strcmp(type, "cgroup2") == 0 ? v2
-				   : strcmp(type, "cgroup") == 0 && has_word(super, "memory") ? v1
-											      : NULL;
+				   : strcmp(type, "cgroup") == 0 && has_word(super, "memory")
+					   ? v1
+					   : NULL;
 		if (!to || to->mount[0])
 			continue;
 		snprintf(to->mount, sizeof(to->mount), "%s", mount);

@@ -4,32 +4,32 @@
 #include <unistd.h>
 
 #include "lib/base/buf.h"
-#include "lib/base/mem.h"
 #include "lib/base/limits.h"
+#include "lib/base/mem.h"
 
 enum {
-	RECV_MAX = 64 * 1024,        /* one receive from the socket */
+	RECV_MAX = 64 * 1024,	     /* one receive from the socket */
 	HELD_MAX = 64 * 1024 * 1024, /* above any window we grant: the window is the real bound */
 };
 
 struct channel_pipe {
 	struct channel_pipe_options o;
 	struct channels channels; /* none once the link has forgotten the channel */
-	struct sock *sock;   /* NULL after on_closed */
-	struct buf sending;  /* with the kernel: channel to socket */
-	struct buf waiting;  /* next in line */
-	struct buf unsent;   /* socket to channel: found no room in the link */
-	size_t spent;        /* of the purse: beyond PIPE_RECV_LEAST of what was asked for */
-	size_t heard;        /* the last receive */
-	struct timer linger; /* runs once the channel is gone and data still waits */
+	struct sock *sock;	  /* NULL after on_closed */
+	struct buf sending;	  /* with the kernel: channel to socket */
+	struct buf waiting;	  /* next in line */
+	struct buf unsent;	  /* socket to channel: found no room in the link */
+	size_t spent;		  /* of the budget: beyond PIPE_RECV_LEAST of what was asked for */
+	size_t heard;		  /* the last receive */
+	struct timer linger;	  /* runs once the channel is gone and data still waits */
 	bool channel_eof, socket_shut; /* the channel sends no more; told to the socket */
 	bool socket_eof, channel_shut; /* the socket sends no more; told to the channel */
-	bool closing;        /* sock_close() was called */
+	bool closing;		       /* sock_close() was called */
 };
 
 static void give_back(struct channel_pipe *p)
 {
-	p->o.purse->spent -= p->spent;
+	p->o.budget->spent -= p->spent;
 	p->spent = 0;
 }
 
@@ -45,7 +45,7 @@ static void destroy_when_unused(struct channel_pipe *p)
 	buf_fini(&p->sending);
 	buf_fini(&p->waiting);
 	buf_fini(&p->unsent);
-	mem_give(&mem_heap, p);
+	mem_free(&mem_heap, p);
 	on_gone(user);
 }
 
@@ -141,7 +141,7 @@ static bool has_data(const struct channel_pipe *p)
 	return ioctl(sock_fd(p->sock), FIONREAD, &n) == 0 && n > 0;
 }
 
-/* How much to ask for: a lot when it comes at once, or is likely to and the purse
+/* How much to ask for: a lot when it comes at once, or is likely to and the budget
  * can bear that it does not. */
 static size_t appetite(struct channel_pipe *p, size_t room, bool at_once)
 {
@@ -151,10 +151,10 @@ static size_t appetite(struct channel_pipe *p, size_t room, bool at_once)
 		return n;
 	if (p->heard < PIPE_RECV_LEAST)
 		return PIPE_RECV_LEAST;
-	if (n - PIPE_RECV_LEAST > PIPE_PURSE - p->o.purse->spent)
+	if (n - PIPE_RECV_LEAST > PIPE_BUDGET - p->o.budget->spent)
 		return has_data(p) ? n : PIPE_RECV_LEAST;
 	p->spent = n - PIPE_RECV_LEAST;
-	p->o.purse->spent += p->spent;
+	p->o.budget->spent += p->spent;
 	return n;
 }
 
@@ -248,7 +248,8 @@ static void on_closed(void *user)
 
 static void on_linger(struct timer *t)
 {
-	struct channel_pipe *p = (struct channel_pipe *)((char *)t - offsetof(struct channel_pipe, linger));
+	struct channel_pipe *p =
+		(struct channel_pipe *)((char *)t - offsetof(struct channel_pipe, linger));
 
 	close_sock(p, true);
 }
@@ -282,9 +283,9 @@ static const struct sock_handler handler = {
 int channel_pipe_new(struct channel_pipe **out, const struct channel_pipe_options *options,
 		     struct fault *why)
 {
-	struct channel_pipe *p = mem_take_zeroed(&mem_heap, sizeof(*p));
+	struct channel_pipe *p = mem_alloc_zeroed(&mem_heap, sizeof(*p));
 
-	must(options->purse);
+	must(options->budget);
 	if (!p) {
 		close(options->fd);
 		return fault_set(why, ERR_NOMEM, "no memory for a connection");
@@ -297,7 +298,7 @@ int channel_pipe_new(struct channel_pipe **out, const struct channel_pipe_option
 	buf_init(&p->unsent, &mem_heap, RECV_MAX);
 	const int rc = sock_new(&p->sock, options->loop, options->fd, &handler, p, why);
 	if (rc < 0) {
-		mem_give(&mem_heap, p);
+		mem_free(&mem_heap, p);
 		return rc;
 	}
 	receive(p, false);

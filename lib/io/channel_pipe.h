@@ -9,7 +9,7 @@
  *
  * A receive that was asked for is a promise of memory: its bytes must lie
  * somewhere when the channel turns out to have no room.  So a pipe whose socket
- * is silent asks for little, and all that ask for more share one purse.
+ * is silent asks for little, and all that ask for more share one budget.
  */
 #ifndef LIB_IO_CHANNEL_PIPE_H
 #define LIB_IO_CHANNEL_PIPE_H
@@ -22,12 +22,12 @@ struct channel_pipe;
 enum pipe_direction { PIPE_TO_CHANNEL, PIPE_TO_SOCKET };
 
 enum {
-	PIPE_RECV_LEAST = 4 * 1024,  /* any pipe may ask its socket for so much */
-	PIPE_PURSE = 1024 * 1024,    /* beyond that: all pipes of one purse together */
+	PIPE_RECV_LEAST = 4 * 1024, /* any pipe may ask its socket for so much */
+	PIPE_BUDGET = 1024 * 1024,  /* beyond that: all pipes of one budget together */
 };
 
 /* Starts as zeros; outlives its pipes. */
-struct pipe_purse {
+struct pipe_budget {
 	size_t spent;
 };
 
@@ -36,7 +36,7 @@ struct channel_pipe_options {
 	struct channels channels;
 	uint32_t channel;
 	int fd; /* taken in success and failure */
-	struct pipe_purse *purse;
+	struct pipe_budget *budget;
 	/* n payload bytes were read from the socket or the channel. */
 	void (*on_bytes)(void *user, enum pipe_direction d, size_t n);
 	/* n of those from the channel were taken by the socket, or thrown away. */

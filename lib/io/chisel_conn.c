@@ -10,23 +10,23 @@ struct carrier {
 	struct loop *loop;
 	struct sock *sock; /* NULL after on_closed */
 	struct stack *stack;
-	const struct carrier_handler *handler;
+	const struct chisel_conn_handler *handler;
 	void *user;
 	struct timer timer;
-	enum stack_phase phase;
+	enum chisel_stack_phase phase;
 	uint64_t heard_ns, goodbye_ns;
-	size_t in_flight; /* bytes of stack_pending() that are with the kernel */
-	bool lost;        /* on_lost was called */
-	bool deaf;        /* the peer's end of the socket is gone: a goodbye has no hearer */
-	bool parting;     /* flushing a goodbye; silent */
-	bool shut;        /* … which is with the kernel: only the peer's end is awaited */
-	bool closing;     /* sock_close() was called */
+	size_t in_flight; /* bytes of chisel_stack_pending() that are with the kernel */
+	bool lost;	  /* on_lost was called */
+	bool peer_gone;	  /* the peer's end of the socket is gone: a goodbye has no hearer */
+	bool parting;	  /* flushing a goodbye; silent */
+	bool shut;	  /* … which is with the kernel: only the peer's end is awaited */
+	bool closing;	  /* sock_close() was called */
 };
 
 static void fail(struct carrier *c, const struct fault *why)
 {
 	if (c->parting) {
-		carrier_close(c);
+		chisel_conn_close(c);
 		return;
 	}
 	if (c->lost || c->closing)
@@ -37,15 +37,15 @@ static void fail(struct carrier *c, const struct fault *why)
 
 static void fail_stack(struct carrier *c)
 {
-	fail(c, stack_fault(c->stack));
+	fail(c, chisel_stack_fault(c->stack));
 }
 
 static void arm(struct carrier *c)
 {
-	uint64_t at = c->parting ? c->goodbye_ns : stack_deadline(c->stack);
+	uint64_t at = c->parting ? c->goodbye_ns : chisel_stack_deadline(c->stack);
 
 	/* The stack failed in a call of the owner's, who is told from the loop. */
-	if (!c->parting && stack_fault(c->stack)->code)
+	if (!c->parting && chisel_stack_fault(c->stack)->code)
 		at = loop_now(c->loop);
 	if (c->closing || (c->lost && !c->parting) || at == UINT64_MAX)
 		timer_clear(c->loop, &c->timer);
@@ -57,7 +57,7 @@ static void flush(struct carrier *c)
 {
 	if (c->closing || c->shut || sock_is_sending(c->sock))
 		return;
-	const struct span out = stack_pending(c->stack);
+	const struct span out = chisel_stack_pending(c->stack);
 	if (out.n) {
 		c->in_flight = out.n;
 		/* The kernel only reads them. */
@@ -76,12 +76,12 @@ static bool draw(struct carrier *c)
 	struct ssh_event ev;
 	int rc;
 
-	while (!c->closing && !c->parting && (rc = stack_next(c->stack, &ev)) != 0) {
+	while (!c->closing && !c->parting && (rc = chisel_stack_next(c->stack, &ev)) != 0) {
 		if (rc < 0) {
 			fail_stack(c);
 			return false;
 		}
-		const enum stack_phase phase = stack_phase(c->stack);
+		const enum chisel_stack_phase phase = chisel_stack_phase(c->stack);
 		if (phase != c->phase) {
 			c->phase = phase;
 			c->handler->on_phase(c->user, phase);
@@ -89,14 +89,14 @@ static bool draw(struct carrier *c)
 		if (!c->closing && !c->parting)
 			c->handler->on_event(c->user, &ev);
 	}
-	if (!c->closing && !c->parting && stack_phase(c->stack) != c->phase) {
-		c->phase = stack_phase(c->stack);
+	if (!c->closing && !c->parting && chisel_stack_phase(c->stack) != c->phase) {
+		c->phase = chisel_stack_phase(c->stack);
 		c->handler->on_phase(c->user, c->phase);
 	}
 	return !c->closing && !c->parting && !c->lost;
 }
 
-void carrier_kick(struct carrier *c)
+void chisel_conn_flush(struct carrier *c)
 {
 	if (c->closing || c->lost)
 		return;
@@ -113,18 +113,18 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 		if (data.n)
 			sock_recv(s, SOCK_RECV_MAX);
 		else
-			carrier_close(c);
+			chisel_conn_close(c);
 		return;
 	}
 	if (!data.n) {
-		c->deaf = true;
-		stack_feed_end(c->stack);
+		c->peer_gone = true;
+		chisel_stack_feed_end(c->stack);
 		if (draw(c))
 			fail_stack(c);
 		return;
 	}
 	c->heard_ns = loop_now(c->loop);
-	const int rc = stack_feed(c->stack, data.p, data.n, c->heard_ns);
+	const int rc = chisel_stack_feed(c->stack, data.p, data.n, c->heard_ns);
 	if (!draw(c))
 		return;
 	if (rc < 0) {
@@ -132,7 +132,7 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 		return;
 	}
 	sock_recv(s, SOCK_RECV_MAX);
-	carrier_kick(c);
+	chisel_conn_flush(c);
 }
 
 static void on_sent(struct sock *s, void *user)
@@ -140,11 +140,11 @@ static void on_sent(struct sock *s, void *user)
 	struct carrier *c = user;
 
 	(void)s;
-	stack_sent(c->stack, c->in_flight);
+	chisel_stack_sent(c->stack, c->in_flight);
 	c->in_flight = 0;
 	/* Room in the stack may make channels writable. */
 	if (c->parting || draw(c))
-		carrier_kick(c);
+		chisel_conn_flush(c);
 	if (c->parting)
 		flush(c);
 }
@@ -155,9 +155,10 @@ static void on_error(struct sock *s, void *user, int sys)
 	struct fault why = { 0 };
 
 	(void)s;
-	c->deaf = true;
+	c->peer_gone = true;
 	if (sys == ETIMEDOUT) /* TCP_USER_TIMEOUT, or the kernel's own patience */
-		fault_set(&why, ERR_TIMEOUT, "the link is dead: bytes sent were never acknowledged");
+		fault_set(&why, ERR_TIMEOUT,
+			  "the link is dead: bytes sent were never acknowledged");
 	else if (sys == ECONNRESET || sys == EPIPE)
 		fault_set(&why, ERR_CLOSED, "the peer closed the connection: %s", strerror(sys));
 	else
@@ -172,8 +173,8 @@ static void on_closed(void *user)
 	void (*gone)(void *) = c->handler->on_gone;
 	void *owner = c->user;
 
-	stack_free(c->stack);
-	mem_give(&mem_heap, c);
+	chisel_stack_free(c->stack);
+	mem_free(&mem_heap, c);
 	gone(owner);
 }
 
@@ -182,17 +183,17 @@ static void on_timer(struct timer *t)
 	struct carrier *c = (struct carrier *)((char *)t - offsetof(struct carrier, timer));
 
 	if (c->parting) {
-		carrier_close(c);
+		chisel_conn_close(c);
 		return;
 	}
-	const int rc = stack_tick(c->stack, loop_now(c->loop));
+	const int rc = chisel_stack_tick(c->stack, loop_now(c->loop));
 	if (!draw(c))
 		return;
 	if (rc < 0) {
 		fail_stack(c);
 		return;
 	}
-	carrier_kick(c);
+	chisel_conn_flush(c);
 }
 
 static const struct sock_handler sock_handler = {
@@ -202,10 +203,11 @@ static const struct sock_handler sock_handler = {
 	.on_closed = on_closed,
 };
 
-int carrier_new(struct carrier **out, struct loop *l, int fd, const struct stack_options *options,
-		const struct carrier_handler *handler, void *user, struct fault *why)
+int chisel_conn_new(struct carrier **out, struct loop *l, int fd,
+		    const struct chisel_stack_options *options,
+		    const struct chisel_conn_handler *handler, void *user, struct fault *why)
 {
-	struct carrier *c = mem_take_zeroed(&mem_heap, sizeof(*c));
+	struct carrier *c = mem_alloc_zeroed(&mem_heap, sizeof(*c));
 	int rc;
 
 	if (!c) {
@@ -217,26 +219,26 @@ int carrier_new(struct carrier **out, struct loop *l, int fd, const struct stack
 	c->user = user;
 	c->timer.fire = on_timer;
 	c->heard_ns = loop_now(l);
-	rc = stack_new(&c->stack, options, &mem_heap, loop_now(l), why);
+	rc = chisel_stack_new(&c->stack, options, &mem_heap, loop_now(l), why);
 	if (rc < 0) {
 		close(fd);
-		mem_give(&mem_heap, c);
+		mem_free(&mem_heap, c);
 		return rc;
 	}
-	c->phase = stack_phase(c->stack);
+	c->phase = chisel_stack_phase(c->stack);
 	rc = sock_new(&c->sock, l, fd, &sock_handler, c, why);
 	if (rc < 0) {
-		stack_free(c->stack);
-		mem_give(&mem_heap, c);
+		chisel_stack_free(c->stack);
+		mem_free(&mem_heap, c);
 		return rc;
 	}
 	sock_recv(c->sock, SOCK_RECV_MAX);
-	carrier_kick(c);
+	chisel_conn_flush(c);
 	*out = c;
 	return 0;
 }
 
-void carrier_close(struct carrier *c)
+void chisel_conn_close(struct carrier *c)
 {
 	if (c->closing)
 		return;
@@ -245,34 +247,34 @@ void carrier_close(struct carrier *c)
 	sock_close(c->sock, false);
 }
 
-void carrier_part(struct carrier *c, enum ssh_disconnect_reason reason, const char *text)
+void chisel_conn_shutdown(struct carrier *c, enum ssh_disconnect_reason reason, const char *text)
 {
 	if (c->closing || c->parting)
 		return;
-	if (c->deaf) {
-		carrier_close(c);
+	if (c->peer_gone) {
+		chisel_conn_close(c);
 		return;
 	}
 	c->parting = true;
 	c->goodbye_ns = loop_now(c->loop) + LIMIT_NS(GOODBYE);
 	if (!c->lost) /* else the stack has queued its own last words */
-		stack_close(c->stack, reason, text);
+		chisel_stack_close(c->stack, reason, text);
 	arm(c);
 	sock_recv(c->sock, SOCK_RECV_MAX); /* may come from a callback that has not asked again */
 	flush(c);
 }
 
-struct stack *carrier_stack(struct carrier *c)
+struct stack *chisel_conn_stack(struct carrier *c)
 {
 	return c->stack;
 }
 
-int carrier_fd(const struct carrier *c)
+int chisel_conn_fd(const struct carrier *c)
 {
 	return sock_fd(c->sock);
 }
 
-uint64_t carrier_heard_ns(const struct carrier *c)
+uint64_t chisel_conn_heard_ns(const struct carrier *c)
 {
 	return c->heard_ns;
 }

@@ -12,35 +12,36 @@
 
 struct carrier;
 
-struct carrier_handler {
-	/* One SSH event; may drive carrier_stack(), close or part. */
+struct chisel_conn_handler {
+	/* One SSH event; may drive chisel_conn_stack(), close or part. */
 	void (*on_event)(void *user, const struct ssh_event *ev);
-	/* The stack moved on to another phase (stack_phase). */
-	void (*on_phase)(void *user, enum stack_phase phase);
+	/* The stack moved on to another phase (chisel_stack_phase). */
+	void (*on_phase)(void *user, enum chisel_stack_phase phase);
 	/* The connection is lost and why; called once.  After it only
-	 * carrier_close(), or carrier_part() to let the stack's last words (a
+	 * chisel_conn_close(), or chisel_conn_shutdown() to let the stack's last words (a
 	 * DISCONNECT, a TLS alert) leave. */
 	void (*on_lost)(void *user, const struct fault *why);
-	/* After carrier_close() or carrier_part(): socket and memory are gone.  The
+	/* After chisel_conn_close() or chisel_conn_shutdown(): socket and memory are gone.  The
 	 * last call. */
 	void (*on_gone)(void *user);
 };
 
-/* Takes fd in success and failure.  ERR_NOMEM, ERR_SYS, errors of stack_new. */
-MUST_USE int carrier_new(struct carrier **out, struct loop *l, int fd,
-			 const struct stack_options *options, const struct carrier_handler *handler,
-			 void *user, struct fault *why);
+/* Takes fd in success and failure.  ERR_NOMEM, ERR_SYS, errors of chisel_stack_new. */
+MUST_USE int chisel_conn_new(struct carrier **out, struct loop *l, int fd,
+			     const struct chisel_stack_options *options,
+			     const struct chisel_conn_handler *handler, void *user,
+			     struct fault *why);
 /* To be called after driving the stack: sends what is pending. */
-void carrier_kick(struct carrier *c);
+void chisel_conn_flush(struct carrier *c);
 /* Ends at once.  Only on_gone follows. */
-void carrier_close(struct carrier *c);
+void chisel_conn_close(struct carrier *c);
 /* Says goodbye and ends when the peer has ended too, or after a second.  Only
  * on_gone follows. */
-void carrier_part(struct carrier *c, enum ssh_disconnect_reason reason, const char *text);
+void chisel_conn_shutdown(struct carrier *c, enum ssh_disconnect_reason reason, const char *text);
 
-struct stack *carrier_stack(struct carrier *c);
-int carrier_fd(const struct carrier *c);
+struct stack *chisel_conn_stack(struct carrier *c);
+int chisel_conn_fd(const struct carrier *c);
 /* loop_now() of the last byte received. */
-uint64_t carrier_heard_ns(const struct carrier *c);
+uint64_t chisel_conn_heard_ns(const struct carrier *c);
 
 #endif

@@ -5,33 +5,33 @@
 #include "lib/io/dial.h"
 #include "lib/proto/tls.h"
 
-enum { RECEIVE_MAX = 32 * 1024, WIRE_MAX = 2 * HTTP_LINK_SEND_MAX };
+enum { RECEIVE_MAX = 32 * 1024, WIRE_MAX = 2 * CONN_SEND_MAX };
 
 static const uint64_t goodbye_ns = 1000000000;
 
-struct http_link {
+struct conn {
 	struct loop *loop;
-	const struct http_link_handler *handler;
+	const struct conn_handler *handler;
 	void *user;
 	SSL_CTX *tls_ctx;
 	char host[256];
-	enum http_link_phase phase;
-	struct dial *dial; /* until it is done */
-	struct sock *sock; /* from then on */
+	enum conn_phase phase;
+	struct dial *dial;   /* until it is done */
+	struct sock *sock;   /* from then on */
 	struct proxy *proxy; /* until it has opened the way */
 	struct tls *tls;
 	/* What the kernel is given.  TLS may write at any time, the kernel's bytes
 	 * must keep still: so its ciphertext is moved here first. */
 	struct buf wire;
 	struct timer goodbye;
-	bool sending;         /* the owner waits for on_sent */
-	bool ended;           /* on_end was called */
-	bool deaf;            /* the peer is gone: a goodbye has no hearer */
+	bool sending;	      /* the owner waits for on_sent */
+	bool ended;	      /* on_end was called */
+	bool peer_gone;	      /* the peer is gone: a goodbye has no hearer */
 	bool closed, parting; /* by the owner; parting: the goodbye is leaving */
 };
 
 /* The sender's token may stand in it. */
-static void wipe_wire(struct http_link *k)
+static void wipe_wire(struct conn *k)
 {
 	const struct mspan b = buf_bytes(&k->wire);
 
@@ -40,16 +40,16 @@ static void wipe_wire(struct http_link *k)
 	buf_consume(&k->wire, b.n);
 }
 
-static void link_free(struct http_link *k)
+static void link_free(struct conn *k)
 {
 	wipe_wire(k);
 	buf_fini(&k->wire);
 	tls_free(k->tls);
 	proxy_free(k->proxy);
-	mem_give(&mem_heap, k);
+	mem_free(&mem_heap, k);
 }
 
-static void end(struct http_link *k, const struct fault *why, bool whole)
+static void end(struct conn *k, const struct fault *why, bool whole)
 {
 	if (k->ended || k->closed)
 		return;
@@ -57,7 +57,7 @@ static void end(struct http_link *k, const struct fault *why, bool whole)
 	k->handler->on_end(k->user, why, whole);
 }
 
-static void shut(struct http_link *k)
+static void shut(struct conn *k)
 {
 	k->parting = false;
 	timer_clear(k->loop, &k->goodbye);
@@ -65,7 +65,7 @@ static void shut(struct http_link *k)
 }
 
 /* Gives the kernel what waits, and says so when all is gone. */
-static int pump(struct http_link *k)
+static int pump(struct conn *k)
 {
 	if (sock_is_sending(k->sock) || (k->closed && !k->parting))
 		return 0;
@@ -94,7 +94,7 @@ static int pump(struct http_link *k)
 	return 0;
 }
 
-static void pump_or_end(struct http_link *k)
+static void pump_or_end(struct conn *k)
 {
 	const int rc = pump(k);
 
@@ -108,7 +108,7 @@ static void pump_or_end(struct http_link *k)
 
 /* ---- what comes in ---- */
 
-static int take_events(struct http_link *k)
+static int take_events(struct conn *k)
 {
 	struct tls_event ev;
 	int n = 0, rc;
@@ -121,7 +121,7 @@ static int take_events(struct http_link *k)
 		case TLS_EVENT_NONE:
 			break;
 		case TLS_EVENT_OPEN:
-			k->phase = HTTP_LINK_OPEN;
+			k->phase = CONN_OPEN;
 			k->handler->on_open(k->user);
 			break;
 		case TLS_EVENT_DATA:
@@ -139,7 +139,7 @@ static int take_events(struct http_link *k)
 	return n;
 }
 
-static void take_ciphertext(struct http_link *k, struct mspan data)
+static void take_ciphertext(struct conn *k, struct mspan data)
 {
 	size_t at = 0;
 
@@ -163,10 +163,10 @@ static void take_ciphertext(struct http_link *k, struct mspan data)
 	}
 }
 
-static void begin(struct http_link *k);
+static void begin(struct conn *k);
 
 /* Nobody behind the proxy speaks before us: what stands there is no origin's. */
-static void take_from_proxy(struct http_link *k, struct mspan data)
+static void take_from_proxy(struct conn *k, struct mspan data)
 {
 	const int n = proxy_feed(k->proxy, data.p, data.n);
 	struct fault why = { 0 };
@@ -185,17 +185,19 @@ static void take_from_proxy(struct http_link *k, struct mspan data)
 
 static void on_data(struct sock *s, void *user, struct mspan data)
 {
-	struct http_link *k = user;
+	struct conn *k = user;
 
 	if (k->closed)
 		return;
 	if (!data.n) {
 		struct fault why = { 0 };
 
-		k->deaf = true;
-		fault_set(&why, ERR_CLOSED, k->proxy ? "the proxy closed the connection"
-						     : "the peer closed the connection");
-		end(k, &why, !k->tls && !k->proxy); /* TLS would have said goodbye (RFC 8446, 6.1) */
+		k->peer_gone = true;
+		fault_set(&why, ERR_CLOSED,
+			  k->proxy ? "the proxy closed the connection"
+				   : "the peer closed the connection");
+		end(k, &why,
+		    !k->tls && !k->proxy); /* TLS would have said goodbye (RFC 8446, 6.1) */
 		return;
 	}
 	if (k->proxy)
@@ -214,7 +216,7 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 
 static void on_sent(struct sock *s, void *user)
 {
-	struct http_link *k = user;
+	struct conn *k = user;
 
 	(void)s;
 	wipe_wire(k);
@@ -223,7 +225,7 @@ static void on_sent(struct sock *s, void *user)
 
 static void on_error(struct sock *s, void *user, int sys)
 {
-	struct http_link *k = user;
+	struct conn *k = user;
 	struct fault why = { 0 };
 
 	(void)s;
@@ -231,14 +233,14 @@ static void on_error(struct sock *s, void *user, int sys)
 		shut(k);
 		return;
 	}
-	k->deaf = true;
+	k->peer_gone = true;
 	fault_set_sys(&why, sys, "connection lost");
 	end(k, &why, false);
 }
 
 static void on_closed(void *user)
 {
-	struct http_link *k = user;
+	struct conn *k = user;
 
 	timer_clear(k->loop, &k->goodbye); /* the loop itself may have ended us */
 	link_free(k);
@@ -251,11 +253,11 @@ static const struct sock_handler sock_handler = {
 	.on_closed = on_closed,
 };
 
-int http_link_send(struct http_link *k, struct span data, struct fault *why)
+int conn_send(struct conn *k, struct span data, struct fault *why)
 {
-	must(k->phase == HTTP_LINK_OPEN && !k->sending && !k->closed);
-	if (data.n > HTTP_LINK_SEND_MAX)
-		return fault_set(why, ERR_LIMIT, "larger than %d bytes", HTTP_LINK_SEND_MAX);
+	must(k->phase == CONN_OPEN && !k->sending && !k->closed);
+	if (data.n > CONN_SEND_MAX)
+		return fault_set(why, ERR_LIMIT, "larger than %d bytes", CONN_SEND_MAX);
 	if (k->ended)
 		return fault_set(why, ERR_CLOSED, "the peer closed the connection");
 	int rc;
@@ -278,7 +280,7 @@ int http_link_send(struct http_link *k, struct span data, struct fault *why)
 
 /* ---- life ---- */
 
-static int start_tls(struct http_link *k, struct fault *why)
+static int start_tls(struct conn *k, struct fault *why)
 {
 	const struct tls_options options = { .verify_name = k->host, .alpn = "http/1.1" };
 	const int rc = tls_new(&k->tls, k->tls_ctx, &options, &mem_heap, loop_now(k->loop), why);
@@ -286,11 +288,11 @@ static int start_tls(struct http_link *k, struct fault *why)
 	return rc < 0 ? rc : pump(k); /* the client speaks first */
 }
 
-static void begin(struct http_link *k)
+static void begin(struct conn *k)
 {
 	struct fault why = { 0 };
 
-	k->phase = k->tls_ctx ? HTTP_LINK_TLS : HTTP_LINK_OPEN;
+	k->phase = k->tls_ctx ? CONN_TLS : CONN_OPEN;
 	if (!k->tls_ctx)
 		k->handler->on_open(k->user);
 	else if (start_tls(k, &why) < 0)
@@ -299,11 +301,11 @@ static void begin(struct http_link *k)
 
 static void on_dialled(void *user, struct dial_result *r)
 {
-	struct http_link *k = user;
+	struct conn *k = user;
 	struct fault why = { 0 };
 
 	k->dial = NULL;
-	k->phase = r->phase == DIAL_RESOLVING ? HTTP_LINK_RESOLVE : HTTP_LINK_CONNECT;
+	k->phase = r->phase == DIAL_RESOLVING ? CONN_RESOLVE : CONN_CONNECT;
 	if (r->fd < 0) {
 		end(k, &r->why, false);
 		return;
@@ -321,11 +323,11 @@ static void on_dialled(void *user, struct dial_result *r)
 
 static void on_goodbye(struct timer *t)
 {
-	shut((struct http_link *)((char *)t - offsetof(struct http_link, goodbye)));
+	shut((struct conn *)((char *)t - offsetof(struct conn, goodbye)));
 }
 
-int http_link_new(struct http_link **out, struct loop *l, const struct http_link_options *options,
-		  const struct http_link_handler *handler, void *user, struct fault *why)
+int conn_new(struct conn **out, struct loop *l, const struct conn_options *options,
+	     const struct conn_handler *handler, void *user, struct fault *why)
 {
 	const struct dial_options dial = {
 		.host = options->proxy ? options->proxy->host : options->host,
@@ -333,7 +335,7 @@ int http_link_new(struct http_link **out, struct loop *l, const struct http_link
 		.timeout_ns = options->timeout_ns,
 	};
 	const struct proxy_options proxy = { options->proxy, options->host, options->port };
-	struct http_link *k = mem_take_zeroed(&mem_heap, sizeof(*k));
+	struct conn *k = mem_alloc_zeroed(&mem_heap, sizeof(*k));
 
 	*out = NULL;
 	must(strlen(options->host) < sizeof(k->host));
@@ -357,12 +359,12 @@ int http_link_new(struct http_link **out, struct loop *l, const struct http_link
 	return 0;
 }
 
-enum http_link_phase http_link_phase(const struct http_link *k)
+enum conn_phase conn_phase(const struct conn *k)
 {
 	return k->phase;
 }
 
-void http_link_close(struct http_link *k)
+void conn_close(struct conn *k)
 {
 	if (!k)
 		return;
@@ -373,7 +375,8 @@ void http_link_close(struct http_link *k)
 		link_free(k);
 		return;
 	}
-	if (!k->tls || k->proxy || k->sending || k->deaf) { /* half a request is no place for a goodbye */
+	if (!k->tls || k->proxy || k->sending ||
+	    k->peer_gone) { /* half a request is no place for a goodbye */
 		sock_close(k->sock, false);
 		return;
 	}

@@ -13,8 +13,10 @@
 #include "lib/io/race.h"
 
 enum { LOOKUPS_MAX = 8, HOST_MAX = 255 };
-#define STALE_NS 2000000000ull /* no word of the name server for this long: the address of before */
-#define TURN_NS 5000000 /* a look-up that was cancelled ends without a word: so it is asked for again */
+#define STALE_NS 2000000000ull /* no word of the name server for this long: the address of before  \
+				*/
+#define TURN_NS                                                                                    \
+	5000000 /* a look-up that was cancelled ends without a word: so it is asked for again */
 
 static const uint64_t default_timeout_ns = 10000000000ull;
 
@@ -51,9 +53,9 @@ struct dial {
 	void *user;
 	uint64_t timeout_ns, began_ns, resolved_ns;
 	enum dial_phase phase;
-	bool is_waiting; /* for a thread */
-	bool is_asking;  /* the look-up has not ended */
-	bool is_stale;   /* the race is to the remembered address */
+	bool is_waiting;      /* for a thread */
+	bool is_asking;	      /* the look-up has not ended */
+	bool is_stale;	      /* the race is to the remembered address */
 	struct fault unnamed; /* why there are no addresses */
 	void (*on_resolved)(void *user);
 	uint16_t port;
@@ -93,7 +95,7 @@ static void lookup_drop(struct lookup *k)
 	if (left)
 		return;
 	pthread_mutex_destroy(&k->lock);
-	mem_give(&mem_heap, k);
+	mem_free(&mem_heap, k);
 }
 
 static void *lookup_main(void *arg)
@@ -134,7 +136,8 @@ static void on_resolved(struct loop_wake *w);
 
 static int say_full(const struct dial *d, struct fault *why)
 {
-	return fault_set(why, ERR_FULL, "resolve %s: %d look-ups are waiting already", d->name, LOOKUPS_MAX);
+	return fault_set(why, ERR_FULL, "resolve %s: %d look-ups are waiting already", d->name,
+			 LOOKUPS_MAX);
 }
 
 static int lookup_start(struct dial *d, struct fault *why)
@@ -143,7 +146,7 @@ static int lookup_start(struct dial *d, struct fault *why)
 		__atomic_sub_fetch(&lookups_alive, 1, __ATOMIC_RELAXED);
 		return say_full(d, why);
 	}
-	struct lookup *k = mem_take_zeroed(&mem_heap, sizeof(*k));
+	struct lookup *k = mem_alloc_zeroed(&mem_heap, sizeof(*k));
 	int sys = ENOMEM;
 	if (k) {
 		pthread_mutex_init(&k->lock, NULL);
@@ -157,7 +160,7 @@ static int lookup_start(struct dial *d, struct fault *why)
 	}
 	if (sys) {
 		__atomic_sub_fetch(&lookups_alive, 1, __ATOMIC_RELAXED);
-		mem_give(&mem_heap, k);
+		mem_free(&mem_heap, k);
 		(void)fault_set_sys(why, sys, "start the look-up of %s", d->name);
 		return ERR_NOMEM;
 	}
@@ -191,7 +194,7 @@ void dial_cancel(struct dial *d)
 	timer_clear(d->loop, &d->turn);
 	timer_clear(d->loop, &d->stale);
 	loop_end_clear(d->loop, &d->end);
-	mem_give(&mem_heap, d);
+	mem_free(&mem_heap, d);
 }
 
 static void on_loop_end(struct loop_end *e)
@@ -365,7 +368,7 @@ int dial_start(struct dial **out, struct loop *l, const struct dial_options *o, 
 	int sys;
 
 	*out = NULL;
-	struct dial *d = mem_take_zeroed(&mem_heap, sizeof(*d));
+	struct dial *d = mem_alloc_zeroed(&mem_heap, sizeof(*d));
 	if (!d)
 		return fault_set(why, ERR_NOMEM, "no memory to dial");
 	d->loop = l;

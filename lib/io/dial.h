@@ -16,12 +16,12 @@ struct dial;
 enum dial_phase { DIAL_RESOLVING, DIAL_CONNECTING };
 
 struct dial_result {
-	int fd;                   /* >= 0: connected, the callback's owner takes it; else -1 */
-	enum dial_phase phase;    /* where it failed */
-	struct fault why;         /* ERR_NAME, _TIMEOUT, _FULL, _SYS: names host, port and reason */
+	int fd;		       /* >= 0: connected, the callback's owner takes it; else -1 */
+	enum dial_phase phase; /* where it failed */
+	struct fault why;      /* ERR_NAME, _TIMEOUT, _FULL, _SYS: names host, port and reason */
 	uint64_t resolve_ns, connect_ns; /* time spent in each phase */
-	char address[64];         /* numeric address and port that answered */
-	bool is_remembered;       /* that address is of an earlier look-up */
+	char address[64];		 /* numeric address and port that answered */
+	bool is_remembered;		 /* that address is of an earlier look-up */
 };
 
 typedef void dial_done_fn(void *user, struct dial_result *result);
@@ -34,7 +34,7 @@ struct dial_memory {
 };
 
 struct dial_options {
-	const char *host;  /* name or numeric, no brackets; copied */
+	const char *host; /* name or numeric, no brackets; copied */
 	uint16_t port;
 	uint64_t timeout_ns; /* whole dial; 0 = 10 s */
 	/* Addresses are tried from now on; for a numeric host called by dial_start()

@@ -82,7 +82,7 @@ void race_cancel(struct race *r)
 	timer_clear(r->loop, &r->next);
 	for (size_t i = 0; i < r->started; i++)
 		attempt_close(&r->attempts[i], false);
-	mem_give(&mem_heap, r);
+	mem_free(&mem_heap, r);
 }
 
 static void finish(struct race *r, int fd, const struct sockaddr_storage *winner)
@@ -199,7 +199,7 @@ int race_start(struct race **out, struct loop *l, const struct sockaddr_storage 
 {
 	*out = NULL;
 	must(n > 0);
-	struct race *r = mem_take_zeroed(&mem_heap, sizeof(*r));
+	struct race *r = mem_alloc_zeroed(&mem_heap, sizeof(*r));
 	if (!r)
 		return fault_set(why, ERR_NOMEM, "no memory to connect to %s", name);
 	r->loop = l;

@@ -62,8 +62,8 @@ static int split(struct span parts[PARTS_MAX], struct span s)
 
 static bool is_host_byte(uint8_t c, bool bracketed)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-	       c == '-' || c == '_' || (bracketed && (c == ':' || c == '%'));
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '.' || c == '-' || c == '_' || (bracketed && (c == ':' || c == '%'));
 }
 
 static int read_host(char to[CHISEL_HOST_MAX + 1], struct span s)
@@ -113,25 +113,29 @@ static int assign(struct chisel_remote *r, const struct span *parts, int n, cons
 	snprintf(r->bind_host, sizeof(r->bind_host), "0.0.0.0");
 	if (at >= 0 && !read_port(parts[at])) {
 		if (read_host(r->host, parts[at]) < 0)
-			return refuse(why, text, "the host is not a name or address; IPv6 stands in brackets, "
-						 "like R:8000:[::1]:6443");
+			return refuse(why, text,
+				      "the host is not a name or address; IPv6 stands in brackets, "
+				      "like R:8000:[::1]:6443");
 		at--;
 	}
 	if (at >= 0) {
 		r->bind_port = read_port(parts[at]);
 		if (!r->bind_port)
-			return refuse(why, text, "the server's port must be from 1 to 65535, " EXAMPLE);
+			return refuse(why, text,
+				      "the server's port must be from 1 to 65535, " EXAMPLE);
 		at--;
 	}
 	if (at >= 0) {
 		/* chisel takes "R:name:port:port" for a target's name where everybody
 		 * reads it as an address to listen on. */
 		if (n < PARTS_MAX)
-			return refuse(why, text, "name the target's host too: R:address:port:host:port, "
-						 "like R:0.0.0.0:8000:localhost:6443");
+			return refuse(why, text,
+				      "name the target's host too: R:address:port:host:port, "
+				      "like R:0.0.0.0:8000:localhost:6443");
 		if (read_port(parts[at]) || read_host(r->bind_host, parts[at]) < 0)
-			return refuse(why, text, "the server's address is not a name or address, "
-						 "like R:0.0.0.0:8000:localhost:6443");
+			return refuse(why, text,
+				      "the server's address is not a name or address, "
+				      "like R:0.0.0.0:8000:localhost:6443");
 		at--;
 	}
 	return at < 0 ? 0 : refuse(why, text, "too many parts; " EXAMPLE);
@@ -143,12 +147,17 @@ int chisel_remote_read(struct chisel_remote *out, const char *text, struct fault
 	struct span parts[PARTS_MAX], s;
 
 	if (strncmp(text, "R:", 2) != 0)
-		return refuse(why, text, strncmp(text, "stdio:", 6) == 0
-						 ? "stdio is not supported by this program; reverse forwards are, " EXAMPLE
-						 : "only reverse forwards (R:…) are supported by this program, " EXAMPLE);
+		return refuse(why, text,
+			      strncmp(text, "stdio:", 6) == 0
+				      ? "stdio is not supported by this program; reverse forwards "
+					"are, " EXAMPLE
+				      : "only reverse forwards (R:…) are supported by this "
+					"program, " EXAMPLE);
 	s = span_str(text + 2);
 	if (strcasestr(text, "/udp"))
-		return refuse(why, text, "UDP forwards are not supported by this program; TCP ones are, " EXAMPLE);
+		return refuse(
+			why, text,
+			"UDP forwards are not supported by this program; TCP ones are, " EXAMPLE);
 	int rc = strip_protocol(&s, text, why);
 	if (rc < 0)
 		return rc;
@@ -156,7 +165,9 @@ int chisel_remote_read(struct chisel_remote *out, const char *text, struct fault
 	if (n < 0)
 		return refuse(why, text, "not of the form R:[address:]port:host:port, " EXAMPLE);
 	if (span_is(parts[n - 1], "socks"))
-		return refuse(why, text, "SOCKS is not supported by this program; fixed targets are, " EXAMPLE);
+		return refuse(
+			why, text,
+			"SOCKS is not supported by this program; fixed targets are, " EXAMPLE);
 	if (span_is(parts[0], "stdio"))
 		return refuse(why, text, "stdio can't be reversed; " EXAMPLE);
 	rc = assign(&r, parts, n, text, why);
@@ -248,8 +259,9 @@ static int append_remote(struct buf *to, const struct chisel_remote *r)
 		rc = append_host(to, ",\"LocalProto\":\"tcp\",\"RemoteHost\":", r->host);
 	if (rc >= 0)
 		rc = append_port(to, ",\"RemotePort\":", r->port);
-	return rc < 0 ? rc : append_text(to, ",\"RemoteProto\":\"tcp\",\"Socks\":false,\"Reverse\":true,"
-					     "\"Stdio\":false}");
+	return rc < 0 ? rc
+		      : append_text(to, ",\"RemoteProto\":\"tcp\",\"Socks\":false,\"Reverse\":true,"
+					"\"Stdio\":false}");
 }
 
 int chisel_config_write(struct buf *to, const char *version, const struct chisel_remote *remotes,
@@ -277,7 +289,8 @@ static int refuse_url(struct fault *why, const char *text, const char *reason)
 	char shown[120];
 	const char *at = strrchr(text, '@'); /* what stands before may be a password */
 	const size_t scheme = strspn(text, "abcdefghijklmnopqrstuvwxyz");
-	const int n = at && scheme <= 8 && strncmp(text + scheme, "://", 3) == 0 ? (int)scheme + 3 : 0;
+	const int n =
+		at && scheme <= 8 && strncmp(text + scheme, "://", 3) == 0 ? (int)scheme + 3 : 0;
 
 	escape_text(shown, sizeof(shown), span_str(at ? at + 1 : text));
 	return fault_set(why, ERR_USAGE, "URL \"%.*s%s\": %s", n, text, shown, reason);
@@ -305,7 +318,8 @@ static int read_scheme(struct chisel_url *u, const char **at, bool tls_default, 
 	if (!colon)
 		return 0;
 	for (size_t i = 0; i < array_len(schemes); i++)
-		if ((gateway || !schemes[i].ssh) && (size_t)(colon - *at) == strlen(schemes[i].name) &&
+		if ((gateway || !schemes[i].ssh) &&
+		    (size_t)(colon - *at) == strlen(schemes[i].name) &&
 		    strncasecmp(*at, schemes[i].name, strlen(schemes[i].name)) == 0) {
 			u->tls = schemes[i].tls;
 			u->ssh = schemes[i].ssh;
@@ -377,16 +391,19 @@ static int read_url(struct chisel_url *out, const char *text, bool tls_default, 
 
 	memset(&u, 0, sizeof(u));
 	if (read_scheme(&u, &at, tls_default, gateway) < 0)
-		return refuse_url(why, text, gateway ? "the scheme must be https, wss, http, ws or ssh"
-						     : "the scheme must be https, wss, http or ws");
+		return refuse_url(why, text,
+				  gateway ? "the scheme must be https, wss, http, ws or ssh"
+					  : "the scheme must be https, wss, http or ws");
 	const size_t n = strcspn(at, "/?#");
 	struct span authority = span_of(at, n);
 	if (read_user(&u, &authority) < 0)
 		return refuse_url(why, text, "user or password is too long");
 	if (read_authority(&u, authority) < 0)
-		return refuse_url(why, text, u.ssh ? "needs a host and an optional port, like ssh://user@host:22"
-						   : "needs a host and an optional port, like "
-						     "https://tunnel.example.com:443");
+		return refuse_url(
+			why, text,
+			u.ssh ? "needs a host and an optional port, like ssh://user@host:22"
+			      : "needs a host and an optional port, like "
+				"https://tunnel.example.com:443");
 	for (const char *c = at + n; *c; c++)
 		if (*c <= ' ' || *c > '~' || *c == '#')
 			return refuse_url(why, text, "has a path with characters that no URL has");
@@ -396,11 +413,11 @@ static int read_url(struct chisel_url *out, const char *text, bool tls_default, 
 	if (u.ssh && strcmp(u.path, "/") != 0)
 		return refuse_url(why, text, "an SSH server has no path: ssh://user@host:22");
 	if (u.port == default_port(&u))
-		snprintf(u.host_header, sizeof(u.host_header), "%s%s%s", open_bracket(u.host), u.host,
-			 close_bracket(u.host));
+		snprintf(u.host_header, sizeof(u.host_header), "%s%s%s", open_bracket(u.host),
+			 u.host, close_bracket(u.host));
 	else
-		snprintf(u.host_header, sizeof(u.host_header), "%s%s%s:%u", open_bracket(u.host), u.host,
-			 close_bracket(u.host), u.port);
+		snprintf(u.host_header, sizeof(u.host_header), "%s%s%s:%u", open_bracket(u.host),
+			 u.host, close_bracket(u.host), u.port);
 	u.is_loopback = is_loopback(u.host);
 	memcpy(out, &u, sizeof(u));
 	return 0;
@@ -411,7 +428,8 @@ int chisel_url_read(struct chisel_url *out, const char *text, bool tls_default, 
 	return read_url(out, text, tls_default, false, why);
 }
 
-int chisel_gateway_read(struct chisel_url *out, const char *text, bool tls_default, struct fault *why)
+int chisel_gateway_read(struct chisel_url *out, const char *text, bool tls_default,
+			struct fault *why)
 {
 	return read_url(out, text, tls_default, true, why);
 }
@@ -452,7 +470,8 @@ int chisel_fingerprint_check(const char *text, struct fault *why)
 		       (s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '+' || s.p[i] == '/';
 	if (good)
 		return 0;
-	return fault_set(why, ERR_USAGE,
-			 "the fingerprint must be the base64 of a SHA-256, 44 characters that end in '=' "
-			 "(MD5 fingerprints are not accepted)");
+	return fault_set(
+		why, ERR_USAGE,
+		"the fingerprint must be the base64 of a SHA-256, 44 characters that end in '=' "
+		"(MD5 fingerprints are not accepted)");
 }

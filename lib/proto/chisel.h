@@ -10,14 +10,14 @@
 
 #include "lib/base/buf.h"
 
-#define CHISEL_PROTOCOL "chisel-v3"
+#define CHISEL_PROTOCOL	      "chisel-v3"
 #define CHISEL_CLIENT_VERSION "SSH-chisel-v3-client"
 #define CHISEL_SERVER_VERSION "SSH-chisel-v3-server"
-#define CHISEL_CHANNEL "chisel"       /* channel type; extra data is the target */
+#define CHISEL_CHANNEL	      "chisel" /* channel type; extra data is the target */
 #define CHISEL_REQUEST_CONFIG "config"
-#define CHISEL_REQUEST_PING "ping"    /* answered true with payload "pong" */
+#define CHISEL_REQUEST_PING   "ping" /* answered true with payload "pong" */
 
-#define CHISEL_HOST_MAX 255
+#define CHISEL_HOST_MAX	   255
 #define CHISEL_REMOTES_MAX 32
 
 /* One reverse TCP remote: the server listens on bind_host:bind_port, we dial
@@ -25,7 +25,7 @@
 struct chisel_remote {
 	char bind_host[CHISEL_HOST_MAX + 1]; /* without brackets; "0.0.0.0" by default */
 	uint16_t bind_port;
-	char host[CHISEL_HOST_MAX + 1];      /* without brackets */
+	char host[CHISEL_HOST_MAX + 1]; /* without brackets */
 	uint16_t port;
 };
 
@@ -45,12 +45,12 @@ MUST_USE int chisel_config_write(struct buf *to, const char *version,
  * chisel_gateway_read() read it. */
 struct chisel_url {
 	bool tls;
-	bool ssh;              /* a plain SSH server: neither TLS nor WebSocket; port 22 */
+	bool ssh;			/* a plain SSH server: neither TLS nor WebSocket; port 22 */
 	char host[CHISEL_HOST_MAX + 1]; /* without brackets */
 	uint16_t port;
-	char path[512];        /* "/" at least */
+	char path[512]; /* "/" at least */
 	char host_header[CHISEL_HOST_MAX + 16];
-	bool is_loopback;      /* localhost, 127.0.0.0/8, ::1 */
+	bool is_loopback;	       /* localhost, 127.0.0.0/8, ::1 */
 	char user[128], password[256]; /* of user:pass@, else "" */
 };
 /* `tls_default` says what a text without a scheme means (the control plane's

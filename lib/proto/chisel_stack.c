@@ -6,7 +6,7 @@
 #include "lib/proto/chisel.h"
 
 enum {
-	BATCH = 256 * 1024,             /* ciphertext of one stack_pending(), about */
+	BATCH = 256 * 1024, /* ciphertext of one chisel_stack_pending(), about */
 	HEADROOM = WS_FRAME_HEAD_MAX + 2,
 	PLAIN_TX_MAX = BATCH + 512 * 1024,
 };
@@ -18,25 +18,25 @@ struct stack {
 	struct ws *ws;
 	struct ssh *ssh;
 	struct fault fault; /* of none of the three */
-	enum stack_phase phase;
+	enum chisel_stack_phase phase;
 	uint64_t now_ns;
 
 	/* What was received, floor by floor; each is read to its end before the
 	 * floor below is asked for more. */
 	struct mspan in, plain, payload;
-	struct buf held;             /* … or those bytes, while an event awaits its answer */
-	size_t held_payload;         /* how many of held are payload; the rest is in, or plain */
+	struct buf held;     /* … or those bytes, while an event awaits its answer */
+	size_t held_payload; /* how many of held are payload; the rest is in, or plain */
 
-	struct mspan frame;          /* of a packet that is on its way down */
-	bool in_packet;              /* … whose ssh_sent() is due after it */
-	struct buf tx, flight;       /* without TLS: as in tls.c */
+	struct mspan frame;    /* of a packet that is on its way down */
+	bool in_packet;	       /* … whose ssh_sent() is due after it */
+	struct buf tx, flight; /* without TLS: as in tls.c */
 	bool closing, said_close;
 };
 
-int stack_new(struct stack **out, const struct stack_options *options, const struct mem *mem,
-	      uint64_t now_ns, struct fault *why)
+int chisel_stack_new(struct stack **out, const struct chisel_stack_options *options,
+		     const struct mem *mem, uint64_t now_ns, struct fault *why)
 {
-	struct stack *s = mem_take_zeroed(mem, sizeof(*s));
+	struct stack *s = mem_alloc_zeroed(mem, sizeof(*s));
 	struct tls_options tls = options->tls;
 	struct ws_options ws = options->ws;
 	struct ssh_config ssh = options->ssh;
@@ -46,7 +46,9 @@ int stack_new(struct stack **out, const struct stack_options *options, const str
 		return fault_set(why, ERR_NOMEM, "no memory for a connection");
 	s->mem = mem;
 	s->now_ns = now_ns;
-	s->phase = options->proxy ? STACK_PROXY : options->tls_ctx ? STACK_TLS : STACK_UPGRADE;
+	s->phase = options->proxy     ? CHISEL_STACK_PROXY
+		   : options->tls_ctx ? CHISEL_STACK_TLS
+				      : CHISEL_STACK_UPGRADE;
 	buf_init(&s->tx, mem, PLAIN_TX_MAX);
 	buf_init(&s->flight, mem, PLAIN_TX_MAX);
 	tls.tx_max = BATCH;
@@ -62,14 +64,14 @@ int stack_new(struct stack **out, const struct stack_options *options, const str
 	if (rc >= 0)
 		rc = ssh_new(&s->ssh, &ssh, now_ns, why);
 	if (rc < 0) {
-		stack_free(s);
+		chisel_stack_free(s);
 		return rc;
 	}
 	*out = s;
 	return 0;
 }
 
-void stack_free(struct stack *s)
+void chisel_stack_free(struct stack *s)
 {
 	if (!s)
 		return;
@@ -80,7 +82,7 @@ void stack_free(struct stack *s)
 	buf_fini(&s->tx);
 	buf_fini(&s->flight);
 	buf_fini(&s->held);
-	mem_give(s->mem, s);
+	mem_free(s->mem, s);
 }
 
 /* ---- up: ciphertext to events ---- */
@@ -109,9 +111,9 @@ static int hold(struct stack *s, const struct mspan *more)
 		rc = buf_append(&kept, more->p, more->n);
 	if (rc < 0) {
 		buf_fini(&kept);
-		return fault_set(&s->fault, (enum err)rc, rc == ERR_NOMEM
-					? "no memory for what was received"
-					: "the peer goes on before it was answered");
+		return fault_set(&s->fault, (enum err)rc,
+				 rc == ERR_NOMEM ? "no memory for what was received"
+						 : "the peer goes on before it was answered");
 	}
 	buf_fini(&s->held);
 	s->held = kept;
@@ -122,9 +124,9 @@ static int hold(struct stack *s, const struct mspan *more)
 	return 0;
 }
 
-int stack_feed(struct stack *s, uint8_t *in, size_t n, uint64_t now_ns)
+int chisel_stack_feed(struct stack *s, uint8_t *in, size_t n, uint64_t now_ns)
 {
-	const int rc = stack_fault(s)->code;
+	const int rc = chisel_stack_fault(s)->code;
 	const struct mspan fed = { in, n };
 
 	s->now_ns = now_ns;
@@ -137,20 +139,23 @@ int stack_feed(struct stack *s, uint8_t *in, size_t n, uint64_t now_ns)
 	return 0;
 }
 
-int stack_feed_end(struct stack *s)
+int chisel_stack_feed_end(struct stack *s)
 {
 	static const char *const during[] = {
-		[STACK_PROXY] = " while it should open the way (it is a proxy)",
-		[STACK_TLS] = " during the TLS handshake",
-		[STACK_UPGRADE] = " during the WebSocket upgrade",
-		[STACK_SSH] = " during the SSH handshake",
-		[STACK_READY] = "",
+		[CHISEL_STACK_PROXY] = " while it should open the way (it is a proxy)",
+		[CHISEL_STACK_TLS] = " during the TLS handshake",
+		[CHISEL_STACK_UPGRADE] = " during the WebSocket upgrade",
+		[CHISEL_STACK_SSH] = " during the SSH handshake",
+		[CHISEL_STACK_READY] = "",
 	};
 
-	if (stack_fault(s)->code)
-		return stack_fault(s)->code;
-	return fault_set(&s->fault, ERR_CLOSED, "the peer closed the connection%s%s", during[s->phase],
-			 s->phase == STACK_UPGRADE && !s->tls ? ": does this port want TLS (https://)?" : "");
+	if (chisel_stack_fault(s)->code)
+		return chisel_stack_fault(s)->code;
+	return fault_set(&s->fault, ERR_CLOSED, "the peer closed the connection%s%s",
+			 during[s->phase],
+			 s->phase == CHISEL_STACK_UPGRADE && !s->tls
+				 ? ": does this port want TLS (https://)?"
+				 : "");
 }
 
 static void advance(struct mspan *m, int n)
@@ -169,7 +174,7 @@ static int step_proxy(struct stack *s)
 		return taken;
 	advance(low, taken);
 	if (proxy_is_open(s->proxy))
-		s->phase = s->tls ? STACK_TLS : STACK_UPGRADE;
+		s->phase = s->tls ? CHISEL_STACK_TLS : CHISEL_STACK_UPGRADE;
 	return taken > 0;
 }
 
@@ -182,12 +187,12 @@ static int step_tls(struct stack *s)
 	const int rc = tls_next(s->tls, &ev);
 	if (rc < 0)
 		return rc;
-	if (rc && ev.kind == TLS_EVENT_OPEN && s->phase == STACK_TLS)
-		s->phase = STACK_UPGRADE;
+	if (rc && ev.kind == TLS_EVENT_OPEN && s->phase == CHISEL_STACK_TLS)
+		s->phase = CHISEL_STACK_UPGRADE;
 	else if (rc && ev.kind == TLS_EVENT_DATA)
 		s->plain = ev.data;
 	else if (rc && ev.kind == TLS_EVENT_CLOSED)
-		return stack_feed_end(s);
+		return chisel_stack_feed_end(s);
 	if (rc || !s->in.n)
 		return rc;
 	const int taken = tls_feed(s->tls, s->in.p, s->in.n, s->now_ns);
@@ -202,8 +207,8 @@ static int fail_closed(struct stack *s, const struct ws_event *ev)
 	char text[100];
 
 	escape_text(text, sizeof(text), span_of(ev->payload.p, ev->payload.n));
-	return fault_set(&s->fault, ERR_CLOSED, "the peer closed the WebSocket (code %u%s%s)", ev->code,
-			 *text ? ": " : "", text);
+	return fault_set(&s->fault, ERR_CLOSED, "the peer closed the WebSocket (code %u%s%s)",
+			 ev->code, *text ? ": " : "", text);
 }
 
 static int step_ws(struct stack *s)
@@ -214,11 +219,12 @@ static int step_ws(struct stack *s)
 	if (rc > 0 && ev.kind == WS_EVENT_REQUEST)
 		ws_accept(s->ws);
 	else if (rc > 0 && ev.kind == WS_EVENT_OPEN)
-		s->phase = STACK_SSH;
+		s->phase = CHISEL_STACK_SSH;
 	else if (rc > 0 && ev.kind == WS_EVENT_DATA && ev.op != WS_OP_BINARY) {
 		ws_close(s->ws, 1003, "");
-		return fault_set(&s->fault, ERR_PROTO,
-				 "the peer sent a text message over the WebSocket: is it a chisel server?");
+		return fault_set(
+			&s->fault, ERR_PROTO,
+			"the peer sent a text message over the WebSocket: is it a chisel server?");
 	} else if (rc > 0 && ev.kind == WS_EVENT_DATA)
 		s->payload = ev.payload;
 	else if (rc > 0 && ev.kind == WS_EVENT_CLOSED)
@@ -245,13 +251,13 @@ static int keep_rest(struct stack *s)
 	return hold(s, &none);
 }
 
-int stack_next(struct stack *s, struct ssh_event *ev)
+int chisel_stack_next(struct stack *s, struct ssh_event *ev)
 {
 	for (;;) {
 		int rc = ssh_next(s->ssh, ev);
 
 		if (rc > 0 && ev->kind == SSH_EVENT_READY)
-			s->phase = STACK_READY;
+			s->phase = CHISEL_STACK_READY;
 		if (rc)
 			return rc;
 		if (s->fault.code)
@@ -266,7 +272,7 @@ int stack_next(struct stack *s, struct ssh_event *ev)
 			advance(&s->payload, rc);
 			continue;
 		}
-		if (s->phase == STACK_PROXY) {
+		if (s->phase == CHISEL_STACK_PROXY) {
 			rc = step_proxy(s);
 		} else {
 			rc = step_ws(s);
@@ -282,7 +288,7 @@ int stack_next(struct stack *s, struct ssh_event *ev)
 
 /* ---- down: packets to ciphertext ---- */
 
-/* Bytes taken; 0 also after a fault, which stack_fault() then has. */
+/* Bytes taken; 0 also after a fault, which chisel_stack_fault() then has. */
 static size_t write_below(struct stack *s, const uint8_t *p, size_t n)
 {
 	if (s->tls) {
@@ -326,15 +332,16 @@ static bool finish_control(struct stack *s)
 
 static bool can_frame(const struct stack *s)
 {
-	return s->phase >= STACK_SSH && ws_is_open(s->ws);
+	return s->phase >= CHISEL_STACK_SSH && ws_is_open(s->ws);
 }
 
 static void fill(struct stack *s)
 {
-	if (s->phase == STACK_TLS)
+	if (s->phase == CHISEL_STACK_TLS)
 		return;
 	while (finish_frame(s) && finish_control(s)) {
-		const struct mspan packet = can_frame(s) ? ssh_pending(s->ssh) : (struct mspan){ 0 };
+		const struct mspan packet =
+			can_frame(s) ? ssh_pending(s->ssh) : (struct mspan){ 0 };
 
 		if (packet.n) {
 			const size_t head = ws_frame(s->ws, WS_OP_BINARY, packet);
@@ -355,9 +362,9 @@ static void fill(struct stack *s)
 	}
 }
 
-struct span stack_pending(struct stack *s)
+struct span chisel_stack_pending(struct stack *s)
 {
-	if (s->phase == STACK_PROXY || (s->proxy && proxy_is_sending(s->proxy)))
+	if (s->phase == CHISEL_STACK_PROXY || (s->proxy && proxy_is_sending(s->proxy)))
 		return proxy_pending(s->proxy);
 	fill(s);
 	if (s->tls)
@@ -372,7 +379,7 @@ struct span stack_pending(struct stack *s)
 	return span_of(b.p, b.n);
 }
 
-void stack_sent(struct stack *s, size_t n)
+void chisel_stack_sent(struct stack *s, size_t n)
 {
 	if (s->proxy && proxy_is_sending(s->proxy))
 		proxy_sent(s->proxy, n);
@@ -384,46 +391,46 @@ void stack_sent(struct stack *s, size_t n)
 
 /* ---- the rest ---- */
 
-uint64_t stack_deadline(const struct stack *s)
+uint64_t chisel_stack_deadline(const struct stack *s)
 {
-	if (stack_fault(s)->code)
+	if (chisel_stack_fault(s)->code)
 		return UINT64_MAX;
 	return min_u64(ws_deadline(s->ws), ssh_deadline(s->ssh));
 }
 
-int stack_tick(struct stack *s, uint64_t now_ns)
+int chisel_stack_tick(struct stack *s, uint64_t now_ns)
 {
-	const struct fault *f = stack_fault(s);
+	const struct fault *f = chisel_stack_fault(s);
 
 	s->now_ns = now_ns;
 	if (f->code)
 		return f->code;
-	if (s->phase <= STACK_TLS && now_ns >= ws_deadline(s->ws))
+	if (s->phase <= CHISEL_STACK_TLS && now_ns >= ws_deadline(s->ws))
 		return fault_set(&s->fault, ERR_TIMEOUT, "the %s in time",
-				 s->phase == STACK_TLS ? "TLS handshake was not done"
-						       : "proxy did not open the way");
+				 s->phase == CHISEL_STACK_TLS ? "TLS handshake was not done"
+							      : "proxy did not open the way");
 	const int rc = ws_tick(s->ws, now_ns);
 	return rc < 0 ? rc : ssh_tick(s->ssh, now_ns);
 }
 
-void stack_trim(struct stack *s)
+void chisel_stack_trim(struct stack *s)
 {
 	if (s->tls)
 		tls_trim(s->tls);
 	ssh_trim(s->ssh);
 }
 
-struct ssh *stack_ssh(struct stack *s)
+struct ssh *chisel_stack_ssh(struct stack *s)
 {
 	return s->ssh;
 }
 
-enum stack_phase stack_phase(const struct stack *s)
+enum chisel_stack_phase chisel_stack_phase(const struct stack *s)
 {
 	return s->phase;
 }
 
-const struct fault *stack_fault(const struct stack *s)
+const struct fault *chisel_stack_fault(const struct stack *s)
 {
 	if (s->proxy && proxy_fault(s->proxy)->code)
 		return proxy_fault(s->proxy);
@@ -434,28 +441,28 @@ const struct fault *stack_fault(const struct stack *s)
 	return ssh_fault(s->ssh)->code ? ssh_fault(s->ssh) : &s->fault;
 }
 
-const struct tls *stack_tls(const struct stack *s)
+const struct tls *chisel_stack_tls(const struct stack *s)
 {
 	return s->tls;
 }
 
-int stack_upgrade_status(const struct stack *s)
+int chisel_stack_upgrade_status(const struct stack *s)
 {
 	return ws_refused_status(s->ws);
 }
 
-unsigned stack_retry_after_s(const struct stack *s)
+unsigned chisel_stack_retry_after_s(const struct stack *s)
 {
 	return ws_retry_after_s(s->ws);
 }
 
-void stack_glitches(const struct stack *s, uint64_t counts[GLITCH_KINDS])
+void chisel_stack_glitches(const struct stack *s, uint64_t counts[GLITCH_KINDS])
 {
 	for (size_t k = 0; k < GLITCH_KINDS; k++)
 		counts[k] = ws_glitches(s->ws)->counts[k] + ssh_stats(s->ssh)->glitches.counts[k];
 }
 
-void stack_close(struct stack *s, enum ssh_disconnect_reason reason, const char *text)
+void chisel_stack_close(struct stack *s, enum ssh_disconnect_reason reason, const char *text)
 {
 	if (can_frame(s) && !ssh_fault(s->ssh)->code)
 		ssh_disconnect(s->ssh, reason, text);

@@ -24,9 +24,9 @@ static int scan(struct span text, struct fault *why)
 		else if (!in_text && (c == ',' || c == '[' || c == '{'))
 			values++;
 	}
-	if (values > ANSWER_VALUES_MAX)
+	if (values > JSON_READ_VALUES_MAX)
 		return fault_set(why, ERR_LIMIT, "the JSON answer holds more than %d values",
-				 ANSWER_VALUES_MAX);
+				 JSON_READ_VALUES_MAX);
 	return 0;
 }
 
@@ -38,14 +38,15 @@ static int parse(struct json_object **out, struct json_tokener *t, struct span t
 	const enum json_tokener_error e = json_tokener_get_error(t);
 	const size_t end = json_tokener_get_parse_end(t);
 
-	if (e == json_tokener_success && end == text.n && json_object_is_type(o, json_type_object)) {
+	if (e == json_tokener_success && end == text.n &&
+	    json_object_is_type(o, json_type_object)) {
 		*out = o;
 		return 0;
 	}
 	json_object_put(o);
 	if (e == json_tokener_error_depth)
 		return fault_set(why, ERR_LIMIT, "the JSON answer is nested deeper than %d",
-				 ANSWER_DEPTH_MAX);
+				 JSON_READ_DEPTH_MAX);
 	if (e == json_tokener_continue)
 		return fault_set(why, ERR_PROTO, "the answer is not JSON: it ends in the middle");
 	if (e != json_tokener_success)
@@ -56,7 +57,7 @@ static int parse(struct json_object **out, struct json_tokener *t, struct span t
 	return fault_set(why, ERR_PROTO, "the answer is JSON but no object");
 }
 
-int answer_read(struct json_object **out, struct span text, struct fault *why)
+int json_read(struct json_object **out, struct span text, struct fault *why)
 {
 	if (text.n > INT32_MAX)
 		return fault_set(why, ERR_LIMIT, "the answer is too long");
@@ -66,7 +67,7 @@ int answer_read(struct json_object **out, struct span text, struct fault *why)
 	int rc = scan(text, why);
 	if (rc < 0)
 		return rc;
-	struct json_tokener *t = json_tokener_new_ex(ANSWER_DEPTH_MAX);
+	struct json_tokener *t = json_tokener_new_ex(JSON_READ_DEPTH_MAX);
 	if (!t)
 		return fault_set(why, ERR_NOMEM, "no memory to read the answer");
 	rc = parse(out, t, text, why);
@@ -100,13 +101,13 @@ static int member(const struct json_object *o, const char *name, enum json_type 
 	if (!json_object_object_get_ex(o, name, to) || !*to)
 		return 0;
 	if (!json_object_is_type(*to, want))
-		return fault_set(why, ERR_PROTO, "\"%s\" of the answer is %s and should be %s", name,
-				 type_name(*to), want_text);
+		return fault_set(why, ERR_PROTO, "\"%s\" of the answer is %s and should be %s",
+				 name, type_name(*to), want_text);
 	return 1;
 }
 
-int answer_text(const struct json_object *o, const char *name, char *to, size_t cap,
-		struct fault *why)
+int json_read_text(const struct json_object *o, const char *name, char *to, size_t cap,
+		   struct fault *why)
 {
 	struct json_object *v;
 
@@ -117,17 +118,17 @@ int answer_text(const struct json_object *o, const char *name, char *to, size_t 
 	const char *text = json_object_get_string(v);
 	const size_t n = (size_t)json_object_get_string_len(v);
 	if (n >= cap)
-		return fault_set(why, ERR_LIMIT, "\"%s\" of the answer is longer than %zu bytes", name,
-				 cap - 1);
+		return fault_set(why, ERR_LIMIT, "\"%s\" of the answer is longer than %zu bytes",
+				 name, cap - 1);
 	for (size_t i = 0; i < n; i++)
 		if ((uint8_t)text[i] < 0x20 || text[i] == 0x7f)
-			return fault_set(why, ERR_PROTO, "\"%s\" of the answer holds control characters",
-					 name);
+			return fault_set(why, ERR_PROTO,
+					 "\"%s\" of the answer holds control characters", name);
 	memcpy(to, text, n + 1);
 	return 1;
 }
 
-int answer_number(const struct json_object *o, const char *name, int64_t *to, struct fault *why)
+int json_read_number(const struct json_object *o, const char *name, int64_t *to, struct fault *why)
 {
 	struct json_object *v;
 
@@ -140,20 +141,21 @@ int answer_number(const struct json_object *o, const char *name, int64_t *to, st
 	/* Some JSON writers print every number with a point: 5.0 is 5. */
 	const double d = json_object_is_type(v, json_type_double) ? json_object_get_double(v) : NAN;
 	if (!isfinite(d) || fabs(d) > 1e15 || d != trunc(d))
-		return fault_set(why, ERR_PROTO, "\"%s\" of the answer is %s and should be a whole number",
-				 name, type_name(v));
+		return fault_set(why, ERR_PROTO,
+				 "\"%s\" of the answer is %s and should be a whole number", name,
+				 type_name(v));
 	*to = (int64_t)d;
 	return 1;
 }
 
-int answer_list(const struct json_object *o, const char *name, struct json_object **to,
-		struct fault *why)
+int json_read_list(const struct json_object *o, const char *name, struct json_object **to,
+		   struct fault *why)
 {
 	return member(o, name, json_type_array, "a list", to, why);
 }
 
-int answer_object(const struct json_object *o, const char *name, struct json_object **to,
-		  struct fault *why)
+int json_read_object(const struct json_object *o, const char *name, struct json_object **to,
+		     struct fault *why)
 {
 	return member(o, name, json_type_object, "an object", to, why);
 }

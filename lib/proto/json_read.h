@@ -14,21 +14,21 @@
 #include "lib/base/bytes.h"
 #include "lib/base/fault.h"
 
-#define ANSWER_DEPTH_MAX 16
-#define ANSWER_VALUES_MAX 16384
+#define JSON_READ_DEPTH_MAX  16
+#define JSON_READ_VALUES_MAX 16384
 
 /* *out is the caller's (json_object_put).  ERR_PROTO, ERR_LIMIT, ERR_NOMEM. */
-MUST_USE int answer_read(struct json_object **out, struct span text, struct fault *why);
+MUST_USE int json_read(struct json_object **out, struct span text, struct fault *why);
 
 /* Members: 1 and *to is written; 0 when missing or null (to[0] is '\0' then);
  * ERR_PROTO for another type, ERR_LIMIT for a text that does not fit. */
-MUST_USE int answer_text(const struct json_object *o, const char *name, char *to, size_t cap,
-			 struct fault *why);
-MUST_USE int answer_number(const struct json_object *o, const char *name, int64_t *to,
-			   struct fault *why);
-MUST_USE int answer_list(const struct json_object *o, const char *name, struct json_object **to,
-			 struct fault *why);
-MUST_USE int answer_object(const struct json_object *o, const char *name, struct json_object **to,
-			   struct fault *why);
+MUST_USE int json_read_text(const struct json_object *o, const char *name, char *to, size_t cap,
+			    struct fault *why);
+MUST_USE int json_read_number(const struct json_object *o, const char *name, int64_t *to,
+			      struct fault *why);
+MUST_USE int json_read_list(const struct json_object *o, const char *name, struct json_object **to,
+			    struct fault *why);
+MUST_USE int json_read_object(const struct json_object *o, const char *name,
+			      struct json_object **to, struct fault *why);
 
 #endif

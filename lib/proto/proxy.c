@@ -16,7 +16,13 @@ enum {
 	REPLY_MAX = 4 + 1 + 255 + 2, /* SOCKS5, with the longest address */
 };
 
-enum proxy_state { PROXY_HTTP_ANSWER, PROXY_SOCKS_METHOD, PROXY_SOCKS_AUTH, PROXY_SOCKS_REPLY, PROXY_OPEN };
+enum proxy_state {
+	PROXY_HTTP_ANSWER,
+	PROXY_SOCKS_METHOD,
+	PROXY_SOCKS_AUTH,
+	PROXY_SOCKS_REPLY,
+	PROXY_OPEN
+};
 
 struct proxy {
 	const struct mem *mem;
@@ -32,9 +38,10 @@ struct proxy {
 
 static int hex_digit(char c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
-	     : c >= 'A' && c <= 'F'					? c - 'A' + 10
-									: -1;
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
 }
 
 /* %40 is how an "@" stands in a password (RFC 3986, 2.1).  False for what is no
@@ -45,7 +52,8 @@ static bool decode(char *text)
 
 	for (const char *p = text; *p; p++) {
 		const bool is_code = *p == '%';
-		const int high = is_code ? hex_digit(p[1]) : 0, low = is_code && high >= 0 ? hex_digit(p[2]) : 0;
+		const int high = is_code ? hex_digit(p[1]) : 0,
+			  low = is_code && high >= 0 ? hex_digit(p[2]) : 0;
 
 		if (high < 0 || low < 0)
 			return false;
@@ -65,8 +73,10 @@ int proxy_url_read(struct proxy_url *out, const char *text, struct fault *why)
 		enum proxy_kind kind;
 		uint16_t port;
 	} schemes[] = {
-		{ "http://", PROXY_HTTP, 80 },	   { "socks://", PROXY_SOCKS5, 1080 },
-		{ "socks5://", PROXY_SOCKS5, 1080 }, { "socks5h://", PROXY_SOCKS5, 1080 },
+		{ "http://", PROXY_HTTP, 80 },
+		{ "socks://", PROXY_SOCKS5, 1080 },
+		{ "socks5://", PROXY_SOCKS5, 1080 },
+		{ "socks5h://", PROXY_SOCKS5, 1080 },
 	};
 	struct chisel_url u;
 
@@ -89,11 +99,13 @@ int proxy_url_read(struct proxy_url *out, const char *text, struct fault *why)
 		OPENSSL_cleanse(&u, sizeof(u));
 		if (decode(out->user) && decode(out->password))
 			return 0;
-		return fault_set(why, ERR_USAGE,
-				 "the proxy's user or password has a %% that begins no code: write it %%25");
+		return fault_set(
+			why, ERR_USAGE,
+			"the proxy's user or password has a %% that begins no code: write it %%25");
 	}
 	return fault_set(why, ERR_USAGE,
-			 "the proxy must be http://host:port or socks://host:port, with user:pass@ if needed "
+			 "the proxy must be http://host:port or socks://host:port, with user:pass@ "
+			 "if needed "
 			 "(proxies over TLS are not supported)");
 }
 
@@ -104,7 +116,8 @@ static int write_connect(struct proxy *p)
 	const bool v6 = strchr(p->host, ':');
 	char target[300], plain[400], value[600] = "Basic ";
 
-	snprintf(target, sizeof(target), "%s%s%s:%u", v6 ? "[" : "", p->host, v6 ? "]" : "", p->port);
+	snprintf(target, sizeof(target), "%s%s%s:%u", v6 ? "[" : "", p->host, v6 ? "]" : "",
+		 p->port);
 	int rc = http1_write_request(&p->tx, "CONNECT", target);
 	if (rc >= 0)
 		rc = http1_write_field(&p->tx, "Host", target);
@@ -169,7 +182,7 @@ static int write_socks_connect(struct proxy *p)
 int proxy_new(struct proxy **out, const struct proxy_options *options, const struct mem *mem,
 	      struct fault *why)
 {
-	struct proxy *p = mem_take_zeroed(mem, sizeof(*p));
+	struct proxy *p = mem_alloc_zeroed(mem, sizeof(*p));
 	int rc = ERR_NOMEM;
 
 	if (!p)
@@ -207,7 +220,7 @@ void proxy_free(struct proxy *p)
 	wipe(&p->tx);
 	wipe(&p->flight);
 	OPENSSL_cleanse(p->password, sizeof(p->password));
-	mem_give(p->mem, p);
+	mem_free(p->mem, p);
 }
 
 /* ---- what the proxy says ---- */
@@ -246,28 +259,33 @@ static int refuse_http(struct proxy *p, const struct http1_head *h)
 
 	escape_text(words, sizeof(words), h->reason);
 	if (h->status != 407)
-		return fault_set(&p->fault, ERR_REFUSED, "the proxy refused the way to %.120s:%u: %d %s", p->host,
-				 p->port, h->status, words);
+		return fault_set(&p->fault, ERR_REFUSED,
+				 "the proxy refused the way to %.120s:%u: %d %s", p->host, p->port,
+				 h->status, words);
 	for (size_t i = 0; i < h->fields_n; i++) {
 		const struct http1_field *f = &h->fields[i];
 
-		if (f->name.n == 18 && strncasecmp((const char *)f->name.p, "Proxy-Authenticate", 18) == 0)
+		if (f->name.n == 18 &&
+		    strncasecmp((const char *)f->name.p, "Proxy-Authenticate", 18) == 0)
 			note_schemes(schemes, sizeof(schemes), &basic, f->value);
 	}
 	if (schemes[0] && !basic)
 		return fault_set(&p->fault, ERR_AUTH,
-				 "the proxy answers 407 and wants %s, which this program does not speak: use a proxy "
-				 "that takes Basic", schemes);
+				 "the proxy answers 407 and wants %s, which this program does not "
+				 "speak: use a proxy "
+				 "that takes Basic",
+				 schemes);
 	return fault_set(&p->fault, ERR_AUTH, "the proxy answers 407: %s",
-			 p->user[0] ? "user or password is wrong"
-				    : "it wants a user and password, like http://user:pass@host:port");
+			 p->user[0]
+				 ? "user or password is wrong"
+				 : "it wants a user and password, like http://user:pass@host:port");
 }
 
 static int read_http(struct proxy *p)
 {
 	const struct mspan in = buf_bytes(&p->head);
 	struct http1_head h;
-	const int n = http1_read_answer(&h, in.p, in.n, &p->fault);
+	const int n = http1_read_response(&h, in.p, in.n, &p->fault);
 
 	if (n <= 0)
 		return n;
@@ -275,7 +293,8 @@ static int read_http(struct proxy *p)
 		p->state = PROXY_OPEN;
 		return n;
 	}
-	return h.status < 200 ? fault_set(&p->fault, ERR_PROTO, "the proxy answers with status %d", h.status)
+	return h.status < 200 ? fault_set(&p->fault, ERR_PROTO, "the proxy answers with status %d",
+					  h.status)
 			      : refuse_http(p, &h);
 }
 
@@ -294,8 +313,9 @@ static int read_method(struct proxy *p, struct mspan in)
 		return write_password(p) < 0 ? ERR_NOMEM : 2;
 	}
 	return fault_set(&p->fault, ERR_AUTH, "the SOCKS proxy %s",
-			 p->user[0] ? "takes none of our ways to authenticate"
-				    : "wants a user and password, like socks://user:pass@host:port");
+			 p->user[0]
+				 ? "takes none of our ways to authenticate"
+				 : "wants a user and password, like socks://user:pass@host:port");
 }
 
 static int read_auth(struct proxy *p, struct mspan in)
@@ -321,11 +341,17 @@ static int read_reply(struct proxy *p, struct mspan in)
 	if (in.p[0] != 5)
 		return fault_set(&p->fault, ERR_PROTO, "the proxy's reply is no SOCKS5");
 	if (in.p[1] != 0)
-		return fault_set(&p->fault, ERR_REFUSED, "the SOCKS proxy refused the way to %.120s:%u: %s",
-				 p->host, p->port, in.p[1] < array_len(words) ? words[in.p[1]] : "unknown reason");
-	const size_t address = in.p[3] == 1 ? 4 : in.p[3] == 4 ? 16 : in.p[3] == 3 ? 1u + in.p[4] : 0;
+		return fault_set(&p->fault, ERR_REFUSED,
+				 "the SOCKS proxy refused the way to %.120s:%u: %s", p->host,
+				 p->port,
+				 in.p[1] < array_len(words) ? words[in.p[1]] : "unknown reason");
+	const size_t address = in.p[3] == 1   ? 4
+			       : in.p[3] == 4 ? 16
+			       : in.p[3] == 3 ? 1u + in.p[4]
+					      : 0;
 	if (!address)
-		return fault_set(&p->fault, ERR_PROTO, "the proxy's reply has an unknown address type");
+		return fault_set(&p->fault, ERR_PROTO,
+				 "the proxy's reply has an unknown address type");
 	const size_t n = 4 + address + 2;
 	if (in.n < n)
 		return 0;
@@ -363,7 +389,8 @@ int proxy_feed(struct proxy *p, const uint8_t *in, size_t n)
 		if (rc >= 0)
 			rc = read_once(p);
 		if (rc < 0)
-			return fault_set(&p->fault, (enum err)rc, "the proxy's answer can't be kept");
+			return fault_set(&p->fault, (enum err)rc,
+					 "the proxy's answer can't be kept");
 		if (rc == 0) {
 			at += add;
 			continue;

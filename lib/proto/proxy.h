@@ -29,12 +29,12 @@ struct proxy;
 
 struct proxy_options {
 	const struct proxy_url *url; /* used during proxy_new() only */
-	const char *host;            /* of the target, without brackets */
+	const char *host;	     /* of the target, without brackets */
 	uint16_t port;
 };
 
-MUST_USE int proxy_new(struct proxy **out, const struct proxy_options *options, const struct mem *mem,
-		       struct fault *why);
+MUST_USE int proxy_new(struct proxy **out, const struct proxy_options *options,
+		       const struct mem *mem, struct fault *why);
 void proxy_free(struct proxy *p); /* accepts NULL; wipes the credentials */
 
 /* Bytes taken, never past the proxy's last one; ERR_REFUSED (what the proxy

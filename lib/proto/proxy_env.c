@@ -40,7 +40,8 @@ static bool network_holds(const char *entry, const uint8_t a[16])
 	const size_t digits = strspn(slash + 1, "0123456789");
 	unsigned bits = 0;
 
-	if (slash - entry >= (ptrdiff_t)sizeof(text) || digits == 0 || digits > 3 || slash[1 + digits])
+	if (slash - entry >= (ptrdiff_t)sizeof(text) || digits == 0 || digits > 3 ||
+	    slash[1 + digits])
 		return false;
 	snprintf(text, sizeof(text), "%.*s", (int)(slash - entry), entry);
 	if (!read_address(net, &is_v4, text))
@@ -121,7 +122,8 @@ bool proxy_env_is_direct(const char *no_proxy, const char *host, uint16_t port)
 {
 	static const char separators[] = ", \t";
 
-	for (const char *p = no_proxy + strspn(no_proxy, separators); *p; p += strspn(p, separators)) {
+	for (const char *p = no_proxy + strspn(no_proxy, separators); *p;
+	     p += strspn(p, separators)) {
 		const size_t n = strcspn(p, separators);
 		char entry[300];
 
@@ -169,7 +171,8 @@ int proxy_env_read(struct proxy_env_choice *out, const char *const *env, enum pr
 		[PROXY_ENV_PLAIN] = { "http_proxy", "HTTP_PROXY" },
 		[PROXY_ENV_OTHER] = { NULL, NULL },
 	};
-	static const char *const cgi[2] = { "http_proxy", NULL }, *const all[2] = { "all_proxy", "ALL_PROXY" };
+	static const char *const cgi[2] = { "http_proxy", NULL }, *const all[2] = { "all_proxy",
+										    "ALL_PROXY" };
 	const bool is_cgi = kind == PROXY_ENV_PLAIN && value_of(env, "REQUEST_METHOD");
 	const char *name = NULL, *value = first_of(env, is_cgi ? cgi : own[kind], &name);
 	struct fault inner = { 0 };
@@ -180,9 +183,11 @@ int proxy_env_read(struct proxy_env_choice *out, const char *const *env, enum pr
 		value = first_of(env, all, &name);
 	if (!value)
 		return 0;
-	const int n = snprintf(text, sizeof(text), "%s%s", strstr(value, "://") ? "" : "http://", value);
+	const int n =
+		snprintf(text, sizeof(text), "%s%s", strstr(value, "://") ? "" : "http://", value);
 	if (n < 0 || (size_t)n >= sizeof(text))
-		return fault_set(why, ERR_CONFIG, "%s is longer than %zu bytes", name, sizeof(text));
+		return fault_set(why, ERR_CONFIG, "%s is longer than %zu bytes", name,
+				 sizeof(text));
 	if (proxy_url_read(&out->url, text, &inner) < 0) {
 		explicit_bzero(text, sizeof(text));
 		return fault_set(why, ERR_CONFIG, "the variable %s: %s", name, inner.why);

@@ -21,8 +21,8 @@
 enum proxy_env_kind { PROXY_ENV_TLS, PROXY_ENV_PLAIN, PROXY_ENV_OTHER, PROXY_ENV_KINDS };
 
 struct proxy_env_choice {
-	struct proxy_url url;  /* PROXY_NONE: directly */
-	const char *variable;  /* the one that decided; NULL: no variable names a proxy */
+	struct proxy_url url; /* PROXY_NONE: directly */
+	const char *variable; /* the one that decided; NULL: no variable names a proxy */
 };
 
 /* env is like environ: NULL-ended "NAME=value".  The proxy for servers of this

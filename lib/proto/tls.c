@@ -18,11 +18,11 @@ struct tls {
 	const struct mem *mem;
 	SSL *ssl;
 	struct fault fault;
-	struct span in;    /* fed and not yet read by OpenSSL */
-	struct buf tx;     /* written by OpenSSL */
+	struct span in;	   /* fed and not yet read by OpenSSL */
+	struct buf tx;	   /* written by OpenSSL */
 	struct buf flight; /* handed out by tls_pending(): stays where it is until sent */
 	uint8_t *plain;
-	char name[256];    /* verified name, for the words of a failure */
+	char name[256]; /* verified name, for the words of a failure */
 	char other_names[120];
 	bool open, open_told, closed, closed_told, bare; /* bare: nothing came yet */
 };
@@ -92,8 +92,9 @@ static bool add_name(char *to, size_t n, const GENERAL_NAME *name)
 	char text[80] = "";
 
 	if (name->type == GEN_DNS)
-		escape_text(text, sizeof(text), span_of(ASN1_STRING_get0_data(name->d.dNSName),
-							(size_t)ASN1_STRING_length(name->d.dNSName)));
+		escape_text(text, sizeof(text),
+			    span_of(ASN1_STRING_get0_data(name->d.dNSName),
+				    (size_t)ASN1_STRING_length(name->d.dNSName)));
 	else if (name->type == GEN_IPADD && ASN1_STRING_length(name->d.iPAddress) == 4)
 		BIO_snprintf(text, sizeof(text), "%u.%u.%u.%u", name->d.iPAddress->data[0],
 			     name->d.iPAddress->data[1], name->d.iPAddress->data[2],
@@ -123,7 +124,8 @@ static int note_verdict(int good, X509_STORE_CTX *store)
 		X509_get_ext_d2i(X509_STORE_CTX_get0_cert(store), NID_subject_alt_name, NULL, NULL);
 	t->other_names[0] = '\0';
 	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
-		if (!add_name(t->other_names, sizeof(t->other_names), sk_GENERAL_NAME_value(names, i)))
+		if (!add_name(t->other_names, sizeof(t->other_names),
+			      sk_GENERAL_NAME_value(names, i)))
 			break;
 	GENERAL_NAMES_free(names);
 	return good;
@@ -145,7 +147,8 @@ static int set_name(struct tls *t, const struct tls_options *o)
 	const char *sni = o->sni;
 
 	if (o->verify_name) {
-		memcpy(t->name, o->verify_name, min_size(strlen(o->verify_name), sizeof(t->name) - 1));
+		memcpy(t->name, o->verify_name,
+		       min_size(strlen(o->verify_name), sizeof(t->name) - 1));
 		SSL_set_hostflags(t->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
 						  X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 		const bool address = is_address(o->verify_name);
@@ -178,10 +181,10 @@ static int set_alpn(struct tls *t, const char *names)
 	return SSL_set_alpn_protos(t->ssl, wire, (unsigned)at) ? ERR_CRYPTO : 0;
 }
 
-int tls_new(struct tls **out, SSL_CTX *ctx, const struct tls_options *options, const struct mem *mem,
-	    uint64_t now_ns, struct fault *why)
+int tls_new(struct tls **out, SSL_CTX *ctx, const struct tls_options *options,
+	    const struct mem *mem, uint64_t now_ns, struct fault *why)
 {
-	struct tls *t = mem_take_zeroed(mem, sizeof(*t));
+	struct tls *t = mem_alloc_zeroed(mem, sizeof(*t));
 	BIO *bio = NULL;
 
 	(void)now_ns;
@@ -192,7 +195,7 @@ int tls_new(struct tls **out, SSL_CTX *ctx, const struct tls_options *options, c
 	buf_init(&t->tx, mem, (options->tx_max ? options->tx_max : TX_MAX) + TX_EXTRA);
 	buf_init(&t->flight, mem, t->tx.max);
 	t->tx.keep = t->flight.keep = true;
-	t->plain = mem_take(mem, PLAIN);
+	t->plain = mem_alloc(mem, PLAIN);
 	if (!t->plain) {
 		tls_free(t);
 		return fault_set(why, ERR_NOMEM, "no memory for TLS");
@@ -229,8 +232,8 @@ void tls_free(struct tls *t)
 	SSL_free(t->ssl);
 	buf_fini(&t->tx);
 	buf_fini(&t->flight);
-	mem_give(t->mem, t->plain);
-	mem_give(t->mem, t);
+	mem_free(t->mem, t->plain);
+	mem_free(t->mem, t);
 }
 
 void tls_trim(struct tls *t)
@@ -247,8 +250,9 @@ static int fail_certificate(struct tls *t, long verdict)
 	const char *hint = "";
 
 	if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH)
-		return fault_set(&t->fault, ERR_TRUST, "the certificate of %s is for other names: %s",
-				 name, *t->other_names ? t->other_names : "no name at all");
+		return fault_set(&t->fault, ERR_TRUST,
+				 "the certificate of %s is for other names: %s", name,
+				 *t->other_names ? t->other_names : "no name at all");
 	if (verdict == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
 	    verdict == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
 	    verdict == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT ||
@@ -287,8 +291,10 @@ static int fail_ssl(struct tls *t)
 		return fail_certificate(t, verdict);
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL &&
 	    (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST ||
-	     reason == SSL_R_PACKET_LENGTH_TOO_LONG) && !t->open)
-		return fault_set(&t->fault, ERR_PROTO, "the peer does not speak TLS on this port (%s)", text);
+	     reason == SSL_R_PACKET_LENGTH_TOO_LONG) &&
+	    !t->open)
+		return fault_set(&t->fault, ERR_PROTO,
+				 "the peer does not speak TLS on this port (%s)", text);
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET &&
 	    reason <= SSL_AD_REASON_OFFSET + UINT8_MAX)
 		return fault_set(&t->fault, ERR_PROTO, "the peer ended TLS with an alert: %s",

@@ -23,7 +23,7 @@ struct tls_options {
 	const char *verify_name;
 	const char *sni;  /* client: NULL = verify_name when it is a name; "" = none */
 	const char *alpn; /* client: comma separated, or NULL */
-	size_t tx_max;    /* bytes of ciphertext waiting; 0 = 512 KiB */
+	size_t tx_max;	  /* bytes of ciphertext waiting; 0 = 512 KiB */
 };
 
 enum tls_event_kind { TLS_EVENT_NONE, TLS_EVENT_OPEN, TLS_EVENT_DATA, TLS_EVENT_CLOSED };

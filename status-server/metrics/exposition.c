@@ -348,7 +348,7 @@ void exposition_info(struct exposition *e, const char *name, const char *help, c
 
 int exposition_start(struct exposition **out, struct buf *to, enum exposition_format format)
 {
-	struct exposition *e = mem_take_zeroed(to->mem, sizeof(*e));
+	struct exposition *e = mem_alloc_zeroed(to->mem, sizeof(*e));
 
 	*out = e;
 	if (!e)
@@ -374,7 +374,7 @@ int exposition_end(struct exposition *e)
 	if (e->format == EXPOSITION_OPENMETRICS)
 		put_str(e, "# EOF\n");
 	const int rc = e->rc;
-	mem_give(e->to->mem, e);
+	mem_free(e->to->mem, e);
 	return rc;
 }
 

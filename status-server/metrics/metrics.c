@@ -134,7 +134,7 @@ static void write_self(struct exposition *e, struct loop *l)
 
 /* ---- the pod ---- */
 
-static void write_agent(struct exposition *e, const struct source_view *v)
+static void write_agent(struct exposition *e, const struct pod_view *v)
 {
 	const struct bus_registration *r = &v->registration;
 	struct labels l = { .n = 0 };
@@ -161,7 +161,7 @@ static void write_agent(struct exposition *e, const struct source_view *v)
 }
 
 /* One sample per state, exactly one of them 1. */
-static void write_tunnel_state(struct exposition *e, const struct source_view *v)
+static void write_tunnel_state(struct exposition *e, const struct pod_view *v)
 {
 	const bool known = v->of[COMPONENT_TUNNEL].presence == BUS_ALIVE && v->has_session &&
 			   v->session.state < BUS_STATES_N;
@@ -178,7 +178,7 @@ static void write_tunnel_state(struct exposition *e, const struct source_view *v
 }
 
 /* Which event loop the tunnel got: epoll where io_uring is refused, and why. */
-static void write_tunnel_io(struct exposition *e, const struct source_view *v)
+static void write_tunnel_io(struct exposition *e, const struct pod_view *v)
 {
 	struct labels l = { .n = 0 };
 
@@ -189,7 +189,7 @@ static void write_tunnel_io(struct exposition *e, const struct source_view *v)
 			"Event loop backend of the tunnel, and why it is not io_uring.", l.text);
 }
 
-static void write_component_states(struct exposition *e, const struct source_view *v)
+static void write_component_states(struct exposition *e, const struct pod_view *v)
 {
 	for (size_t i = 0; i < COMPONENTS; i++)
 		for (int p = BUS_ABSENT; p <= BUS_UNREADABLE; p++) {
@@ -204,7 +204,7 @@ static void write_component_states(struct exposition *e, const struct source_vie
 		}
 }
 
-static void write_components(struct exposition *e, const struct source_view *v)
+static void write_components(struct exposition *e, const struct pod_view *v)
 {
 	for (size_t i = 0; i < COMPONENTS; i++) {
 		struct labels l = { .n = 0 };
@@ -246,7 +246,7 @@ static void write_build(struct exposition *e, const char *component, const char 
 			"Builds of the programs; empty labels are not known.", l.text);
 }
 
-static void write_builds(struct exposition *e, const struct source_view *v)
+static void write_builds(struct exposition *e, const struct pod_view *v)
 {
 	char own[96];
 
@@ -273,7 +273,7 @@ static void copy_sample(void *user, const struct bus_sample *s)
 }
 
 /* Notes in read[] which segments could be copied. */
-static void copy_segments(struct exposition *e, const struct source_view *v, bool read[COMPONENTS])
+static void copy_segments(struct exposition *e, const struct pod_view *v, bool read[COMPONENTS])
 {
 	for (size_t i = 0; i < COMPONENTS; i++) {
 		const struct component_view *c = &v->of[i];
@@ -295,8 +295,7 @@ static const char *why_not_readable(const struct component_view *c, bool read)
 	return c->fault->code ? err_name(c->fault->code) : "changed_meanwhile";
 }
 
-static void write_bus(struct exposition *e, const struct source_view *v,
-		      const bool read[COMPONENTS])
+static void write_bus(struct exposition *e, const struct pod_view *v, const bool read[COMPONENTS])
 {
 	for (size_t i = 0; i < COMPONENTS; i++) {
 		struct labels l = { .n = 0 };
@@ -324,7 +323,7 @@ static void write_bus(struct exposition *e, const struct source_view *v,
 /* The README's names that come from a segment stand on the page from the
  * start: a container that never ran has done nothing, which is zero.  Of one
  * that can't be read nothing is known, so nothing is said. */
-static void write_absent(struct exposition *e, const struct source_view *v)
+static void write_absent(struct exposition *e, const struct pod_view *v)
 {
 	static const struct {
 		const char *name, *family, *help;
@@ -356,14 +355,15 @@ static void write_sandbox(struct exposition *e, const struct sandbox_report *r)
 
 		label(&l, "feature", sandbox_feature_name(f));
 		gauge(e, "pipeops_status_sandbox",
-		      "Whether a part of the status server's sandbox took hold (1) or not (0); the log "
+		      "Whether a part of the status server's sandbox took hold (1) or not (0); the "
+		      "log "
 		      "says why not.",
 		      l.text, r->on[f]);
 	}
 }
 
 int metrics_write(struct buf *to, enum exposition_format format, const struct site *site,
-		  const struct source_view *v)
+		  const struct pod_view *v)
 {
 	struct exposition *e;
 	bool read[COMPONENTS];

@@ -14,6 +14,6 @@
 
 /* Appends the page.  ERR_NOMEM, ERR_LIMIT. */
 MUST_USE int metrics_write(struct buf *to, enum exposition_format format, const struct site *site,
-			   const struct source_view *v);
+			   const struct pod_view *v);
 
 #endif

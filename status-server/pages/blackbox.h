@@ -11,15 +11,16 @@
 #include "lib/base/buf.h"
 #include "status-server/pod_view.h"
 
-struct json;
+struct json_writer;
 
 #define BLACKBOX_LINES 100 /* of each ring on the page */
 
 /* The page /api/v1/blackbox.  Errors of buf_append. */
-MUST_USE int blackbox_write(struct buf *to, const struct source_view *v);
+MUST_USE int blackbox_write(struct buf *to, const struct pod_view *v);
 
 /* The members of one container, into an object that is open; of each ring the
  * last `lines`. */
-void blackbox_write_component(struct json *j, const struct component_view *c, uint64_t lines);
+void blackbox_write_component(struct json_writer *j, const struct component_view *c,
+			      uint64_t lines);
 
 #endif

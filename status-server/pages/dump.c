@@ -10,12 +10,12 @@
 #include <unistd.h>
 
 #include "lib/app/program.h"
+#include "lib/base/json_write.h"
 #include "shm/layout.h"
 #include "status-server/pages/blackbox.h"
-#include "lib/base/json_write.h"
 
 #define DUMP_MAX (32u << 20)
-#define USAGE "usage: status-server dump SEGMENT [--json]"
+#define USAGE	 "usage: status-server dump SEGMENT [--json]"
 
 /* The file as it is, before anybody judges it. */
 struct raw {
@@ -52,44 +52,46 @@ static struct span text_of(const char *p, size_t size)
 	return span_of(p, strnlen(p, size));
 }
 
-static void hex(struct json *j, const char *key, const uint8_t *p, size_t n)
+static void hex(struct json_writer *j, const char *key, const uint8_t *p, size_t n)
 {
 	char text[2 * 16 + 1] = "";
 
 	for (size_t i = 0; i < n && i < 16; i++)
 		snprintf(text + 2 * i, 3, "%02x", p[i]);
-	json_text(j, key, text);
+	json_write_text(j, key, text);
 }
 
-static void number_in_hex(struct json *j, const char *key, uint64_t v)
+static void number_in_hex(struct json_writer *j, const char *key, uint64_t v)
 {
 	char text[24];
 
 	snprintf(text, sizeof(text), "0x%" PRIx64, v);
-	json_text(j, key, text);
+	json_write_text(j, key, text);
 }
 
-static void write_header(struct json *j, const struct bus_header *h)
+static void write_header(struct json_writer *j, const struct bus_header *h)
 {
-	json_open(j, "header", '{');
-	json_span(j, "magic", text_of(h->magic, sizeof(h->magic)));
-	json_number(j, "major", h->major);
-	json_number(j, "minor", h->minor);
+	json_write_open(j, "header", '{');
+	json_write_span(j, "magic", text_of(h->magic, sizeof(h->magic)));
+	json_write_number(j, "major", h->major);
+	json_write_number(j, "minor", h->minor);
 	number_in_hex(j, "endian", h->endian);
-	json_number(j, "file_len", h->file_len);
-	json_number(j, "immutable_len", h->immutable_len);
-	json_number(j, "role", h->role);
-	json_text(j, "role_name",
-		  h->role == BUS_TUNNEL ? "tunnel" : h->role == BUS_CONTROL ? "control" : "unknown");
-	json_span(j, "build", text_of(h->build, sizeof(h->build)));
+	json_write_number(j, "file_len", h->file_len);
+	json_write_number(j, "immutable_len", h->immutable_len);
+	json_write_number(j, "role", h->role);
+	json_write_text(j, "role_name",
+			h->role == BUS_TUNNEL	 ? "tunnel"
+			: h->role == BUS_CONTROL ? "control"
+						 : "unknown");
+	json_write_span(j, "build", text_of(h->build, sizeof(h->build)));
 	hex(j, "incarnation", h->incarnation, sizeof(h->incarnation));
-	json_time(j, "started", h->start_realtime_ns);
+	json_write_time(j, "started", h->start_realtime_ns);
 	number_in_hex(j, "features_compat", h->features_compat);
 	number_in_hex(j, "features_incompat", h->features_incompat);
 	number_in_hex(j, "layout_hash", h->layout_hash);
 	number_in_hex(j, "crc", h->crc);
-	json_bool(j, "complete", h->complete == BUS_COMPLETE);
-	json_close(j, '}');
+	json_write_bool(j, "complete", h->complete == BUS_COMPLETE);
+	json_write_close(j, '}');
 }
 
 static const char *section_name(uint32_t type)
@@ -113,23 +115,23 @@ static const char *section_name(uint32_t type)
 	return type < BUS_SECTION_TYPES && names[type] ? names[type] : "unknown";
 }
 
-static void write_sections(struct json *j, const struct bus_header *h)
+static void write_sections(struct json_writer *j, const struct bus_header *h)
 {
-	json_open(j, "sections", '[');
+	json_write_open(j, "sections", '[');
 	for (size_t i = 0; i < min_size(h->sections_n, BUS_SECTIONS_MAX); i++) {
 		const struct bus_toc_entry *e = &h->toc[i];
 
-		json_open(j, NULL, '{');
-		json_text(j, "name", section_name(e->type));
-		json_number(j, "type", e->type);
-		json_number(j, "off", e->off);
-		json_number(j, "len", e->len);
-		json_number(j, "entsize", e->entsize);
-		json_number(j, "count", e->count);
-		json_number(j, "flags", e->flags);
-		json_close(j, '}');
+		json_write_open(j, NULL, '{');
+		json_write_text(j, "name", section_name(e->type));
+		json_write_number(j, "type", e->type);
+		json_write_number(j, "off", e->off);
+		json_write_number(j, "len", e->len);
+		json_write_number(j, "entsize", e->entsize);
+		json_write_number(j, "count", e->count);
+		json_write_number(j, "flags", e->flags);
+		json_write_close(j, '}');
 	}
-	json_close(j, ']');
+	json_write_close(j, ']');
 }
 
 /* ---- what a reader of the pod sees ---- */
@@ -139,29 +141,29 @@ static void write_number(void *user, const struct bus_sample *s)
 	static const char *const kinds[] = {
 		[BUS_COUNTER] = "counter", [BUS_GAUGE] = "gauge", [BUS_HISTOGRAM] = "histogram"
 	};
-	struct json *j = user;
+	struct json_writer *j = user;
 	uint64_t count = 0;
 
-	json_open(j, NULL, '{');
-	json_text(j, "name", s->name);
-	json_text(j, "labels", s->labels);
-	json_text(j, "kind", kinds[s->kind]);
+	json_write_open(j, NULL, '{');
+	json_write_text(j, "name", s->name);
+	json_write_text(j, "labels", s->labels);
+	json_write_text(j, "kind", kinds[s->kind]);
 	if (s->kind == BUS_HISTOGRAM) {
 		for (unsigned i = 0; i < s->buckets_n; i++)
 			count += s->buckets[i];
-		json_number(j, "count", count);
-		json_number(j, "sum", s->sum);
-		json_open(j, "buckets", '[');
+		json_write_number(j, "count", count);
+		json_write_number(j, "sum", s->sum);
+		json_write_open(j, "buckets", '[');
 		for (unsigned i = 0; i < s->buckets_n; i++)
-			json_number(j, NULL, s->buckets[i]);
-		json_close(j, ']');
+			json_write_number(j, NULL, s->buckets[i]);
+		json_write_close(j, ']');
 	} else {
-		json_number(j, "value", s->value);
+		json_write_number(j, "value", s->value);
 	}
-	json_close(j, '}');
+	json_write_close(j, '}');
 }
 
-static void write_contents(struct json *j, struct bus_reader *r)
+static void write_contents(struct json_writer *j, struct bus_reader *r)
 {
 	struct component_view c = {
 		.name = "",
@@ -173,18 +175,18 @@ static void write_contents(struct json *j, struct bus_reader *r)
 	};
 
 	c.phase = bus_reader_phase(r, &c.exit_code);
-	json_open(j, "writer", '{');
+	json_write_open(j, "writer", '{');
 	blackbox_write_component(j, &c, BUS_RING_SLOTS_MAX);
-	json_close(j, '}');
-	json_open(j, "numbers", '[');
+	json_write_close(j, '}');
+	json_write_open(j, "numbers", '[');
 	if (bus_reader_samples(r, write_number, j) < 0)
 		j->comma = true; /* cut while it was read: what came stands */
-	json_close(j, ']');
+	json_write_close(j, ']');
 }
 
 int dump_write(struct buf *to, const char *path, bool json, struct fault *why)
 {
-	struct json j = { .to = to, .plain = !json };
+	struct json_writer j = { .to = to, .plain = !json };
 	struct raw raw = { .fd = -1 };
 	struct bus_reader *r = NULL;
 	int rc = open_raw(&raw, path, why);
@@ -193,13 +195,13 @@ int dump_write(struct buf *to, const char *path, bool json, struct fault *why)
 		rc = bus_reader_take(&r, raw.fd, role_of(&raw), why);
 	else if (raw.fd >= 0)
 		close(raw.fd);
-	json_open(&j, NULL, '{');
-	json_text(&j, "file", path);
-	json_number(&j, "bytes", (uint64_t)raw.st.st_size);
-	json_bool(&j, "valid", rc == 0);
+	json_write_open(&j, NULL, '{');
+	json_write_text(&j, "file", path);
+	json_write_number(&j, "bytes", (uint64_t)raw.st.st_size);
+	json_write_bool(&j, "valid", rc == 0);
 	if (rc < 0) {
-		json_text(&j, "refused", err_name(rc));
-		json_text(&j, "why", why->why);
+		json_write_text(&j, "refused", err_name(rc));
+		json_write_text(&j, "why", why->why);
 	}
 	if (raw.n == sizeof(raw.header)) {
 		write_header(&j, &raw.header);
@@ -207,7 +209,7 @@ int dump_write(struct buf *to, const char *path, bool json, struct fault *why)
 	}
 	if (r)
 		write_contents(&j, r);
-	json_close(&j, '}');
+	json_write_close(&j, '}');
 	bus_reader_free(r);
 	if (j.rc == 0 && json)
 		j.rc = buf_append(to, "\n", 1);
@@ -225,7 +227,8 @@ int dump_main(int argc, char **argv)
 		if (strcmp(argv[i], "--json") == 0) {
 			json = true;
 		} else if (strcmp(argv[i], "--help") == 0) {
-			puts(USAGE "\nPrints a segment file of the status bus and whether a reader takes it "
+			puts(USAGE "\nPrints a segment file of the status bus and whether a reader "
+				   "takes it "
 				   "(exit code 0) or refuses it (1).");
 			return EXIT_DONE;
 		} else if (path || argv[i][0] == '-') {

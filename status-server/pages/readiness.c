@@ -4,18 +4,18 @@
 
 #define HEARTBEAT_FRESH_NS UINT64_C(30000000000)
 
-static bool is_alive(const struct source_view *v, enum component c)
+static bool is_alive(const struct pod_view *v, enum component c)
 {
 	return v->of[c].presence == BUS_ALIVE;
 }
 
-static bool is_registered(const struct source_view *v)
+static bool is_registered(const struct pod_view *v)
 {
 	return is_alive(v, COMPONENT_CONTROL) && v->has_registration &&
 	       v->registration.registered == 1;
 }
 
-bool readiness_is_connected(const struct source_view *v)
+bool readiness_is_connected(const struct pod_view *v)
 {
 	const uint64_t last = v->registration.last_heartbeat_realtime_ns;
 
@@ -25,7 +25,7 @@ bool readiness_is_connected(const struct source_view *v)
 	return last > v->realtime_ns || v->realtime_ns - last < HEARTBEAT_FRESH_NS;
 }
 
-bool readiness_is_tunnel_up(const struct source_view *v)
+bool readiness_is_tunnel_up(const struct pod_view *v)
 {
 	return is_alive(v, COMPONENT_TUNNEL) && v->has_session && v->session.state == BUS_STATE_UP;
 }
@@ -56,7 +56,7 @@ static bool check_alive(char why[READINESS_WHY_MAX], const struct component_view
 	return false;
 }
 
-static void judge_control(struct readiness *out, const struct source_view *v)
+static void judge_control(struct readiness *out, const struct pod_view *v)
 {
 	char *why = out->lacks[COMPONENT_CONTROL];
 
@@ -72,7 +72,7 @@ static void judge_control(struct readiness *out, const struct source_view *v)
 
 /* Down, and nobody wants it up: after inactivity, or the control plane has
  * answered and does not ask for it. */
-static bool is_idle_by_policy(const struct source_view *v)
+static bool is_idle_by_policy(const struct pod_view *v)
 {
 	if (v->session.state != BUS_STATE_IDLE)
 		return false;
@@ -80,7 +80,7 @@ static bool is_idle_by_policy(const struct source_view *v)
 					       v->desired.gen && v->desired.op == BUS_DESIRED_DOWN);
 }
 
-static void judge_tunnel(struct readiness *out, const struct source_view *v)
+static void judge_tunnel(struct readiness *out, const struct pod_view *v)
 {
 	const struct component_view *c = &v->of[COMPONENT_TUNNEL];
 	const struct bus_session *s = &v->session;
@@ -108,7 +108,7 @@ static void judge_tunnel(struct readiness *out, const struct source_view *v)
 		snprintf(why, READINESS_WHY_MAX, "the tunnel is not up yet but %s", out->tunnel);
 }
 
-void readiness_judge(struct readiness *out, const struct source_view *v, bool tunnel_enabled)
+void readiness_judge(struct readiness *out, const struct pod_view *v, bool tunnel_enabled)
 {
 	*out = (struct readiness){ .tunnel = "disabled" };
 	judge_control(out, v);

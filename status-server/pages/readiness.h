@@ -18,12 +18,12 @@ struct readiness {
 	char lacks[COMPONENTS][READINESS_WHY_MAX]; /* a sentence, or "" */
 };
 
-void readiness_judge(struct readiness *out, const struct source_view *v, bool tunnel_enabled);
+void readiness_judge(struct readiness *out, const struct pod_view *v, bool tunnel_enabled);
 
 /* The last good heartbeat is younger than 30 s, control lives and is
  * registered: what the README calls connected. */
-bool readiness_is_connected(const struct source_view *v);
+bool readiness_is_connected(const struct pod_view *v);
 /* The tunnel container lives and its forwards are agreed. */
-bool readiness_is_tunnel_up(const struct source_view *v);
+bool readiness_is_tunnel_up(const struct pod_view *v);
 
 #endif

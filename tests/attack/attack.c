@@ -41,7 +41,8 @@ static struct io_uring *ring; /* the program's, by io_uring_queue_init_params() 
 
 static void tell(const char *where, const char *name, int sys)
 {
-	dprintf(STDERR_FILENO, "{\"event\":\"attack\",\"where\":\"%s\",\"name\":\"%s\",\"errno\":%d}\n", where,
+	dprintf(STDERR_FILENO,
+		"{\"event\":\"attack\",\"where\":\"%s\",\"name\":\"%s\",\"errno\":%d}\n", where,
 		name, sys);
 }
 
@@ -302,7 +303,8 @@ static int try_fast_open(void)
 {
 	const struct sockaddr_in to = to_port("ATTACK_PORT");
 	const int fd = socket(AF_INET, SOCK_STREAM, 0);
-	const int sys = of(sendto(fd, "x", 1, MSG_FASTOPEN, (const struct sockaddr *)&to, sizeof(to)));
+	const int sys =
+		of(sendto(fd, "x", 1, MSG_FASTOPEN, (const struct sockaddr *)&to, sizeof(to)));
 
 	close(fd);
 	return sys;
@@ -401,7 +403,8 @@ static int try_ring_nop(void)
 
 static int try_ring_register(void)
 {
-	return of(syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_PERSONALITY, NULL, 0));
+	return of(syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_PERSONALITY, NULL,
+			  0));
 }
 
 static int try_ring_connect(void)
@@ -425,7 +428,9 @@ static int try_ring_fast_open(void)
 	static struct sockaddr_in to;
 	static char byte = 'x';
 	static struct iovec iov = { &byte, 1 };
-	static struct msghdr msg = { .msg_name = &to, .msg_namelen = sizeof(to), .msg_iov = &iov, .msg_iovlen = 1 };
+	static struct msghdr msg = {
+		.msg_name = &to, .msg_namelen = sizeof(to), .msg_iov = &iov, .msg_iovlen = 1
+	};
 	const int fd = socket(AF_INET, SOCK_STREAM, 0);
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 
@@ -448,17 +453,26 @@ struct attempt {
 
 static const struct attempt attempts[] = {
 #define ROW(name) { #name, try_##name, false }
-	ROW(execve), ROW(execveat), ROW(fork), ROW(clone3), ROW(ptrace), ROW(process_vm_readv), ROW(kill),
-	ROW(tgkill), ROW(mmap_code), ROW(mprotect_code), ROW(memfd), ROW(dumpable), ROW(unshare), ROW(mount),
-	ROW(bpf), ROW(keyctl), ROW(perf), ROW(userfaultfd),
-	ROW(open_write), ROW(open_create), ROW(open_memory), ROW(openat2), ROW(open_read), ROW(open_own),
-	ROW(list_root), ROW(unlink), ROW(rename), ROW(chmod), ROW(mkdir), ROW(symlink), ROW(truncate),
-	ROW(packet), ROW(raw), ROW(unix), ROW(netlink), ROW(multipath), ROW(connect), ROW(connect_own),
-	ROW(fast_open), ROW(bind), ROW(listen), ROW(ulp), ROW(new_ring),
+	ROW(execve),	    ROW(execveat),	 ROW(fork),
+	ROW(clone3),	    ROW(ptrace),	 ROW(process_vm_readv),
+	ROW(kill),	    ROW(tgkill),	 ROW(mmap_code),
+	ROW(mprotect_code), ROW(memfd),		 ROW(dumpable),
+	ROW(unshare),	    ROW(mount),		 ROW(bpf),
+	ROW(keyctl),	    ROW(perf),		 ROW(userfaultfd),
+	ROW(open_write),    ROW(open_create),	 ROW(open_memory),
+	ROW(openat2),	    ROW(open_read),	 ROW(open_own),
+	ROW(list_root),	    ROW(unlink),	 ROW(rename),
+	ROW(chmod),	    ROW(mkdir),		 ROW(symlink),
+	ROW(truncate),	    ROW(packet),	 ROW(raw),
+	ROW(unix),	    ROW(netlink),	 ROW(multipath),
+	ROW(connect),	    ROW(connect_own),	 ROW(fast_open),
+	ROW(bind),	    ROW(listen),	 ROW(ulp),
+	ROW(new_ring),
 #undef ROW
 #define ROW(name) { #name, try_##name, true }
-	ROW(ring_nop), ROW(ring_open), ROW(ring_socket), ROW(ring_unlink), ROW(ring_accept), ROW(ring_register),
-	ROW(ring_connect), ROW(ring_fast_open),
+	ROW(ring_nop),	    ROW(ring_open),	 ROW(ring_socket),
+	ROW(ring_unlink),   ROW(ring_accept),	 ROW(ring_register),
+	ROW(ring_connect),  ROW(ring_fast_open),
 #undef ROW
 };
 

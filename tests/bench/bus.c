@@ -135,8 +135,8 @@ static void pod_init(struct pod *p)
 
 static void pod_fini(struct pod *p)
 {
-	static const char *const names[] = { "tunnel/segment", "tunnel/owner.lock", "control/segment",
-					     "control/owner.lock" };
+	static const char *const names[] = { "tunnel/segment", "tunnel/owner.lock",
+					     "control/segment", "control/owner.lock" };
 	char path[128];
 
 	bus_writer_free(p->tunnel, 0);
@@ -162,7 +162,8 @@ static void measure_counting(struct pod *p)
 
 	const double ours = MEASURE(1000000, bus_cell_add(cell, 1448));
 	const double simple = MEASURE(1000000, plain += 1448; keep_word(plain));
-	const double xadd = MEASURE(200000, atomic_fetch_add_explicit(&locked, 1448, memory_order_relaxed));
+	const double xadd =
+		MEASURE(200000, atomic_fetch_add_explicit(&locked, 1448, memory_order_relaxed));
 	const double cold = MEASURE(200000, bus_add(p->tunnel, BUS_TUNNEL_BYTES, 5, 1448));
 
 	say("increment: bus_cell_add()", ours, "ns", 1);
@@ -171,7 +172,8 @@ static void measure_counting(struct pod *p)
 	say("  bus_add(), with its checks", cold, "ns", 0);
 	say("  bus_cell_add() / plain +=", ours / simple, "times", 0);
 	say("  lock xadd / bus_cell_add()", xadd / ours, "times", 0);
-	const double observe = MEASURE(200000, bus_observe(p->tunnel, BUS_TUNNEL_PING_RTT, 0, 20000000));
+	const double observe =
+		MEASURE(200000, bus_observe(p->tunnel, BUS_TUNNEL_PING_RTT, 0, 20000000));
 	say("observe: bus_observe() of 20 ms", observe, "ns", 0);
 }
 
@@ -189,8 +191,10 @@ static void measure_records(struct pod *p)
 	static struct bus_observed observed;
 	uint64_t words[30] = { 1 }, version;
 
-	say("publish: a record of 30 words", MEASURE(200000, bus_record_publish(&record, words)), "ns", 50);
-	say("  read it", MEASURE(200000, must(bus_record_read(&record, words, &version) == 1)), "ns", 0);
+	say("publish: a record of 30 words", MEASURE(200000, bus_record_publish(&record, words)),
+	    "ns", 50);
+	say("  read it", MEASURE(200000, must(bus_record_read(&record, words, &version) == 1)),
+	    "ns", 0);
 	char what[80];
 	snprintf(what, sizeof(what), "  bus_publish_observed(), %zu words", sizeof(observed) / 8);
 	say(what, MEASURE(200000, bus_publish_observed(p->tunnel, &observed)), "ns", 0);
@@ -237,8 +241,8 @@ static void measure_snapshots(const struct pod *p)
 						  .words = BUS_SLOT_MAX / 8 };
 		bus_record_publish(&records[i], to[i]);
 	}
-	const double ns = MEASURE(200, for (size_t i = 0; i < SNAPSHOT_RECORDS; i++)
-					       must(bus_record_read(&records[i], to[i], &version) == 1));
+	const double ns = MEASURE(200, for (size_t i = 0; i < SNAPSHOT_RECORDS; i++) must(
+					       bus_record_read(&records[i], to[i], &version) == 1));
 	say("snapshot: 64 KiB as 64 records of 1 KiB", ns / 1e3, "us", 10);
 	must(bus_reader_new(&r, p->dir, BUS_TUNNEL, NULL) == 0);
 	must(bus_reader_refresh(r, 1) == BUS_ALIVE);
@@ -266,13 +270,13 @@ static void measure_render(const struct pod *p)
 	struct buf page;
 
 	must(loop_new(&loop, LOOP_EPOLL, NULL) == 0);
-	must(source_new(&site.source, loop, p->dir, NULL) == 0);
+	must(pod_watch_new(&site.source, loop, p->dir, NULL) == 0);
 	buf_init(&page, &mem_heap, 4 << 20);
 	size_t bytes = 0;
 	for (size_t i = 0; i < RENDERS; i++) {
 		const uint64_t wall_from = clock_ns(CLOCK_MONOTONIC);
 		const uint64_t cpu_from = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-		const struct source_view *v = source_look(site.source);
+		const struct pod_view *v = pod_watch_look(site.source);
 
 		must(v->of[COMPONENT_TUNNEL].presence == BUS_ALIVE || i > 0);
 		must(metrics_write(&page, EXPOSITION_TEXT, &site, v) == 0);
@@ -283,12 +287,14 @@ static void measure_render(const struct pod *p)
 		must(bus_beat(p->tunnel) == 0 && bus_beat(p->control) == 0);
 	}
 	char what[80];
-	snprintf(what, sizeof(what), "/metrics: %zu KiB at 32 forwards, p99 of CPU time", bytes >> 10);
+	snprintf(what, sizeof(what), "/metrics: %zu KiB at 32 forwards, p99 of CPU time",
+		 bytes >> 10);
 	say(what, percentile(cpu, RENDERS, 0.99), "us", 1000);
 	say("  median of CPU time", percentile(cpu, RENDERS, 0.5), "us", 0);
-	say("  p99 of wall time (whatever else this machine does)", percentile(wall, RENDERS, 0.99), "us", 0);
+	say("  p99 of wall time (whatever else this machine does)", percentile(wall, RENDERS, 0.99),
+	    "us", 0);
 	buf_fini(&page);
-	source_free(site.source);
+	pod_watch_free(site.source);
 	loop_free(loop);
 }
 
@@ -296,7 +302,8 @@ int main(void)
 {
 	struct pod p;
 
-	log_start(&(struct log_options){ .component = "bench", .level = LOG_ERROR, .fd = STDERR_FILENO });
+	log_start(&(struct log_options){
+		.component = "bench", .level = LOG_ERROR, .fd = STDERR_FILENO });
 	pod_init(&p);
 	measure_counting(&p);
 	measure_records(&p);

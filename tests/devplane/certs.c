@@ -31,14 +31,16 @@ static X509 *certificate(const char *name, EVP_PKEY *key, X509 *issuer, EVP_PKEY
 	serial[0] &= 0x7f;
 	BIGNUM *n = BN_bin2bn(serial, sizeof(serial), NULL);
 	X509_NAME *subject = X509_get_subject_name(x);
-	bool good = n && BN_to_ASN1_INTEGER(n, X509_get_serialNumber(x)) && X509_set_version(x, 2) &&
-		    X509_gmtime_adj(X509_getm_notBefore(x), -3600) &&
+	bool good = n && BN_to_ASN1_INTEGER(n, X509_get_serialNumber(x)) &&
+		    X509_set_version(x, 2) && X509_gmtime_adj(X509_getm_notBefore(x), -3600) &&
 		    X509_gmtime_adj(X509_getm_notAfter(x), 86400) && X509_set_pubkey(x, key) &&
-		    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const uint8_t *)name, -1, -1, 0) &&
+		    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const uint8_t *)name,
+					       -1, -1, 0) &&
 		    X509_set_issuer_name(x, issuer ? X509_get_subject_name(issuer) : subject);
 	BN_free(n);
 	if (issuer)
-		good = good && add_extension(x, issuer, NID_basic_constraints, "critical,CA:FALSE") &&
+		good = good &&
+		       add_extension(x, issuer, NID_basic_constraints, "critical,CA:FALSE") &&
 		       add_extension(x, issuer, NID_ext_key_usage, "serverAuth") &&
 		       add_extension(x, issuer, NID_authority_key_identifier, "keyid:always") &&
 		       add_extension(x, issuer, NID_subject_alt_name,
@@ -84,7 +86,8 @@ int certs_make(const char *dir, struct fault *why)
 	X509 *ca = ca_key ? certificate("devplane CA", ca_key, NULL, ca_key) : NULL;
 	X509 *server = ca && key ? certificate("localhost", key, ca, ca_key) : NULL;
 	const bool good = server && write_certificate(dir, "ca.pem", ca) &&
-			  write_certificate(dir, "server.pem", server) && write_key(dir, "server.key", key);
+			  write_certificate(dir, "server.pem", server) &&
+			  write_key(dir, "server.key", key);
 
 	X509_free(server);
 	X509_free(ca);

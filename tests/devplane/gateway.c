@@ -19,7 +19,7 @@ struct gateway {
 	char user[128], password[256], bind[64];
 	EVP_PKEY *host_key;
 	char fingerprint[45];
-	struct pipe_purse purse;
+	struct pipe_budget budget;
 	struct listener *listener;
 	uint16_t port;
 	struct client *clients;
@@ -123,7 +123,7 @@ static void on_kick(void *user)
 	struct visitor *v = user;
 
 	if (v->client->carrier)
-		carrier_kick(v->client->carrier);
+		chisel_conn_flush(v->client->carrier);
 }
 
 static void on_pipe_gone(void *user)
@@ -137,7 +137,7 @@ static void on_pipe_gone(void *user)
 static void on_visitor(void *user, int fd)
 {
 	struct door *d = user;
-	struct ssh *ssh = stack_ssh(carrier_stack(d->client->carrier));
+	struct ssh *ssh = chisel_stack_ssh(chisel_conn_stack(d->client->carrier));
 	struct visitor *v = calloc(1, sizeof(*v));
 	const int channel = v ? ssh_channel_open(ssh, CHISEL_CHANNEL, span_str(d->target)) : -1;
 
@@ -154,7 +154,7 @@ static void on_visitor(void *user, int fd)
 		v->next->prev = v;
 	v->client->visitors = v;
 	ssh_channel_set_user(ssh, (uint32_t)channel, v);
-	carrier_kick(d->client->carrier);
+	chisel_conn_flush(d->client->carrier);
 }
 
 static void on_opened(struct visitor *v, struct ssh *ssh, uint32_t channel)
@@ -164,7 +164,7 @@ static void on_opened(struct visitor *v, struct ssh *ssh, uint32_t channel)
 		.channels = channels_of_ssh(ssh),
 		.channel = channel,
 		.fd = v->fd,
-		.purse = &v->client->gateway->purse,
+		.budget = &v->client->gateway->budget,
 		.on_passed = on_passed,
 		.on_bytes = on_bytes,
 		.kick = on_kick,
@@ -210,7 +210,7 @@ static void part(struct client *c)
 			destroy_visitor(v);
 	}
 	if (carrier)
-		carrier_part(carrier, SSH_DISCONNECT_BY_APPLICATION, "gateway ends");
+		chisel_conn_shutdown(carrier, SSH_DISCONNECT_BY_APPLICATION, "gateway ends");
 }
 
 /* Opens one forward of `config`; the reason in text when it can't. */
@@ -311,7 +311,7 @@ static void on_event(void *user, const struct ssh_event *ev)
 {
 	struct client *c = user;
 	const struct gateway *g = c->gateway;
-	struct ssh *ssh = stack_ssh(carrier_stack(c->carrier));
+	struct ssh *ssh = chisel_stack_ssh(chisel_conn_stack(c->carrier));
 
 	switch (ev->kind) {
 	case SSH_EVENT_AUTH:
@@ -347,7 +347,7 @@ static void on_event(void *user, const struct ssh_event *ev)
 	}
 }
 
-static void on_phase(void *user, enum stack_phase phase)
+static void on_phase(void *user, enum chisel_stack_phase phase)
 {
 	(void)user;
 	(void)phase;
@@ -366,7 +366,7 @@ static void on_gone(void *user)
 	release(user);
 }
 
-static const struct carrier_handler handler = {
+static const struct chisel_conn_handler handler = {
 	.on_event = on_event,
 	.on_phase = on_phase,
 	.on_lost = on_lost,
@@ -378,7 +378,7 @@ static void on_client(void *user, int fd)
 	struct gateway *g = user;
 	struct client *c = calloc(1, sizeof(*c));
 	struct fault why = { 0 };
-	const struct stack_options options = {
+	const struct chisel_stack_options options = {
 		.tls_ctx = g->o.tls_ctx,
 		.tls = { .server = true },
 		.ws = { .server = true, .protocol = CHISEL_PROTOCOL, .random = entropy },
@@ -400,7 +400,7 @@ static void on_client(void *user, int fd)
 	c->references = 1;
 	c->next = g->clients;
 	g->clients = c;
-	if (carrier_new(&c->carrier, g->loop, fd, &options, &handler, c, &why) < 0) {
+	if (chisel_conn_new(&c->carrier, g->loop, fd, &options, &handler, c, &why) < 0) {
 		fprintf(stderr, "gateway: %s\n", why.why);
 		c->carrier = NULL;
 		release(c);
@@ -435,7 +435,8 @@ int gateway_new(struct gateway **out, struct loop *l, const struct gateway_optio
 	chisel_fingerprint_write(digest, g->fingerprint);
 	const int fd = listen_on(g->bind, options->port, &g->port);
 	if (fd < 0 || listener_new(&g->listener, l, fd, on_client, g, why) < 0) {
-		const int rc = fault_set(why, ERR_SYS, "gateway: can't listen on %s:%u", g->bind, options->port);
+		const int rc = fault_set(why, ERR_SYS, "gateway: can't listen on %s:%u", g->bind,
+					 options->port);
 		gateway_free(g);
 		return rc;
 	}

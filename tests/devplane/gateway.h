@@ -19,8 +19,8 @@ struct gateway_options {
 	uint64_t rekey_bytes;        /* 0: the engine's default */
 };
 
-MUST_USE int gateway_new(struct gateway **out, struct loop *l, const struct gateway_options *options,
-			 struct fault *why);
+MUST_USE int gateway_new(struct gateway **out, struct loop *l,
+			 const struct gateway_options *options, struct fault *why);
 void gateway_stop(struct gateway *g); /* says goodbye to all; then loop_free() */
 void gateway_free(struct gateway *g); /* after loop_free(); accepts NULL */
 uint16_t gateway_port(const struct gateway *g);

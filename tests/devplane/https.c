@@ -71,7 +71,7 @@ static void answer(struct peer *p, const struct https_reply *reply, bool keep_al
 	char length[24];
 
 	snprintf(length, sizeof(length), "%zu", buf_len(reply->body));
-	int rc = http1_write_answer(&p->out, reply->status);
+	int rc = http1_write_response(&p->out, reply->status);
 	if (rc >= 0 && reply->status != 204)
 		rc = http1_write_field(&p->out, "Content-Length", length);
 	if (rc >= 0 && buf_len(reply->body))
@@ -99,7 +99,9 @@ static void serve(struct peer *p, const struct http1_head *head)
 		.body = span_of(buf_bytes(&p->body).p, buf_len(&p->body)),
 	};
 	struct buf body;
-	struct https_reply reply = { .status = 404, .content_type = "application/json", .body = &body };
+	struct https_reply reply = { .status = 404,
+				     .content_type = "application/json",
+				     .body = &body };
 
 	buf_init(&body, &mem_heap, REPLY_MAX);
 	p->server->o.serve(p->server->o.user, &request, &reply);
@@ -189,7 +191,8 @@ static bool decrypt(struct peer *p, struct mspan data)
 static void on_data(struct sock *s, void *user, struct mspan data)
 {
 	struct peer *p = user;
-	const bool good = data.n && (p->tls ? decrypt(p, data) : buf_append(&p->in, data.p, data.n) == 0);
+	const bool good =
+		data.n && (p->tls ? decrypt(p, data) : buf_append(&p->in, data.p, data.n) == 0);
 
 	serve_all(p);
 	if (!good) {
@@ -261,8 +264,8 @@ static void on_accept(void *user, int fd)
 	buf_init(&p->out, &mem_heap, REPLY_MAX + HTTP1_ANSWER_HEAD_MAX);
 	buf_init(&p->body, &mem_heap, BODY_MAX);
 	if (s->o.tls_ctx)
-		rc = tls_new(&p->tls, s->o.tls_ctx, &(struct tls_options){ .server = true }, &mem_heap,
-			     loop_now(s->loop), &why);
+		rc = tls_new(&p->tls, s->o.tls_ctx, &(struct tls_options){ .server = true },
+			     &mem_heap, loop_now(s->loop), &why);
 	if (rc < 0)
 		close(fd);
 	else

@@ -72,17 +72,39 @@ static unsigned long number(const char *text, unsigned long max)
 
 static void read_options(struct options *o, int argc, char *argv[])
 {
-	enum { DIR_OPT = 256, PORT, GATEWAY_PORT, TOKEN, USER, PASSWORD, FORWARDS, POLL, REKEY, REG_STATUS,
-	       REG_BODY, BEAT_STATUS, TUN_STATUS, TUN_BODY };
+	enum {
+		DIR_OPT = 256,
+		PORT,
+		GATEWAY_PORT,
+		TOKEN,
+		USER,
+		PASSWORD,
+		FORWARDS,
+		POLL,
+		REKEY,
+		REG_STATUS,
+		REG_BODY,
+		BEAT_STATUS,
+		TUN_STATUS,
+		TUN_BODY
+	};
 	const struct option table[] = {
-		{ "dir", 1, NULL, DIR_OPT },		 { "port", 1, NULL, PORT },
-		{ "gateway-port", 1, NULL, GATEWAY_PORT }, { "token", 1, NULL, TOKEN },
-		{ "user", 1, NULL, USER },		 { "password", 1, NULL, PASSWORD },
-		{ "forwards", 1, NULL, FORWARDS },	 { "poll", 1, NULL, POLL },
-		{ "rekey-bytes", 1, NULL, REKEY },	 { "register-status", 1, NULL, REG_STATUS },
-		{ "register-body", 1, NULL, REG_BODY },	 { "heartbeat-status", 1, NULL, BEAT_STATUS },
-		{ "tunnel-status", 1, NULL, TUN_STATUS }, { "tunnel-status-body", 1, NULL, TUN_BODY },
-		{ "plain", 0, &o->plain, 1 },		 { "help", 0, NULL, 'h' },
+		{ "dir", 1, NULL, DIR_OPT },
+		{ "port", 1, NULL, PORT },
+		{ "gateway-port", 1, NULL, GATEWAY_PORT },
+		{ "token", 1, NULL, TOKEN },
+		{ "user", 1, NULL, USER },
+		{ "password", 1, NULL, PASSWORD },
+		{ "forwards", 1, NULL, FORWARDS },
+		{ "poll", 1, NULL, POLL },
+		{ "rekey-bytes", 1, NULL, REKEY },
+		{ "register-status", 1, NULL, REG_STATUS },
+		{ "register-body", 1, NULL, REG_BODY },
+		{ "heartbeat-status", 1, NULL, BEAT_STATUS },
+		{ "tunnel-status", 1, NULL, TUN_STATUS },
+		{ "tunnel-status-body", 1, NULL, TUN_BODY },
+		{ "plain", 0, &o->plain, 1 },
+		{ "help", 0, NULL, 'h' },
 		{ 0 },
 	};
 
@@ -134,7 +156,8 @@ static void can(struct plane *p, enum plane_what what, int status, const char *f
 
 static void on_goodbye(struct timer *t)
 {
-	const struct devplane *d = (struct devplane *)((char *)t - offsetof(struct devplane, goodbye));
+	const struct devplane *d =
+		(struct devplane *)((char *)t - offsetof(struct devplane, goodbye));
 
 	loop_stop(d->loop);
 }
@@ -158,21 +181,24 @@ static void say_ready(const struct devplane *d, const struct options *o)
 	struct json_object *j = json_object_new_object();
 	char text[1200], fresh[1200], path[1200];
 
-	snprintf(text, sizeof(text), "%s://localhost:%u", o->plain ? "http" : "https", https_port(d->https));
+	snprintf(text, sizeof(text), "%s://localhost:%u", o->plain ? "http" : "https",
+		 https_port(d->https));
 	json_object_object_add(j, "url", json_object_new_string(text));
 	json_object_object_add(j, "port", json_object_new_int(https_port(d->https)));
-	snprintf(text, sizeof(text), "%s://localhost:%u", o->plain ? "ws" : "wss", gateway_port(d->gateway));
+	snprintf(text, sizeof(text), "%s://localhost:%u", o->plain ? "ws" : "wss",
+		 gateway_port(d->gateway));
 	json_object_object_add(j, "gateway_url", json_object_new_string(text));
 	json_object_object_add(j, "gateway_port", json_object_new_int(gateway_port(d->gateway)));
-	json_object_object_add(j, "fingerprint", json_object_new_string(gateway_fingerprint(d->gateway)));
+	json_object_object_add(j, "fingerprint",
+			       json_object_new_string(gateway_fingerprint(d->gateway)));
 	snprintf(text, sizeof(text), "%s/ca.pem", o->dir);
 	json_object_object_add(j, "ca_file", json_object_new_string(text));
 	json_object_object_add(j, "token", json_object_new_string(o->token));
 	json_object_object_add(j, "user", json_object_new_string(o->user));
 	json_object_object_add(j, "password", json_object_new_string(o->password));
 	json_object_object_add(j, "pid", json_object_new_int(getpid()));
-	const char *line = json_object_to_json_string_ext(j, JSON_C_TO_STRING_PLAIN |
-								     JSON_C_TO_STRING_NOSLASHESCAPE);
+	const char *line = json_object_to_json_string_ext(
+		j, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 	snprintf(fresh, sizeof(fresh), "%s/devplane.json.new", o->dir);
 	snprintf(path, sizeof(path), "%s/devplane.json", o->dir);
 	FILE *f = fopen(fresh, "w");
@@ -206,29 +232,44 @@ static int start(struct devplane *d, const struct options *o, struct fault *why)
 	if (rc >= 0)
 		rc = make_tls(d, o, why);
 	if (rc >= 0)
-		rc = gateway_new(&d->gateway, d->loop,
-				 &(struct gateway_options){ .tls_ctx = d->tls, .user = o->user,
-							    .password = o->user[0] ? o->password : "",
-							    .bind = "127.0.0.1", .port = o->gateway_port,
-							    .rekey_bytes = o->rekey_bytes }, why);
+		rc = gateway_new(
+			&d->gateway, d->loop,
+			&(struct gateway_options){ .tls_ctx = d->tls,
+						   .user = o->user,
+						   .password = o->user[0] ? o->password : "",
+						   .bind = "127.0.0.1",
+						   .port = o->gateway_port,
+						   .rekey_bytes = o->rekey_bytes },
+			why);
 	if (rc < 0)
 		return rc;
-	d->plane = plane_new(&(struct plane_options){ .gateway = d->gateway, .gateway_tls = !o->plain,
-						      .token = o->token, .user = o->user,
-						      .password = o->password, .forwards = o->forwards,
+	d->plane = plane_new(&(struct plane_options){ .gateway = d->gateway,
+						      .gateway_tls = !o->plain,
+						      .token = o->token,
+						      .user = o->user,
+						      .password = o->password,
+						      .forwards = o->forwards,
 						      .poll_s = o->poll_s });
 	can(d->plane, PLANE_REGISTER, o->register_status, o->register_body);
 	can(d->plane, PLANE_HEARTBEAT, o->heartbeat_status, NULL);
 	can(d->plane, PLANE_TUNNEL, o->tunnel_status, o->tunnel_body);
 	return https_new(&d->https, d->loop,
-			 &(struct https_options){ .tls_ctx = d->tls, .port = o->port, .serve = plane_serve,
-						  .user = d->plane }, why);
+			 &(struct https_options){ .tls_ctx = d->tls,
+						  .port = o->port,
+						  .serve = plane_serve,
+						  .user = d->plane },
+			 why);
 }
 
 int main(int argc, char *argv[])
 {
-	struct options o = { .token = "dev-token", .user = "dev", .password = "dev-password", .poll_s = 1,
-			     .register_status = -1, .heartbeat_status = -1, .tunnel_status = -1 };
+	struct options o = { .token = "dev-token",
+			     .user = "dev",
+			     .password = "dev-password",
+			     .poll_s = 1,
+			     .register_status = -1,
+			     .heartbeat_status = -1,
+			     .tunnel_status = -1 };
 	struct devplane d = { 0 };
 	struct fault why = { 0 };
 

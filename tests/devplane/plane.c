@@ -37,7 +37,8 @@ uint16_t plane_free_port(void)
 {
 	for (;;) {
 		uint16_t port;
-		struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+		struct sockaddr_in to = { .sin_family = AF_INET,
+					  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 
 		must(RAND_bytes((uint8_t *)&port, sizeof(port)) == 1);
 		port = (uint16_t)(20000 + port % 10000);
@@ -147,7 +148,8 @@ static void allocate_all(struct plane *p, struct json_object *registration)
 	struct json_object *ports;
 	char names[1024], *rest = names, *name;
 
-	if (!p->o.forwards && json_object_object_get_ex(registration, "tunnel_port_config", &ports) &&
+	if (!p->o.forwards &&
+	    json_object_object_get_ex(registration, "tunnel_port_config", &ports) &&
 	    json_object_is_type(ports, json_type_object)) {
 		for (size_t i = 0; i < array_len(known); i++)
 			if (json_object_object_get_ex(ports, known[i][0], NULL))
@@ -167,8 +169,9 @@ static void new_cluster(struct plane *p)
 	r[6] = (uint8_t)((r[6] & 0x0f) | 0x40);
 	r[8] = (uint8_t)((r[8] & 0x3f) | 0x80);
 	snprintf(p->cluster_id, sizeof(p->cluster_id),
-		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", r[0], r[1], r[2],
-		 r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14], r[15]);
+		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", r[0], r[1],
+		 r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14],
+		 r[15]);
 }
 
 static void on_register(struct plane *p, const struct https_request *q, struct https_reply *reply)
@@ -318,7 +321,8 @@ static void on_can(struct plane *p, enum plane_what what, const struct https_req
 
 static void on_dev(struct plane *p, const struct https_request *q, struct https_reply *reply)
 {
-	static const char *const cans[PLANE_WHATS] = { "/dev/register", "/dev/heartbeat", "/dev/answer" };
+	static const char *const cans[PLANE_WHATS] = { "/dev/register", "/dev/heartbeat",
+						       "/dev/answer" };
 
 	if (span_is(q->method, "GET") && span_is(q->path, "/dev/state")) {
 		on_state(p, reply);
@@ -370,7 +374,8 @@ void plane_serve(void *user, const struct https_request *q, struct https_reply *
 		 q->user_agent.n ? (const char *)q->user_agent.p : "");
 	if (span_is(q->method, "POST") && span_is(q->path, PREFIX "register"))
 		on_register(p, q, reply);
-	else if (span_is(q->method, "POST") && starts(q->path, PREFIX) && ends(q->path, "/heartbeat"))
+	else if (span_is(q->method, "POST") && starts(q->path, PREFIX) &&
+		 ends(q->path, "/heartbeat"))
 		on_heartbeat(p, q, reply);
 	else if (span_is(q->method, "GET") && span_is(q->path, "/api/v1/tunnel/status"))
 		on_tunnel(p, q, reply);

@@ -37,8 +37,10 @@ static void print_logs(void)
 	};
 
 	puts("# Log events\n\n"
-	     "One line per event, as JSON (`logging.format: json`): `time`, `level`, `component`, `event`, `msg`\n"
-	     "and the event's own keys. Names are stable: alerts and queries may stand on them. No line holds a\n"
+	     "One line per event, as JSON (`logging.format: json`): `time`, `level`, `component`, "
+	     "`event`, `msg`\n"
+	     "and the event's own keys. Names are stable: alerts and queries may stand on them. No "
+	     "line holds a\n"
 	     "secret. This page is made from `lib/app/log_events.def` (`make docs`).\n\n"
 	     "| event | meaning |\n| --- | --- |");
 	for (size_t i = 0; i < array_len(events); i++) {
@@ -63,8 +65,10 @@ static void print_limits(void)
 	};
 
 	puts("# Limits against peers\n\n"
-	     "Every bound on what a peer may make an agent hold, do or wait for, with the reason for it. They are\n"
-	     "constants: no configuration loosens them. This page is made from `lib/base/limits.def`\n"
+	     "Every bound on what a peer may make an agent hold, do or wait for, with the reason "
+	     "for it. They are\n"
+	     "constants: no configuration loosens them. This page is made from "
+	     "`lib/base/limits.def`\n"
 	     "(`make docs`).");
 	for (size_t i = 0; i < array_len(rows); i++) {
 		if (!rows[i].name) {
@@ -109,7 +113,8 @@ static const char *labels_text(enum bus_labels labels)
 
 static void print_head(const char *title, const char *text)
 {
-	printf("\n## %s\n\n%s\n\n| name | kind | labels | meaning |\n| --- | --- | --- | --- |\n", title, text);
+	printf("\n## %s\n\n%s\n\n| name | kind | labels | meaning |\n| --- | --- | --- | --- |\n",
+	       title, text);
 }
 
 static void print_role(enum bus_role role)
@@ -161,7 +166,8 @@ static void print_page(char *page)
 		must(end);
 		*end = '\0';
 		next = end + 1;
-		const int n = (int)strcspn(line[0] == '#' && strlen(line) > 7 ? line + 7 : line, " {");
+		const int n =
+			(int)strcspn(line[0] == '#' && strlen(line) > 7 ? line + 7 : line, " {");
 		if (strncmp(line, "# HELP ", 7) == 0) {
 			snprintf(name, sizeof(name), "%.*s", n, line + 7);
 			snprintf(help, sizeof(help), "%s", line + 7 + n + 1);
@@ -187,8 +193,12 @@ static struct bus_writer *writer(const char *dir, enum bus_role role)
 	struct bus_writer *w;
 	struct fault why = { 0 };
 
-	must(bus_writer_new(&w, &(struct bus_writer_options){ .dir = dir, .role = role, .build = "1.0.0",
-							      .forwards = forwards, .forwards_n = 1 },
+	must(bus_writer_new(&w,
+			    &(struct bus_writer_options){ .dir = dir,
+							  .role = role,
+							  .build = "1.0.0",
+							  .forwards = forwards,
+							  .forwards_n = 1 },
 			    &why) == 0);
 	bus_phase(w, BUS_RUNNING);
 	return w;
@@ -198,25 +208,31 @@ static void print_status_server(const char *dir)
 {
 	static struct config config = { .tunnel_enabled = true };
 	static const struct sandbox_report sandbox;
-	static struct site site = { .config = &config, .start_realtime_ns = 1, .sandbox = &sandbox };
+	static struct site site = { .config = &config,
+				    .start_realtime_ns = 1,
+				    .sandbox = &sandbox };
 	struct bus_writer *tunnel = writer(dir, BUS_TUNNEL), *control = writer(dir, BUS_CONTROL);
 	struct loop *loop;
-	struct source *source;
+	struct pod_watch *source;
 	struct buf page;
 	struct fault why = { 0 };
 
-	bus_publish_session(tunnel, &(struct bus_session){ .state = BUS_STATE_UP, .io_backend = "epoll" });
-	bus_publish_registration(control, &(struct bus_registration){ .registered = 1, .agent_id = "a",
-								      .last_heartbeat_realtime_ns = 1 });
+	bus_publish_session(tunnel,
+			    &(struct bus_session){ .state = BUS_STATE_UP, .io_backend = "epoll" });
+	bus_publish_registration(control,
+				 &(struct bus_registration){ .registered = 1,
+							     .agent_id = "a",
+							     .last_heartbeat_realtime_ns = 1 });
 	must(bus_beat(tunnel) == 0 && bus_beat(control) == 0);
-	must(loop_new(&loop, LOOP_EPOLL, &why) == 0 && source_new(&source, loop, dir, &why) == 0);
+	must(loop_new(&loop, LOOP_EPOLL, &why) == 0 &&
+	     pod_watch_new(&source, loop, dir, &why) == 0);
 	site.loop = loop;
 	buf_init(&page, &mem_heap, 4 << 20);
-	must(metrics_write(&page, EXPOSITION_TEXT, &site, source_look(source)) == 0);
+	must(metrics_write(&page, EXPOSITION_TEXT, &site, pod_watch_look(source)) == 0);
 	must(buf_append(&page, "", 1) == 0);
 	print_page((char *)buf_bytes(&page).p);
 	buf_fini(&page);
-	source_free(source);
+	pod_watch_free(source);
 	loop_free(loop);
 	bus_writer_free(tunnel, 0);
 	bus_writer_free(control, 0);
@@ -227,20 +243,25 @@ static void print_metrics(void)
 	char dir[] = "/tmp/print-docs.XXXXXX", path[64];
 
 	puts("# Metrics\n\n"
-	     "`/metrics` of the status container, as Prometheus text 0.0.4 or OpenMetrics 1.0. Every number of\n"
-	     "another container is read from its segment of the status bus during the scrape. Of a container that\n"
-	     "is not alive the counters and histograms stay as they were, and its gauges are left out; a number\n"
-	     "that is not known is absent, never made up. This page is made from `shm/fields.def` and from a page\n"
+	     "`/metrics` of the status container, as Prometheus text 0.0.4 or OpenMetrics 1.0. "
+	     "Every number of\n"
+	     "another container is read from its segment of the status bus during the scrape. Of a "
+	     "container that\n"
+	     "is not alive the counters and histograms stay as they were, and its gauges are left "
+	     "out; a number\n"
+	     "that is not known is absent, never made up. This page is made from `shm/fields.def` "
+	     "and from a page\n"
 	     "of the status server's (`make docs`).");
 	must(mkdtemp(dir));
 	print_head("Tunnel", "Counted by `tunnel-sidecar`.");
 	print_role(BUS_TUNNEL);
 	print_head("Control", "Counted by `control-agent`.");
 	print_role(BUS_CONTROL);
-	print_head("The pod and the status server",
-		   "Made by `status-server` of what it reads, and of itself; `process_*` are its own.");
+	print_head("The pod and the status server", "Made by `status-server` of what it reads, and "
+						    "of itself; `process_*` are its own.");
 	print_status_server(dir);
-	static const char *const rests[] = { "tunnel/segment", "control/segment", "tunnel", "control", "" };
+	static const char *const rests[] = { "tunnel/segment", "control/segment", "tunnel",
+					     "control", "" };
 	for (size_t i = 0; i < array_len(rests); i++) {
 		snprintf(path, sizeof(path), "%s/%s", dir, rests[i]);
 		(void)remove(path);
@@ -251,7 +272,8 @@ int main(int argc, char *argv[])
 {
 	const char *page = argc == 2 ? argv[1] : "";
 
-	log_start(&(struct log_options){ .component = "docs", .level = LOG_ERROR, .fd = STDERR_FILENO });
+	log_start(&(struct log_options){
+		.component = "docs", .level = LOG_ERROR, .fd = STDERR_FILENO });
 	if (strcmp(page, "configuration") == 0)
 		config_print_docs();
 	else if (strcmp(page, "metrics") == 0)

@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	}
 	must(!why.code && c.forwards_n <= CONFIG_FORWARDS_MAX && c.labels_n <= CONFIG_LABELS_MAX);
 	for (size_t i = 0; i < c.forwards_n; i++) {
-		must(c.forwards[i].name[0] && config_forward_find(&c, c.forwards[i].name) == (int)i);
+		must(c.forwards[i].name[0] &&
+		     config_forward_find(&c, c.forwards[i].name) == (int)i);
 		must(config_address(c.forwards[i].local_addr, host, &port, NULL) == 0);
 	}
 	return 0;

@@ -8,7 +8,8 @@
 #include "lib/proto/http/http1.h"
 
 /* The body in steps of `step`; a hash of the payload and where it ended. */
-static inline int http1_rig_body(struct http1_body b, const uint8_t *p, size_t n, size_t step, uint64_t *hash)
+static inline int http1_rig_body(struct http1_body b, const uint8_t *p, size_t n, size_t step,
+				 uint64_t *hash)
 {
 	size_t at = 0;
 
@@ -55,7 +56,8 @@ static inline void http1_rig_run(http1_rig_head *read_head, const uint8_t *p, si
 		return;
 	p += head;
 	n -= (size_t)head;
-	const int a = http1_rig_body(b, p, n, n + 1, &whole), c = http1_rig_body(b, p, n, step, &pieces);
+	const int a = http1_rig_body(b, p, n, n + 1, &whole),
+		  c = http1_rig_body(b, p, n, step, &pieces);
 	must(a == c && (a < 0 || whole == pieces));
 }
 

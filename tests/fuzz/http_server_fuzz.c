@@ -101,7 +101,7 @@ static void check_answers(size_t n)
 
 	while (at < n) {
 		struct http1_head h;
-		const int head = http1_read_answer(&h, answers + at, n - at, NULL);
+		const int head = http1_read_response(&h, answers + at, n - at, NULL);
 		bool found = false;
 
 		must(head > 0);
@@ -113,7 +113,8 @@ static void check_answers(size_t n)
 		at += (size_t)head;
 		/* after a HEAD no body comes: then the next answer, or the end */
 		const size_t body = strtoul((const char *)length.p, NULL, 10);
-		if (at < n && !(n - at > 9 && memcmp(answers + at, "HTTP/1.1 ", 9) == 0 && isdigit(answers[at + 9]))) {
+		if (at < n && !(n - at > 9 && memcmp(answers + at, "HTTP/1.1 ", 9) == 0 &&
+				isdigit(answers[at + 9]))) {
 			must(body <= n - at);
 			at += body;
 		}
@@ -132,7 +133,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	const int fd = dial_server();
 	bool open = true;
 	for (size_t at = 1; at < n && open; at += piece) {
-		const ssize_t sent = send(fd, p + at, min_size(piece, n - at), MSG_NOSIGNAL | MSG_DONTWAIT);
+		const ssize_t sent =
+			send(fd, p + at, min_size(piece, n - at), MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (sent < 0)
 			break;

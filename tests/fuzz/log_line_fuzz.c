@@ -18,7 +18,8 @@ static void on_line(void *user, enum log_level level, struct span line)
 		uint32_t c;
 		const size_t n = utf8_read(span_of(line.p + at, line.n - at), &c);
 
-		must(n > 0 && utf8_is_plain(c)); /* no control, no newline, no change of direction */
+		must(n > 0 &&
+		     utf8_is_plain(c)); /* no control, no newline, no change of direction */
 		at += n;
 	}
 	if (!json)
@@ -28,8 +29,10 @@ static void on_line(void *user, enum log_level level, struct span line)
 	json_tokener_set_flags(t, JSON_TOKENER_STRICT);
 	struct json_object *o = json_tokener_parse_ex(t, (const char *)line.p, (int)line.n);
 	/* An object that has ended, with the fields that every line has. */
-	must(json_tokener_get_error(t) == json_tokener_success && json_object_is_type(o, json_type_object));
-	must(json_object_object_get_ex(o, "event", NULL) && json_object_object_get_ex(o, "msg", NULL));
+	must(json_tokener_get_error(t) == json_tokener_success &&
+	     json_object_is_type(o, json_type_object));
+	must(json_object_object_get_ex(o, "event", NULL) &&
+	     json_object_object_get_ex(o, "msg", NULL));
 	json_object_put(o);
 	json_tokener_free(t);
 }
@@ -54,8 +57,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	const size_t most = min_size(value.n, sizeof(text) - 1);
 	memcpy(text, value.p, most);
 	text[most] = '\0';
-	log_warn("channel_rejected", text, L_SPAN("target", value), L_STR("error", text), L_SPAN("type", part),
-		 L_INT("n", value.n), L_BOOL("yes", true), L_NS("took_s", value.n * 1000003));
+	log_warn("channel_rejected", text, L_SPAN("target", value), L_STR("error", text),
+		 L_SPAN("type", part), L_INT("n", value.n), L_BOOL("yes", true),
+		 L_NS("took_s", value.n * 1000003));
 	must(lines == 1);
 	log_set_tap(NULL, NULL);
 	return 0;

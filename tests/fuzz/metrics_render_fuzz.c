@@ -110,8 +110,8 @@ static void feed(struct exposition *e, char *rest)
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	(void)accept_format(span_of(p, n));
-	(void)accept_gzip(span_of(p, n));
+	(void)negotiate_format(span_of(p, n));
+	(void)negotiate_gzip(span_of(p, n));
 	for (int format = EXPOSITION_TEXT; format <= EXPOSITION_OPENMETRICS; format++) {
 		struct exposition *e;
 		struct buf page;
@@ -124,7 +124,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		exposition_created(e, 1);
 		feed(e, text);
 		must(exposition_end(e) == 0 && buf_append(&page, "", 1) == 0);
-		check_page((char *)buf_bytes(&page).p, buf_len(&page) - 1, format == EXPOSITION_OPENMETRICS);
+		check_page((char *)buf_bytes(&page).p, buf_len(&page) - 1,
+			   format == EXPOSITION_OPENMETRICS);
 		buf_fini(&page);
 		free(text);
 	}

@@ -25,9 +25,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	for (int kind = 0; kind < PROXY_ENV_KINDS; kind++) {
 		struct proxy_env_choice c;
 		struct fault why = { 0 };
-		const int rc = proxy_env_choose(&c, env, (enum proxy_env_kind)kind, text, 443, &why);
+		const int rc =
+			proxy_env_choose(&c, env, (enum proxy_env_kind)kind, text, 443, &why);
 
-		must(rc == 0 ? (c.url.kind == PROXY_NONE || (c.variable && c.url.host[0])) : why.code == rc);
+		must(rc == 0 ? (c.url.kind == PROXY_NONE || (c.variable && c.url.host[0]))
+			     : why.code == rc);
 	}
 	return 0;
 }

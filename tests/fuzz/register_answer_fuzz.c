@@ -14,6 +14,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	if (register_answer_read(&a, status, span_of(p + 1, n - 1), &why) < 0)
 		must(why.why[0]);
 	else
-		must(state_is_id(a.cluster_id) && status != 500);
+		must(identity_is_id(a.cluster_id) && status != 500);
 	return 0;
 }

@@ -177,7 +177,7 @@ static struct ssh *open_engine(bool server)
 					   .host_keys = &key,
 					   .host_keys_n = 1 };
 	must(ssh_new(&s, &config, 1, NULL) == 0);
-	mem_give(&mem_heap, s->kex.init);
+	mem_free(&mem_heap, s->kex.init);
 	s->kex.init = NULL;
 	s->kex.stage = SSH_KEX_NONE;
 	s->kex.keyed = true;

@@ -26,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		return 0;
 	must(a.desired.n > 0 && a.desired.n <= BUS_FORWARDS_MAX && a.desired.url[0]);
 	for (uint64_t i = 0; i < a.desired.n; i++)
-		must(a.desired.forward[i].remote_port && a.desired.forward[i].target < config.forwards_n);
+		must(a.desired.forward[i].remote_port &&
+		     a.desired.forward[i].target < config.forwards_n);
 	must(!a.credentials[0] || strchr(a.credentials, ':'));
 	must(!strpbrk(a.desired.url, "@?#\r\n"));
 	return 0;

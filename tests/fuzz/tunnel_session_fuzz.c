@@ -219,7 +219,7 @@ static void check_session(const struct session *s)
 	if (s->state == BUS_STATE_BACKOFF)
 		must(s->timer.at_ns && s->fault.code && s->fault.why[0]);
 	if (s->link.self)
-		must(ssh_pending_bytes(stack_ssh(carrier_stack(s->link.self))) <=
+		must(ssh_pending_bytes(chisel_stack_ssh(chisel_conn_stack(s->link.self))) <=
 		     256 * 1024 + LIMIT_SSH_CONTROL_ROOM);
 }
 
@@ -229,11 +229,14 @@ static struct publish *nobody_reads(void)
 	static const char *const names[SERVICES] = { "a", "b" };
 
 	if (!p) {
-		log_start(&(struct log_options){ .component = "fuzz", .level = LOG_DEBUG, .json = true,
+		log_start(&(struct log_options){ .component = "fuzz",
+						 .level = LOG_DEBUG,
+						 .json = true,
 						 .fd = open("/dev/null", O_WRONLY) });
-		must(publish_new(&p, fake_loop(),
-				 &(struct publish_options){ .forwards = names, .forwards_n = SERVICES },
-				 NULL) == 0);
+		must(publish_new(
+			     &p, fake_loop(),
+			     &(struct publish_options){ .forwards = names, .forwards_n = SERVICES },
+			     NULL) == 0);
 	}
 	return p;
 }

@@ -53,7 +53,8 @@ static int echo(LIBSSH2_SESSION *s, LIBSSH2_CHANNEL *c, int fd, uint64_t bytes)
 		bool moved = false;
 		ssize_t n;
 		if (sent < bytes) {
-			size_t want = bytes - sent < sizeof(out) ? (size_t)(bytes - sent) : sizeof(out);
+			size_t want =
+				bytes - sent < sizeof(out) ? (size_t)(bytes - sent) : sizeof(out);
 			for (size_t i = 0; i < want; i++)
 				out[i] = (char)pattern(sent + i);
 			n = libssh2_channel_write(c, out, want);
@@ -90,7 +91,8 @@ static int prefer(LIBSSH2_SESSION *s, int method, const char *name)
 
 static int use(LIBSSH2_SESSION *s, int fd, char *argv[], int argc)
 {
-	static const int methods[] = { LIBSSH2_METHOD_KEX, LIBSSH2_METHOD_HOSTKEY, LIBSSH2_METHOD_CRYPT_CS };
+	static const int methods[] = { LIBSSH2_METHOD_KEX, LIBSSH2_METHOD_HOSTKEY,
+				       LIBSSH2_METHOD_CRYPT_CS };
 	for (int i = 5; i < argc && i < 8; i++) {
 		int r = prefer(s, methods[i - 5], argv[i]);
 		if (!r && i == 7)
@@ -102,7 +104,8 @@ static int use(LIBSSH2_SESSION *s, int fd, char *argv[], int argc)
 		return fail(s, "handshake");
 	printf("{\"event\":\"negotiated\",\"kex\":\"%s\",\"host_key\":\"%s\",\"cipher\":\"%s\","
 	       "\"version\":\"%s\"}\n",
-	       libssh2_session_methods(s, LIBSSH2_METHOD_KEX), libssh2_session_methods(s, LIBSSH2_METHOD_HOSTKEY),
+	       libssh2_session_methods(s, LIBSSH2_METHOD_KEX),
+	       libssh2_session_methods(s, LIBSSH2_METHOD_HOSTKEY),
 	       libssh2_session_methods(s, LIBSSH2_METHOD_CRYPT_CS), libssh2_version(0));
 	if (libssh2_userauth_password(s, argv[2], argv[3]))
 		return fail(s, "password");
@@ -120,10 +123,12 @@ static int use(LIBSSH2_SESSION *s, int fd, char *argv[], int argc)
 int main(int argc, char *argv[])
 {
 	if (argc < 5) {
-		fputs("usage: libssh2-client PORT USER PASSWORD BYTES [kex [host-key [cipher]]]\n", stderr);
+		fputs("usage: libssh2-client PORT USER PASSWORD BYTES [kex [host-key [cipher]]]\n",
+		      stderr);
 		return 2;
 	}
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(argv[1], NULL, 10)),
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_port = htons((uint16_t)strtoul(argv[1], NULL, 10)),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)

@@ -32,7 +32,8 @@
 #define ECHO_MAX (8u << 20) /* above any window that the engine grants */
 
 struct options {
-	const char *host, *port, *user, *password, *kex, *host_key, *ciphers, *key_kind, *target_host;
+	const char *host, *port, *user, *password, *kex, *host_key, *ciphers, *key_kind,
+		*target_host;
 	uint64_t rekey_bytes, bytes;
 	uint16_t target_port;
 };
@@ -93,8 +94,11 @@ static void print_names(const struct ssh *s, const char *fingerprint)
 	const struct ssh_names *n = ssh_names(s);
 	char peer[sizeof(n->peer_version)] = "";
 	for (size_t i = 0; i < sizeof(peer); i++)
-		peer[i] = n->peer_version[i] == '"' || n->peer_version[i] == '\\' ? '?' : n->peer_version[i];
-	printf("{\"event\":\"negotiated\",\"kex\":\"%s\",\"host_key\":\"%s\",\"cipher\":\"%s\",\"strict\":%s,"
+		peer[i] = n->peer_version[i] == '"' || n->peer_version[i] == '\\'
+				  ? '?'
+				  : n->peer_version[i];
+	printf("{\"event\":\"negotiated\",\"kex\":\"%s\",\"host_key\":\"%s\",\"cipher\":\"%s\","
+	       "\"strict\":%s,"
 	       "\"peer\":\"%s\",\"fingerprint\":\"%s\"}\n",
 	       n->kex, n->host_key, n->cipher, n->strict ? "true" : "false", peer, fingerprint);
 	fflush(stdout);
@@ -128,7 +132,8 @@ static struct ssh_config config_of(const struct options *o, enum ssh_role role)
 static int link_flush(struct link *l)
 {
 	for (struct mspan out; (out = ssh_pending(l->ssh)).n;) {
-		ssize_t n = send(l->fd, out.p + l->offset, out.n - l->offset, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = send(l->fd, out.p + l->offset, out.n - l->offset,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0)
 			return errno == EAGAIN ? 0 : -1;
 		l->offset += (size_t)n;
@@ -185,7 +190,8 @@ static int link_step(struct link *l, event_fn *on_event, void *owner)
 		wait_ms = 0;
 	else if (deadline - now < 1000000000u)
 		wait_ms = (int)((deadline - now) / 1000000u) + 1;
-	struct pollfd p = { .fd = l->fd, .events = (short)(POLLIN | (ssh_pending(l->ssh).n ? POLLOUT : 0)) };
+	struct pollfd p = { .fd = l->fd,
+			    .events = (short)(POLLIN | (ssh_pending(l->ssh).n ? POLLOUT : 0)) };
 	poll(&p, 1, wait_ms);
 	int r = 0;
 	if (p.revents & (POLLIN | POLLHUP | POLLERR))
@@ -214,7 +220,8 @@ static void errand_open(struct errand *e)
 		put_be(p + 4 + n, 4, ports[i]);
 		p += 8 + n;
 	}
-	int id = ssh_channel_open(e->link->ssh, "direct-tcpip", span_of(extra, (size_t)(p - extra)));
+	int id =
+		ssh_channel_open(e->link->ssh, "direct-tcpip", span_of(extra, (size_t)(p - extra)));
 	if (id < 0)
 		die("no channel");
 	e->channel = (uint32_t)id;
@@ -296,7 +303,8 @@ static void client_event(void *owner, struct link *l, struct ssh_event *ev)
 
 static int dial(const char *host, const char *port)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(port, NULL, 10)) };
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_port = htons((uint16_t)strtoul(port, NULL, 10)) };
 	if (inet_pton(AF_INET, host, &to.sin_addr) != 1)
 		die("HOST is a numeric IPv4 address");
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -325,8 +333,9 @@ static int run_client(const struct options *o)
 		fputs("ssh-driver: the peer ended the connection\n", stderr);
 	bool good = e.done && !e.wrong && e.got == o->bytes;
 	if (e.done)
-		printf("{\"event\":\"echoed\",\"bytes\":%" PRIu64 ",\"equal\":%s,\"rekeys\":%" PRIu64 "}\n", e.got,
-		       good ? "true" : "false", ssh_stats(l.ssh)->rekeys);
+		printf("{\"event\":\"echoed\",\"bytes\":%" PRIu64
+		       ",\"equal\":%s,\"rekeys\":%" PRIu64 "}\n",
+		       e.got, good ? "true" : "false", ssh_stats(l.ssh)->rekeys);
 	ssh_free(l.ssh);
 	close(l.fd);
 	return good ? 0 : 1;
@@ -370,7 +379,8 @@ static void echo_open(struct link *l, uint32_t channel)
 static void server_channel_event(struct link *l, struct ssh_event *ev)
 {
 	struct echo *e = ssh_channel_user(l->ssh, ev->channel);
-	if (ev->kind == SSH_EVENT_CHANNEL_DATA && buf_append(&e->out, ev->payload.p, ev->payload.n) < 0)
+	if (ev->kind == SSH_EVENT_CHANNEL_DATA &&
+	    buf_append(&e->out, ev->payload.p, ev->payload.n) < 0)
 		die("the peer sent more than its window");
 	if (ev->kind == SSH_EVENT_CHANNEL_EOF)
 		e->eof = true;
@@ -397,7 +407,8 @@ static void server_event(void *owner, struct link *l, struct ssh_event *ev)
 		if (span_is(ev->name, "direct-tcpip") || span_is(ev->name, "session"))
 			echo_open(l, ev->channel);
 		else
-			ssh_channel_reject(l->ssh, ev->channel, SSH_OPEN_UNKNOWN_CHANNEL_TYPE, "no");
+			ssh_channel_reject(l->ssh, ev->channel, SSH_OPEN_UNKNOWN_CHANNEL_TYPE,
+					   "no");
 		break;
 	case SSH_EVENT_CHANNEL_DATA:
 	case SSH_EVENT_CHANNEL_WRITABLE:
@@ -437,7 +448,8 @@ static EVP_PKEY *host_key(const char *kind)
 
 static int listen_on_loopback(void)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(at);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&at, n) < 0 || listen(fd, 16) < 0 ||
@@ -482,18 +494,19 @@ static int run_server(const struct options *o)
 }
 
 static const struct option flags[] = {
-	{ "user", required_argument, NULL, 'u' },     { "password", required_argument, NULL, 'p' },
-	{ "kex", required_argument, NULL, 'x' },      { "host-key", required_argument, NULL, 'h' },
-	{ "cipher", required_argument, NULL, 'c' },   { "rekey", required_argument, NULL, 'r' },
-	{ "bytes", required_argument, NULL, 'b' },    { "target-port", required_argument, NULL, 't' },
-	{ "key", required_argument, NULL, 'k' },      { NULL, 0, NULL, 0 },
+	{ "user", required_argument, NULL, 'u' },   { "password", required_argument, NULL, 'p' },
+	{ "kex", required_argument, NULL, 'x' },    { "host-key", required_argument, NULL, 'h' },
+	{ "cipher", required_argument, NULL, 'c' }, { "rekey", required_argument, NULL, 'r' },
+	{ "bytes", required_argument, NULL, 'b' },  { "target-port", required_argument, NULL, 't' },
+	{ "key", required_argument, NULL, 'k' },    { NULL, 0, NULL, 0 },
 };
 
 int main(int argc, char *argv[])
 {
-	struct options o = {
-		.user = "user", .password = "secret", .key_kind = "ed25519", .target_host = "127.0.0.1"
-	};
+	struct options o = { .user = "user",
+			     .password = "secret",
+			     .key_kind = "ed25519",
+			     .target_host = "127.0.0.1" };
 	for (int c; (c = getopt_long(argc, argv, "", flags, NULL)) != -1;) {
 		switch (c) {
 		case 'u': o.user = optarg; break;

@@ -31,13 +31,13 @@ static void on_data(struct session *x, int side, const struct ssh_event *ev)
 			x->wrong = true;
 	if (x->got[side] > x->sent[!side])
 		x->wrong = true;
-	ssh_channel_credit(stack_ssh(x->pair.end[side].stack), ev->channel, ev->payload.n);
+	ssh_channel_credit(chisel_stack_ssh(x->pair.end[side].stack), ev->channel, ev->payload.n);
 }
 
 static void on_event(struct wire_pair *p, int side, const struct ssh_event *ev)
 {
 	struct session *x = p->user;
-	struct ssh *ssh = stack_ssh(p->end[side].stack);
+	struct ssh *ssh = chisel_stack_ssh(p->end[side].stack);
 
 	if (ev->kind == SSH_EVENT_READY && side == WIRE_CLIENT)
 		x->channel[side] = ssh_channel_open(ssh, "sim", span_str("x"));
@@ -56,7 +56,7 @@ static void on_event(struct wire_pair *p, int side, const struct ssh_event *ev)
 static bool on_round(struct wire_pair *p, int side)
 {
 	struct session *x = p->user;
-	struct ssh *ssh = stack_ssh(p->end[side].stack);
+	struct ssh *ssh = chisel_stack_ssh(p->end[side].stack);
 	uint8_t piece[PIECE];
 	uint32_t n = 0;
 
@@ -85,7 +85,8 @@ static void ping(struct session *x)
 		if (e->rc || !e->ready)
 			continue;
 		x->pinged[side] = true;
-		check(ssh_global_request(stack_ssh(e->stack), "ping", true, span_of(NULL, 0), 7) == 0);
+		check(ssh_global_request(chisel_stack_ssh(e->stack), "ping", true, span_of(NULL, 0),
+					 7) == 0);
 	}
 	x->pair.until_ns = x->pair.now_ns + 20 * WIRE_SECOND;
 	wire_pair_run(&x->pair);
@@ -135,7 +136,7 @@ static void flip(uint64_t seed, bool tls, const uint64_t ready_at[2], const uint
 	else if (!check(is_faulted(&x) || !x.ponged[0] || !x.ponged[1]))
 		printf(" [bit %llu from side %d] ", (unsigned long long)bit, side);
 	for (int i = 0; i < 2; i++)
-		check(!x.pair.end[i].rc || *stack_fault(x.pair.end[i].stack)->why);
+		check(!x.pair.end[i].rc || *chisel_stack_fault(x.pair.end[i].stack)->why);
 	wire_pair_fini(&x.pair);
 	sim_ran(tls ? "flip in TLS" : "flip", seed);
 }

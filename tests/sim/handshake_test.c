@@ -36,8 +36,8 @@ static void test_comes_about(void)
 		run_until_ready(&p);
 		check(wire_pair_is_ready(&p));
 		check(p.end[0].rc == 0 && p.end[1].rc == 0);
-		check(stack_phase(p.end[0].stack) == STACK_READY);
-		check((stack_tls(p.end[0].stack) != NULL) == o.tls);
+		check(chisel_stack_phase(p.end[0].stack) == CHISEL_STACK_READY);
+		check((chisel_stack_tls(p.end[0].stack) != NULL) == o.tls);
 		wire_pair_fini(&p);
 		sim_ran("comes about", seed);
 	}
@@ -52,20 +52,20 @@ static void check_fault(struct wire_pair *p, struct wire_end *e)
 
 	if (!check(rc < 0) || !e->stack)
 		return;
-	const struct fault first = *stack_fault(e->stack);
+	const struct fault first = *chisel_stack_fault(e->stack);
 	check(first.code == (enum err)rc);
 	check(strlen(first.why) > 10);
-	check(stack_feed(e->stack, more, sizeof(more), p->now_ns) == rc);
-	check(stack_next(e->stack, &ev) == rc);
-	check(stack_feed_end(e->stack) == rc);
-	check(stack_tick(e->stack, p->now_ns + 3600 * WIRE_SECOND) == rc);
-	check(stack_deadline(e->stack) == UINT64_MAX);
-	check(stack_next(e->stack, &ev) == rc);
-	stack_close(e->stack, SSH_DISCONNECT_BY_APPLICATION, "bye");
+	check(chisel_stack_feed(e->stack, more, sizeof(more), p->now_ns) == rc);
+	check(chisel_stack_next(e->stack, &ev) == rc);
+	check(chisel_stack_feed_end(e->stack) == rc);
+	check(chisel_stack_tick(e->stack, p->now_ns + 3600 * WIRE_SECOND) == rc);
+	check(chisel_stack_deadline(e->stack) == UINT64_MAX);
+	check(chisel_stack_next(e->stack, &ev) == rc);
+	chisel_stack_close(e->stack, SSH_DISCONNECT_BY_APPLICATION, "bye");
 	for (int i = 0; i < 10; i++)
-		stack_sent(e->stack, stack_pending(e->stack).n);
-	check(stack_pending(e->stack).n == 0);
-	check(strcmp(stack_fault(e->stack)->why, first.why) == 0);
+		chisel_stack_sent(e->stack, chisel_stack_pending(e->stack).n);
+	check(chisel_stack_pending(e->stack).n == 0);
+	check(strcmp(chisel_stack_fault(e->stack)->why, first.why) == 0);
 }
 
 /* Bytes of the handshake, from each side. */
@@ -95,7 +95,7 @@ static void die_at(uint64_t at, int side, bool tls, bool half)
 	for (int i = 0; i < 2; i++)
 		if (!check(p.end[i].rc == ERR_CLOSED))
 			printf(" [%s of %d %d: %s] ", i ? "server" : "client", side, half,
-			       stack_fault(p.end[i].stack)->why);
+			       chisel_stack_fault(p.end[i].stack)->why);
 	check_fault(&p, &p.end[0]);
 	check_fault(&p, &p.end[1]);
 	wire_pair_fini(&p);
@@ -122,15 +122,15 @@ static void test_dies_anywhere(void)
 static void wait_out(struct wire_pair *p, struct wire_end *e)
 {
 	for (int i = 0; i < 100 && !e->rc; i++) {
-		const uint64_t at = stack_deadline(e->stack);
+		const uint64_t at = chisel_stack_deadline(e->stack);
 
 		if (!check(at != UINT64_MAX))
 			return;
 		if (at > p->now_ns) {
 			p->now_ns = at;
-			check(stack_tick(e->stack, at - 1) == 0);
+			check(chisel_stack_tick(e->stack, at - 1) == 0);
 		}
-		e->rc = stack_tick(e->stack, at);
+		e->rc = chisel_stack_tick(e->stack, at);
 	}
 	e->told_ns = p->now_ns;
 }
@@ -147,10 +147,10 @@ static void fall_silent(uint64_t heard, int side, bool tls)
 	wire_pair_run(&p);
 	struct wire_end *e = &p.end[side];
 	check(e->rc == 0 && !e->ready);
-	const enum stack_phase phase = stack_phase(e->stack);
+	const enum chisel_stack_phase phase = chisel_stack_phase(e->stack);
 	wait_out(&p, e);
 	check(e->rc == ERR_TIMEOUT);
-	check(e->told_ns - e->born_ns == (phase < STACK_SSH ? 10 : 15) * WIRE_SECOND);
+	check(e->told_ns - e->born_ns == (phase < CHISEL_STACK_SSH ? 10 : 15) * WIRE_SECOND);
 	check_fault(&p, e);
 	wire_pair_fini(&p);
 }
@@ -187,7 +187,7 @@ static bool starve(size_t nth, int side, bool tls)
 	if (refused && p.end[side].rc == 0)
 		check(wire_pair_is_ready(&p)); /* it went without, or asked again */
 	else if (refused && !check(p.end[side].rc == ERR_NOMEM))
-		printf(" [%s] ", stack_fault(p.end[side].stack)->why);
+		printf(" [%s] ", chisel_stack_fault(p.end[side].stack)->why);
 	if (!refused)
 		check(wire_pair_is_ready(&p));
 	if (p.end[side].rc && p.end[side].stack)

@@ -23,7 +23,7 @@ static void rekey(struct wire_pair *p)
 {
 	for (int side = 0; side < 2; side++)
 		if (p->end[side].rc == 0)
-			ssh_rekey(stack_ssh(p->end[side].stack));
+			ssh_rekey(chisel_stack_ssh(p->end[side].stack));
 	p->until_ns = p->now_ns;
 	wire_pair_run(p);
 }
@@ -50,8 +50,8 @@ static bool starve(const char *cipher, size_t nth)
 	check(refused || (rc[0] == 0 && rc[1] == 0));
 	for (int i = 0; i < 2; i++)
 		if (rc[i] < 0)
-			check(stack_fault(p.end[i].stack)->code == (enum err)rc[i] &&
-			      strlen(stack_fault(p.end[i].stack)->why) > 10);
+			check(chisel_stack_fault(p.end[i].stack)->code == (enum err)rc[i] &&
+			      strlen(chisel_stack_fault(p.end[i].stack)->why) > 10);
 	wire_pair_fini(&p);
 	sim_ran(cipher, nth);
 	return refused;

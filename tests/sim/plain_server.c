@@ -21,7 +21,7 @@ bool plain_is_server(size_t dial)
 struct sock *plain_connection(const struct session *s)
 {
 	for (size_t i = 0; s->link.self && i < fake_socks(); i++)
-		if (sock_fd(fake_sock(i)) == carrier_fd(s->link.self))
+		if (sock_fd(fake_sock(i)) == chisel_conn_fd(s->link.self))
 			return fake_sock(i);
 	return NULL;
 }
@@ -71,20 +71,22 @@ void plain_say(struct session *s, struct span message)
 
 static void upgrade(struct session *s)
 {
-	static const char answer[] = "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-				     "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+	static const char answer[] =
+		"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 	plain_give(s, span_of(answer, sizeof(answer) - 1));
 }
 
 void plain_skip_key_exchange(struct session *s)
 {
-	if (!s->link.self || stack_phase(carrier_stack(s->link.self)) != STACK_SSH)
+	if (!s->link.self ||
+	    chisel_stack_phase(chisel_conn_stack(s->link.self)) != CHISEL_STACK_SSH)
 		return;
-	struct ssh *ssh = stack_ssh(carrier_stack(s->link.self));
+	struct ssh *ssh = chisel_stack_ssh(chisel_conn_stack(s->link.self));
 	if (ssh->phase != SSH_PHASE_IDENT || ssh->fault.code)
 		return;
-	mem_give(&mem_heap, ssh->kex.init);
+	mem_free(&mem_heap, ssh->kex.init);
 	ssh->kex.init = NULL;
 	ssh->kex.stage = SSH_KEX_NONE;
 	ssh->kex.keyed = true;
@@ -92,7 +94,7 @@ void plain_skip_key_exchange(struct session *s)
 	ssh->kex.done_ns = loop_now(fake_loop());
 	ssh->phase = SSH_PHASE_AUTH;
 	must(ssh_auth_start(ssh) == 0);
-	carrier_kick(s->link.self);
+	chisel_conn_flush(s->link.self);
 }
 
 static void authenticate(struct session *s)

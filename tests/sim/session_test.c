@@ -27,8 +27,11 @@ static struct session *start(void)
 	const struct session_options o = { .loop = fake_loop(), .publish = nobody_reads(),
 					   .keepalive_ns = S(25), .retry_max_ns = S(15),
 					   .retry_count = -1 };
-	const struct session_target target = { .url = PLAIN_SERVER, .n = 1,
-					       .remotes = { { .bind_port = 80, .host = "svc", .port = 80 } } };
+	const struct session_target target = {
+		.url = PLAIN_SERVER,
+		.n = 1,
+		.remotes = { { .bind_port = 80, .host = "svc", .port = 80 } }
+	};
 	struct session *s;
 
 	check(session_new(&s, &o, NULL) == 0);

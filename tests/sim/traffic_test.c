@@ -90,7 +90,7 @@ static void finish(struct session *x, int side, int stream)
 
 static void on_open(struct session *x, int side, const struct ssh_event *ev)
 {
-	struct ssh *ssh = stack_ssh(x->pair.end[side].stack);
+	struct ssh *ssh = chisel_stack_ssh(x->pair.end[side].stack);
 
 	if (!check(ev->payload.n == 1 && ev->payload.p[0] < STREAMS))
 		return;
@@ -182,7 +182,7 @@ static void on_event(struct wire_pair *p, int side, const struct ssh_event *ev)
 
 static bool open_one(struct session *x, int side)
 {
-	struct ssh *ssh = stack_ssh(x->pair.end[side].stack);
+	struct ssh *ssh = chisel_stack_ssh(x->pair.end[side].stack);
 
 	if (x->opened == STREAMS)
 		return false;
@@ -204,10 +204,11 @@ static bool open_one(struct session *x, int side)
 static bool write_some(struct session *x, int side, int stream)
 {
 	struct flow *f = &x->streams[stream].flow[side];
-	struct ssh *ssh = stack_ssh(x->pair.end[side].stack);
+	struct ssh *ssh = chisel_stack_ssh(x->pair.end[side].stack);
 	const uint64_t left = f->to_send - f->sent;
 	const size_t place = place_of(stream, side, f->sent);
-	const size_t want = 1 + (size_t)dice_below(&x->dice, dice_one_in(&x->dice, 3) ? 70000 : 2000);
+	const size_t want =
+		1 + (size_t)dice_below(&x->dice, dice_one_in(&x->dice, 3) ? 70000 : 2000);
 	const size_t n = min_size(min_size(want, (size_t)left), PATTERN - place);
 	const size_t room = ssh_channel_writable(ssh, (uint32_t)f->channel);
 	const int taken = ssh_channel_write(ssh, (uint32_t)f->channel, pattern + place, n);
@@ -222,7 +223,7 @@ static bool write_some(struct session *x, int side, int stream)
 static bool end_some(struct session *x, int side, int stream)
 {
 	struct flow *f = &x->streams[stream].flow[side];
-	struct ssh *ssh = stack_ssh(x->pair.end[side].stack);
+	struct ssh *ssh = chisel_stack_ssh(x->pair.end[side].stack);
 	const bool done = f->sent == f->to_send;
 
 	if (done && !f->eof_sent && dice_one_in(&x->dice, 2)) {
@@ -244,7 +245,7 @@ static bool end_some(struct session *x, int side, int stream)
 static bool credit_some(struct session *x, int side, int stream)
 {
 	struct flow *f = &x->streams[stream].flow[side];
-	struct ssh *ssh = stack_ssh(x->pair.end[side].stack);
+	struct ssh *ssh = chisel_stack_ssh(x->pair.end[side].stack);
 	const uint64_t held = f->got - f->credited;
 
 	if (!held)
@@ -285,7 +286,7 @@ static bool on_round(struct wire_pair *p, int side)
 	for (int stream = 0; stream < (int)x->opened; stream++)
 		moved |= drive(x, side, stream);
 	if (moved && dice_one_in(&x->dice, 60))
-		ssh_rekey(stack_ssh(p->end[side].stack));
+		ssh_rekey(chisel_stack_ssh(p->end[side].stack));
 	return moved;
 }
 
@@ -299,7 +300,8 @@ static void prepare(struct session *x, uint64_t stream_max)
 
 		t->opener = -1;
 		for (int side = 0; side < 2; side++) {
-			const bool mute = dice_one_in(&x->dice, 4), hasty = dice_one_in(&x->dice, 8);
+			const bool mute = dice_one_in(&x->dice, 4),
+				   hasty = dice_one_in(&x->dice, 8);
 			const uint64_t n = mute ? 0 : dice_below(&x->dice, stream_max);
 
 			t->flow[side] = (struct flow){
@@ -328,7 +330,8 @@ static void begin_session(struct session *x, uint64_t seed, bool tls)
 		o.wire[side] = wire_rough(&x->dice);
 	prepare(x, min_size(o.wire[0].piece_max, o.wire[1].piece_max) < 100 ? 1000 : STREAM_MAX);
 	for (int side = 0; side < 2; side++) {
-		o.rekey_bytes[side] = dice_one_in(&x->dice, 2) ? 3000 + dice_below(&x->dice, 90000) : 0;
+		o.rekey_bytes[side] =
+			dice_one_in(&x->dice, 2) ? 3000 + dice_below(&x->dice, 90000) : 0;
 		for (int i = 0; i < STREAMS; i++)
 			x->streams[i].flow[side].window = o.window;
 	}
@@ -367,7 +370,7 @@ static void check_idle(struct session *x)
 	wire_pair_run(p);
 	for (int side = 0; side < 2; side++) {
 		check(p->end[side].rc == 0);
-		check(ssh_channels_open(stack_ssh(p->end[side].stack)) == 0);
+		check(ssh_channels_open(chisel_stack_ssh(p->end[side].stack)) == 0);
 		check(p->end[side].famine.live <= 12);
 		check(p->end[side].pending_max <= 512 * 1024);
 	}
@@ -378,7 +381,8 @@ static void check_rekeys(const struct session *x)
 {
 	check(x->rekeyed[0] == x->rekeyed[1]);
 	for (int side = 0; side < 2; side++)
-		check(ssh_stats(stack_ssh(x->pair.end[side].stack))->rekeys == x->rekeyed[side]);
+		check(ssh_stats(chisel_stack_ssh(x->pair.end[side].stack))->rekeys ==
+		      x->rekeyed[side]);
 }
 
 static void part(struct session *x)
@@ -386,11 +390,11 @@ static void part(struct session *x)
 	struct wire_pair *p = &x->pair;
 	const int first = (int)dice_below(&x->dice, 2);
 
-	stack_close(p->end[first].stack, SSH_DISCONNECT_BY_APPLICATION, "that was all");
+	chisel_stack_close(p->end[first].stack, SSH_DISCONNECT_BY_APPLICATION, "that was all");
 	wire_pair_run(p);
 	check(p->end[!first].disconnected);
 	check(p->end[!first].rc == ERR_CLOSED);
-	check(strstr(stack_fault(p->end[!first].stack)->why, "that was all") != NULL);
+	check(strstr(chisel_stack_fault(p->end[!first].stack)->why, "that was all") != NULL);
 }
 
 static void run_session(uint64_t seed, bool tls)
@@ -402,7 +406,8 @@ static void run_session(uint64_t seed, bool tls)
 		;
 	if (!check(is_over(&x)))
 		printf(" [%u of %u opened, %u over; %s; %s] ", x.opened, STREAMS, x.over,
-		       stack_fault(x.pair.end[0].stack)->why, stack_fault(x.pair.end[1].stack)->why);
+		       chisel_stack_fault(x.pair.end[0].stack)->why,
+		       chisel_stack_fault(x.pair.end[1].stack)->why);
 	else {
 		check_streams(&x);
 		check_idle(&x);

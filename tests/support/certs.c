@@ -87,5 +87,6 @@ void certs_write_pem(const struct cert *c, const char *cert_path, const char *ke
 
 	must(f && PEM_write_X509(f, c->x509) == 1 && fclose(f) == 0);
 	f = fopen(key_path, "we");
-	must(f && PEM_write_PrivateKey(f, c->key, NULL, NULL, 0, NULL, NULL) == 1 && fclose(f) == 0);
+	must(f && PEM_write_PrivateKey(f, c->key, NULL, NULL, 0, NULL, NULL) == 1 &&
+	     fclose(f) == 0);
 }

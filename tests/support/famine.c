@@ -26,5 +26,5 @@ static void give(void *ctx, void *p)
 void famine_init(struct famine *f, size_t refuse_at)
 {
 	*f = (struct famine){ .refuse_at = refuse_at };
-	f->mem = (struct mem){ .take = take, .give = give, .ctx = f };
+	f->mem = (struct mem){ .alloc = take, .free = give, .ctx = f };
 }

@@ -138,7 +138,8 @@ uint8_t *wire_take(struct wire *w, uint64_t now_ns, size_t *n)
 
 bool wire_has_ended(const struct wire *w)
 {
-	return w->n == 0 && (w->in >= w->habits.dies_at || (w->closed && w->in < w->habits.mute_at));
+	return w->n == 0 &&
+	       (w->in >= w->habits.dies_at || (w->closed && w->in < w->habits.mute_at));
 }
 
 uint64_t wire_next_ns(const struct wire *w)

@@ -59,14 +59,14 @@ static void note(struct wire_pair *p, struct wire_end *e, int rc)
 	e->told_ns = p->now_ns;
 }
 
-static struct stack_options options_for(struct wire_pair *p, const struct wire_pair_options *o,
-					int side)
+static struct chisel_stack_options options_for(struct wire_pair *p,
+					       const struct wire_pair_options *o, int side)
 {
 	static EVP_PKEY *keys[1];
 	const bool server = side == WIRE_SERVER;
 
 	keys[0] = host_key();
-	return (struct stack_options){
+	return (struct chisel_stack_options){
 		.tls_ctx = o->tls ? context(side) : NULL,
 		.tls = { .server = server, .verify_name = server ? NULL : "gateway" },
 		.ws = { .server = server, .host = "gateway", .path = "/", .random = dice_fill,
@@ -101,8 +101,8 @@ void wire_pair_init(struct wire_pair *p, const struct wire_pair_options *options
 		famine_init(&e->famine, options->refuse_at[side]);
 		wire_init(&e->out, &options->wire[side], &p->dice);
 		e->born_ns = p->now_ns;
-		const struct stack_options o = options_for(p, options, side);
-		note(p, e, stack_new(&e->stack, &o, &e->famine.mem, p->now_ns, &why));
+		const struct chisel_stack_options o = options_for(p, options, side);
+		note(p, e, chisel_stack_new(&e->stack, &o, &e->famine.mem, p->now_ns, &why));
 		check(e->rc == 0 || (why.code == (enum err)e->rc && *why.why));
 		if (e->rc)
 			e->stack = NULL;
@@ -112,7 +112,7 @@ void wire_pair_init(struct wire_pair *p, const struct wire_pair_options *options
 void wire_pair_fini(struct wire_pair *p)
 {
 	for (int side = 0; side < 2; side++) {
-		stack_free(p->end[side].stack);
+		chisel_stack_free(p->end[side].stack);
 		wire_fini(&p->end[side].out);
 		check(p->end[side].famine.live == 0);
 	}
@@ -123,7 +123,7 @@ void wire_pair_fini(struct wire_pair *p)
 static void answer(struct wire_pair *p, int side, const struct ssh_event *ev)
 {
 	struct wire_end *e = &p->end[side];
-	struct ssh *ssh = stack_ssh(e->stack);
+	struct ssh *ssh = chisel_stack_ssh(e->stack);
 	const bool accepted = span_is(ev->user, "u") && span_is(ev->password, "pw");
 
 	if (p->answers_late && (ev->kind == SSH_EVENT_HOST_KEY ||
@@ -151,9 +151,9 @@ static bool answer_owed(struct wire_pair *p, struct wire_end *e)
 		return true; /* in a later round */
 	e->owed = SSH_EVENT_NONE;
 	if (owed == SSH_EVENT_HOST_KEY)
-		ssh_host_key_trust(stack_ssh(e->stack), true);
+		ssh_host_key_trust(chisel_stack_ssh(e->stack), true);
 	else
-		ssh_auth_answer(stack_ssh(e->stack), true);
+		ssh_auth_answer(chisel_stack_ssh(e->stack), true);
 	return true;
 }
 
@@ -164,7 +164,7 @@ static bool draw(struct wire_pair *p, int side)
 	bool moved = false;
 	int rc;
 
-	while ((rc = stack_next(e->stack, &ev)) == 1) {
+	while ((rc = chisel_stack_next(e->stack, &ev)) == 1) {
 		moved = true;
 		answer(p, side, &ev);
 	}
@@ -174,7 +174,7 @@ static bool draw(struct wire_pair *p, int side)
 
 static bool send_some(struct wire_pair *p, struct wire_end *e)
 {
-	const struct span out = stack_pending(e->stack);
+	const struct span out = chisel_stack_pending(e->stack);
 
 	if (out.n > e->pending_max)
 		e->pending_max = out.n;
@@ -188,7 +188,7 @@ static bool send_some(struct wire_pair *p, struct wire_end *e)
 	const size_t part = dice_one_in(&p->dice, 4) ? 1 + dice_below(&p->dice, out.n) : out.n;
 	const size_t n = wire_put(&e->out, out.p, part, p->now_ns);
 	if (n)
-		stack_sent(e->stack, n);
+		chisel_stack_sent(e->stack, n);
 	return n > 0;
 }
 
@@ -201,7 +201,7 @@ static bool receive_some(struct wire_pair *p, int side)
 
 	if (piece) {
 		if (!e->rc)
-			note(p, e, stack_feed(e->stack, piece, n, p->now_ns));
+			note(p, e, chisel_stack_feed(e->stack, piece, n, p->now_ns));
 		if (!e->rc)
 			(void)draw(p, side);
 		free(piece);
@@ -211,7 +211,7 @@ static bool receive_some(struct wire_pair *p, int side)
 		return false;
 	e->told_end = true;
 	if (!e->rc)
-		(void)stack_feed_end(e->stack);
+		(void)chisel_stack_feed_end(e->stack);
 	return draw(p, side) || true;
 }
 
@@ -225,8 +225,8 @@ static bool do_end(struct wire_pair *p, int side)
 		wire_close(&e->out);
 		return false;
 	}
-	if (!e->rc && p->now_ns >= stack_deadline(e->stack))
-		note(p, e, stack_tick(e->stack, p->now_ns));
+	if (!e->rc && p->now_ns >= chisel_stack_deadline(e->stack))
+		note(p, e, chisel_stack_tick(e->stack, p->now_ns));
 	moved = answer_owed(p, e);
 	moved |= draw(p, side);
 	if (!e->rc && p->on_round)
@@ -251,7 +251,7 @@ static bool let_time_pass(struct wire_pair *p)
 	for (int side = 0; side < 2; side++) {
 		at = min_u64(at, wire_next_ns(&p->end[side].out));
 		if (p->end[side].stack && !p->end[side].rc)
-			at = min_u64(at, stack_deadline(p->end[side].stack));
+			at = min_u64(at, chisel_stack_deadline(p->end[side].stack));
 	}
 	if (at > p->until_ns)
 		return false;

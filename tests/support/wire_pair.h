@@ -19,7 +19,7 @@ enum { WIRE_CLIENT, WIRE_SERVER };
 #define WIRE_SECOND 1000000000ull
 
 struct wire_end {
-	struct stack *stack; /* NULL when stack_new() failed */
+	struct stack *stack; /* NULL when chisel_stack_new() failed */
 	struct famine famine;
 	struct wire out;     /* to the other */
 	uint64_t born_ns;

@@ -153,9 +153,12 @@ int __wrap_epoll_ctl(int e, int op, int fd, struct epoll_event *ev)
 	return -1;
 }
 
-int __real_getaddrinfo(const char *host, const char *port, const struct addrinfo *h, struct addrinfo **out);
-int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *h, struct addrinfo **out);
-int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *h, struct addrinfo **out)
+int __real_getaddrinfo(const char *host, const char *port, const struct addrinfo *h,
+		       struct addrinfo **out);
+int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *h,
+		       struct addrinfo **out);
+int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *h,
+		       struct addrinfo **out)
 {
 	if (!fail_now(FAIL_getaddrinfo))
 		return __real_getaddrinfo(host, port, h, out);
@@ -202,7 +205,8 @@ int __real_posix_fallocate(int fd, off_t from, off_t n);
 int __wrap_posix_fallocate(int fd, off_t from, off_t n);
 int __wrap_posix_fallocate(int fd, off_t from, off_t n)
 {
-	return fail_now(FAIL_posix_fallocate) ? state.plan.sys : __real_posix_fallocate(fd, from, n);
+	return fail_now(FAIL_posix_fallocate) ? state.plan.sys
+					      : __real_posix_fallocate(fd, from, n);
 }
 
 typedef void *thread_fn(void *);
@@ -210,7 +214,8 @@ int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, thread_fn *fn, 
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, thread_fn *fn, void *arg);
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, thread_fn *fn, void *arg)
 {
-	return fail_now(FAIL_pthread_create) ? state.plan.sys : __real_pthread_create(t, a, fn, arg);
+	return fail_now(FAIL_pthread_create) ? state.plan.sys
+					     : __real_pthread_create(t, a, fn, arg);
 }
 
 /* ---- OpenSSL's memory ---- */

@@ -99,8 +99,11 @@ static void after(struct io_uring *ring)
 		return;
 	for (unsigned i = 0; i < n / 2; i++) {
 		struct io_uring_cqe *a = answer(ring, i), *b = answer(ring, n - 1 - i);
-		const struct { uint64_t user_data; int res; uint32_t flags; } kept = { a->user_data, a->res,
-										       a->flags };
+		const struct {
+			uint64_t user_data;
+			int res;
+			uint32_t flags;
+		} kept = { a->user_data, a->res, a->flags };
 
 		a->user_data = b->user_data;
 		a->res = b->res;
@@ -139,12 +142,17 @@ int __wrap_io_uring_queue_init_params(unsigned n, struct io_uring *ring, struct 
 int __wrap_io_uring_queue_init_params(unsigned n, struct io_uring *ring, struct io_uring_params *p)
 {
 	changed.n = 0;
-	return fail_now(FAIL_ring_setup) ? -fail_sys() : __real_io_uring_queue_init_params(n, ring, p);
+	return fail_now(FAIL_ring_setup) ? -fail_sys()
+					 : __real_io_uring_queue_init_params(n, ring, p);
 }
 
-int __real_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg, unsigned flags);
-int __wrap_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg, unsigned flags);
-int __wrap_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg, unsigned flags)
+int __real_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg,
+				      unsigned flags);
+int __wrap_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg,
+				      unsigned flags);
+int __wrap_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg,
+				      unsigned flags)
 {
-	return fail_now(FAIL_ring_register) ? -fail_sys() : __real_io_uring_register_buf_ring(ring, reg, flags);
+	return fail_now(FAIL_ring_register) ? -fail_sys()
+					    : __real_io_uring_register_buf_ring(ring, reg, flags);
 }

@@ -132,14 +132,16 @@ static int live(struct subject *x, enum loop_choice io, const char *bus_dir, str
 				 &(struct publish_options){ .bus_dir = bus_dir, .forwards = names,
 							    .forwards_n = 1 }, why);
 	if (rc >= 0)
-		rc = session_new(&x->session, &(struct session_options){ .loop = x->loop,
-									 .publish = x->publish,
-									 .tls_ctx = world_client_ctx(x->world),
-									 .keepalive_ns = 1000000000ull,
-									 .retry_max_ns = TICK_NS,
-									 .retry_count = -1,
-									 .changed = on_changed,
-									 .user = x }, why);
+		rc = session_new(&x->session,
+				 &(struct session_options){ .loop = x->loop,
+							    .publish = x->publish,
+							    .tls_ctx = world_client_ctx(x->world),
+							    .keepalive_ns = 1000000000ull,
+							    .retry_max_ns = TICK_NS,
+							    .retry_count = -1,
+							    .changed = on_changed,
+							    .user = x },
+				 why);
 	if (rc < 0)
 		return rc;
 	set_target(&target, x->world);
@@ -162,8 +164,9 @@ static void look_for_leaks(struct subject *x, uint64_t fds, size_t blocks)
 		usleep(1000);
 	}
 	x->life->end = LIFE_LEAKED;
-	snprintf(x->life->note, sizeof(x->life->note), "descriptors %d, heap blocks %d too many, world %s",
-		 (int)(self_count_fds() - fds), (int)(mem_heap_use().blocks - blocks),
+	snprintf(x->life->note, sizeof(x->life->note),
+		 "descriptors %d, heap blocks %d too many, world %s", (int)(self_count_fds() - fds),
+		 (int)(mem_heap_use().blocks - blocks),
 		 world_is_quiet(x->world) ? "quiet" : "not quiet");
 }
 

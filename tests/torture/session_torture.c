@@ -176,8 +176,8 @@ static void torture(struct world *w, const struct row *r, enum loop_choice io, c
 			break;
 		calls = nth;
 	}
-	printf("%-28s %-6s %6llu %6llu %8llu %8llu %8llu\n", r->name, loop, (unsigned long long)calls,
-	       (unsigned long long)(totals.lives - before),
+	printf("%-28s %-6s %6llu %6llu %8llu %8llu %8llu\n", r->name, loop,
+	       (unsigned long long)calls, (unsigned long long)(totals.lives - before),
 	       (unsigned long long)(totals.of[LIFE_UNMOVED] - of[LIFE_UNMOVED]),
 	       (unsigned long long)(totals.of[LIFE_RECOVERED] - of[LIFE_RECOVERED]),
 	       (unsigned long long)(totals.of[LIFE_REFUSED] - of[LIFE_REFUSED]));
@@ -221,7 +221,8 @@ static void remove_bus(const char *dir)
 
 int main(int argc, char **argv)
 {
-	const unsigned stride = argc > 1 && strtol(argv[1], NULL, 10) > 0 ? (unsigned)strtol(argv[1], NULL, 10) : 1;
+	const unsigned stride =
+		argc > 1 && strtol(argv[1], NULL, 10) > 0 ? (unsigned)strtol(argv[1], NULL, 10) : 1;
 	char bus[] = "/tmp/torture-XXXXXX";
 
 	fail_start();
@@ -233,8 +234,8 @@ int main(int argc, char **argv)
 		return 1;
 	struct world *w = world_new();
 	const bool uring = has_uring();
-	printf("%-28s %-6s %6s %6s %8s %8s %8s\n", "what fails", "loop", "calls", "lives", "unmoved",
-	       "back", "refused");
+	printf("%-28s %-6s %6s %6s %8s %8s %8s\n", "what fails", "loop", "calls", "lives",
+	       "unmoved", "back", "refused");
 	for (const struct row *r = rows; r < rows + array_len(rows); r++) {
 		if (argc > 2 && !strstr(r->name, argv[2]))
 			continue;
@@ -246,11 +247,14 @@ int main(int argc, char **argv)
 	alarm(0);
 	world_free(w);
 	remove_bus(bus);
-	printf("%llu untouched, %llu unmoved, %llu came back, %llu refused to go on; %llu bugs, %llu wrong "
+	printf("%llu untouched, %llu unmoved, %llu came back, %llu refused to go on; %llu bugs, "
+	       "%llu wrong "
 	       "reasons\n",
-	       (unsigned long long)totals.of[LIFE_UNTOUCHED], (unsigned long long)totals.of[LIFE_UNMOVED],
-	       (unsigned long long)totals.of[LIFE_RECOVERED], (unsigned long long)totals.of[LIFE_REFUSED],
-	       (unsigned long long)totals.bugs, (unsigned long long)totals.wrong_reasons);
+	       (unsigned long long)totals.of[LIFE_UNTOUCHED],
+	       (unsigned long long)totals.of[LIFE_UNMOVED],
+	       (unsigned long long)totals.of[LIFE_RECOVERED],
+	       (unsigned long long)totals.of[LIFE_REFUSED], (unsigned long long)totals.bugs,
+	       (unsigned long long)totals.wrong_reasons);
 	const uint64_t failed = totals.bugs + totals.wrong_reasons;
 	printf("%llu passed, %llu failed\n", (unsigned long long)(totals.lives - failed),
 	       (unsigned long long)failed);

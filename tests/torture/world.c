@@ -79,7 +79,10 @@ static void echo_closed(void *user)
 }
 
 static const struct sock_handler echo_handler = {
-	.on_data = echo_data, .on_sent = echo_sent, .on_error = echo_error, .on_closed = echo_closed,
+	.on_data = echo_data,
+	.on_sent = echo_sent,
+	.on_error = echo_error,
+	.on_closed = echo_closed,
 };
 
 static void on_service(void *user, int fd)

@@ -11,8 +11,10 @@
 #include "lib/base/escape.h"
 
 const struct config_row config_rows[] = {
-#define CONFIG_ROW(field, type, users, flag, variable, path, dflt, extra, help) \
-	{ CONFIG_##type, users, flag, variable, path, dflt, extra, help, offsetof(struct config, field) },
+#define CONFIG_ROW(field, type, users, flag, variable, path, dflt, extra, help)                    \
+	{ CONFIG_##type, users, flag,                                                              \
+	  variable,	 path,	dflt,                                                              \
+	  extra,	 help,	offsetof(struct config, field) },
 #include "lib/app/config/config.def"
 #undef CONFIG_ROW
 };
@@ -52,7 +54,8 @@ bool config_count(const char *text, const char *bounds, int64_t *to)
 	errno = 0;
 	const long long v = strtoll(text, &end, 10);
 	/* strtoll() would take a space or a plus sign as well. */
-	if (errno || !*text || *end || strspn(text, "0123456789-") != strlen(text) || v < low || v > high)
+	if (errno || !*text || *end || strspn(text, "0123456789-") != strlen(text) || v < low ||
+	    v > high)
 		return false;
 	*to = v;
 	return true;
@@ -89,20 +92,24 @@ int config_set(struct config *c, const struct config_row *row, const char *text,
 	case CONFIG_TEXT:
 	case CONFIG_SECRET:
 		if (strlen(text) >= CONFIG_TEXT_MAX || !is_printable(text))
-			return fault_set(why, code, "%s: too long, or has a line break or control character",
+			return fault_set(why, code,
+					 "%s: too long, or has a line break or control character",
 					 what);
 		memset(at, 0, CONFIG_TEXT_MAX);
 		memcpy(at, text, strlen(text));
 		return 0;
 	case CONFIG_FLAG:
-		return flag_read(text, (bool *)at) ? 0 : wrong(why, code, what, text, "true or false");
+		return flag_read(text, (bool *)at) ? 0
+						   : wrong(why, code, what, text, "true or false");
 	case CONFIG_COUNT:
 		snprintf(expected, sizeof(expected), "a whole number in %s", row->extra);
-		return config_count(text, row->extra, (int64_t *)at) ? 0
-								    : wrong(why, code, what, text, expected);
+		return config_count(text, row->extra, (int64_t *)at)
+			       ? 0
+			       : wrong(why, code, what, text, expected);
 	case CONFIG_DURATION:
 		if (config_duration(text, &ns, NULL) < 0)
-			return wrong(why, code, what, text, "a duration like 250ms, 30s, 5m or 1h30m");
+			return wrong(why, code, what, text,
+				     "a duration like 250ms, 30s, 5m or 1h30m");
 		*(uint64_t *)at = ns;
 		return 0;
 	case CONFIG_CHOICE:
@@ -121,8 +128,12 @@ int config_duration(const char *text, uint64_t *ns, struct fault *why)
 		const char *unit;
 		uint64_t ns;
 	} units[] = {
-		{ "ns", 1 },		 { "us", 1000 },	  { "ms", 1000000 },
-		{ "s", 1000000000ull },	 { "m", 60000000000ull }, { "h", 3600000000000ull },
+		{ "ns", 1 },
+		{ "us", 1000 },
+		{ "ms", 1000000 },
+		{ "s", 1000000000ull },
+		{ "m", 60000000000ull },
+		{ "h", 3600000000000ull },
 	};
 	const uint64_t most = 1000ull * 3600 * 1000000000; /* 1000 h: sums stay far from 2^64 */
 	uint64_t sum = 0;
@@ -139,13 +150,15 @@ int config_duration(const char *text, uint64_t *ns, struct fault *why)
 		if (!letters && !*at && at == text + digits)
 			unit = 1000000000ull; /* a plain number is seconds */
 		for (size_t i = 0; i < array_len(units); i++)
-			if (strlen(units[i].unit) == letters && strncmp(at, units[i].unit, letters) == 0)
+			if (strlen(units[i].unit) == letters &&
+			    strncmp(at, units[i].unit, letters) == 0)
 				unit = units[i].ns;
 		if (!digits || !unit || v > most / unit || sum > most - v * unit) {
 			char shown[60];
 			escape_text(shown, sizeof(shown), span_str(text));
 			return fault_set(why, ERR_USAGE,
-					 "\"%s\" is no duration: write 250ms, 30s, 5m or 1h30m", shown);
+					 "\"%s\" is no duration: write 250ms, 30s, 5m or 1h30m",
+					 shown);
 		}
 		sum += v * unit;
 		at += letters;
@@ -169,11 +182,13 @@ int config_address(const char *text, char host[256], uint16_t *port, struct faul
 		n = 0; /* IPv6 without brackets */
 	}
 	if (!n || n > 255 || !config_count(colon + 1, "1..65535", &number) ||
-	    strspn(start, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%") < n) {
+	    strspn(start, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%") <
+		    n) {
 		escape_text(shown, sizeof(shown), span_str(text));
-		return fault_set(why, ERR_CONFIG,
-				 "\"%s\" is no address: write host:port, like localhost:6443 or [::1]:6443",
-				 shown);
+		return fault_set(
+			why, ERR_CONFIG,
+			"\"%s\" is no address: write host:port, like localhost:6443 or [::1]:6443",
+			shown);
 	}
 	memcpy(host, start, n);
 	host[n] = '\0';
@@ -257,7 +272,8 @@ static const struct config_row *find_flag(const char *name, size_t n)
 
 static int unknown_flag(const char *name, size_t n, unsigned program, struct fault *why)
 {
-	static const char *const standard[] = { "help", "version", "config", "check-config", "probe" };
+	static const char *const standard[] = { "help", "version", "config", "check-config",
+						"probe" };
 	const char *best = NULL;
 	unsigned least = 3;
 	char shown[48];
@@ -267,11 +283,15 @@ static int unknown_flag(const char *name, size_t n, unsigned program, struct fau
 		if (config_rows[i].type == CONFIG_SECRET && (config_rows[i].users & program) &&
 		    strcmp(strrchr(config_rows[i].path, '.') + 1, shown) == 0)
 			return fault_set(why, ERR_USAGE,
-					 "--%s is no flag, as everybody sees a command line: use the variable %s "
-					 "or %s in the file", shown, config_rows[i].variable, config_rows[i].path);
+					 "--%s is no flag, as everybody sees a command line: use "
+					 "the variable %s "
+					 "or %s in the file",
+					 shown, config_rows[i].variable, config_rows[i].path);
 	for (size_t i = 0; i < config_rows_n + array_len(standard); i++) {
-		const char *flag = i < config_rows_n ? config_rows[i].users & program ? config_rows[i].flag : NULL
-						     : standard[i - config_rows_n];
+		const char *flag =
+			i < config_rows_n
+				? config_rows[i].users & program ? config_rows[i].flag : NULL
+				: standard[i - config_rows_n];
 		const unsigned d = flag ? config_distance(shown, flag, least) : least + 1;
 
 		if (d < least) {
@@ -280,7 +300,8 @@ static int unknown_flag(const char *name, size_t n, unsigned program, struct fau
 		}
 	}
 	escape_text(shown, sizeof(shown), span_of(name, min_size(n, 20)));
-	return best ? fault_set(why, ERR_USAGE, "unknown flag --%s; did you mean --%s?", shown, best)
+	return best ? fault_set(why, ERR_USAGE, "unknown flag --%s; did you mean --%s?", shown,
+				best)
 		    : fault_set(why, ERR_USAGE, "unknown flag --%s; --help lists them", shown);
 }
 
@@ -328,8 +349,8 @@ static int read_flag(struct arguments *a, struct config *c, unsigned program, co
 	if (!config && !probe && !row)
 		return unknown_flag(name, n, program, why);
 	if (row && !(row->users & program))
-		return fault_set(why, ERR_USAGE, "--%s is not for this program, but for %s", row->flag,
-				 config_user_names(row->users, users));
+		return fault_set(why, ERR_USAGE, "--%s is not for this program, but for %s",
+				 row->flag, config_user_names(row->users, users));
 	if (!value && row && row->type == CONFIG_FLAG)
 		value = "true";
 	if (!value && a->at == a->argc)
@@ -352,7 +373,8 @@ static int read_flag(struct arguments *a, struct config *c, unsigned program, co
 
 /* Both passes walk the same way: the first finds --config and the verb, the
  * second (c not NULL) sets values over file and environment. */
-static int read_arguments(struct arguments *a, struct config *c, unsigned program, struct fault *why)
+static int read_arguments(struct arguments *a, struct config *c, unsigned program,
+			  struct fault *why)
 {
 	for (a->at = 1; a->at < a->argc;) {
 		const char *arg = a->argv[a->at++];
@@ -362,7 +384,8 @@ static int read_arguments(struct arguments *a, struct config *c, unsigned progra
 			arg = "--help";
 		if (strncmp(arg, "--", 2) != 0) {
 			escape_text(shown, sizeof(shown), span_str(arg));
-			return fault_set(why, ERR_USAGE, "unexpected argument \"%s\"; --help shows the usage",
+			return fault_set(why, ERR_USAGE,
+					 "unexpected argument \"%s\"; --help shows the usage",
 					 shown);
 		}
 		int rc = read_verb(a, arg + 2, strcspn(arg + 2, "="), why);
@@ -380,8 +403,8 @@ static int set_defaults(struct config *c, struct fault *why)
 {
 	memset(c, 0, sizeof(*c));
 	for (size_t i = 0; i < config_rows_n; i++) {
-		const int rc = config_set(c, &config_rows[i], config_rows[i].dflt, config_rows[i].path,
-					  ERR_CONFIG, why);
+		const int rc = config_set(c, &config_rows[i], config_rows[i].dflt,
+					  config_rows[i].path, ERR_CONFIG, why);
 		if (rc < 0)
 			return rc;
 	}

@@ -20,10 +20,10 @@
 
 enum config_user { CONFIG_TUNNEL = 1, CONFIG_CONTROL = 2, CONFIG_STATUS = 4, CONFIG_ALL = 7 };
 
-#define CONFIG_TEXT_MAX 1024
+#define CONFIG_TEXT_MAX	    1024
 #define CONFIG_FORWARDS_MAX 32
-#define CONFIG_LABELS_MAX 32
-#define CONFIG_NAME_MAX 63
+#define CONFIG_LABELS_MAX   32
+#define CONFIG_NAME_MAX	    63
 
 /* A value that must never be printed: config_print() and logs show "set". */
 struct secret {
@@ -47,13 +47,13 @@ struct config_label {
  * TEXT char[CONFIG_TEXT_MAX], SECRET struct secret, FLAG bool, COUNT int64_t,
  * DURATION uint64_t ns, CHOICE char[CONFIG_NAME_MAX + 1]. */
 struct config {
-#define CONFIG_TYPE_TEXT(f) char f[CONFIG_TEXT_MAX]
-#define CONFIG_TYPE_SECRET(f) struct secret f
-#define CONFIG_TYPE_FLAG(f) bool f
-#define CONFIG_TYPE_COUNT(f) int64_t f
+#define CONFIG_TYPE_TEXT(f)	char f[CONFIG_TEXT_MAX]
+#define CONFIG_TYPE_SECRET(f)	struct secret f
+#define CONFIG_TYPE_FLAG(f)	bool f
+#define CONFIG_TYPE_COUNT(f)	int64_t f
 #define CONFIG_TYPE_DURATION(f) uint64_t f
-#define CONFIG_TYPE_CHOICE(f) char f[CONFIG_NAME_MAX + 1]
-#define CONFIG_ROW(field, type, users, flag, variable, path, dflt, extra, help) \
+#define CONFIG_TYPE_CHOICE(f)	char f[CONFIG_NAME_MAX + 1]
+#define CONFIG_ROW(field, type, users, flag, variable, path, dflt, extra, help)                    \
 	CONFIG_TYPE_##type(field);
 #include "lib/app/config/config.def"
 #undef CONFIG_ROW
@@ -78,8 +78,8 @@ enum config_verb {
  * (exit code 2), ERR_CONFIG for file and environment (exit code 64): one
  * sentence with file, line and the nearest known key.  Secrets never stand in
  * it. */
-MUST_USE int config_load(struct config *out, enum config_user program, int argc,
-			 char *const argv[], enum config_verb *verb, struct fault *why);
+MUST_USE int config_load(struct config *out, enum config_user program, int argc, char *const argv[],
+			 enum config_verb *verb, struct fault *why);
 
 /* --help of a program, to stdout. */
 void config_print_help(enum config_user program, const char *name, const char *purpose);

@@ -92,8 +92,8 @@ static int note_key(struct reader *r, const char *path)
 		h = (h ^ (unsigned char)*c) * 1099511628211ull;
 	for (size_t i = 0; i < r->seen_n; i++)
 		if (r->seen[i] == h)
-			return fault_set(r->why, ERR_CONFIG, "%s:%lu: key '%s' stands there twice", r->file,
-					 line_of(r), escape(shown, path));
+			return fault_set(r->why, ERR_CONFIG, "%s:%lu: key '%s' stands there twice",
+					 r->file, line_of(r), escape(shown, path));
 	if (r->seen_n == SEEN_MAX)
 		return complain(r, "too many keys");
 	r->seen[r->seen_n++] = h;
@@ -106,14 +106,17 @@ static int unknown_key(struct reader *r, const char *path)
 
 	escape_text(shown, sizeof(shown), span_str(path));
 	return config_nearest_path(near, path)
-		       ? fault_set(r->why, ERR_CONFIG, "%s:%lu: unknown key '%s'; did you mean '%s'?", r->file,
+		       ? fault_set(r->why, ERR_CONFIG,
+				   "%s:%lu: unknown key '%s'; did you mean '%s'?", r->file,
 				   line_of(r), shown, near)
-		       : fault_set(r->why, ERR_CONFIG, "%s:%lu: unknown key '%s'", r->file, line_of(r), shown);
+		       : fault_set(r->why, ERR_CONFIG, "%s:%lu: unknown key '%s'", r->file,
+				   line_of(r), shown);
 }
 
 static int extend(struct reader *r, char to[CONFIG_PATH_MAX], const char *prefix)
 {
-	const int n = snprintf(to, CONFIG_PATH_MAX, "%s%s%s", prefix, *prefix ? "." : "", scalar(r));
+	const int n =
+		snprintf(to, CONFIG_PATH_MAX, "%s%s%s", prefix, *prefix ? "." : "", scalar(r));
 
 	return n >= CONFIG_PATH_MAX ? complain(r, "key is too long") : note_key(r, to);
 }
@@ -128,8 +131,11 @@ static int set_forward_field(struct reader *r, struct config_forward *f, const c
 	if (strcmp(key, "name") == 0) {
 		const size_t n = strlen(scalar(r));
 		if (!n || n > CONFIG_NAME_MAX ||
-		    strspn(scalar(r), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") < n)
-			return complain(r, "a forward's name is letters, digits, '-', '_', '.', at most 63");
+		    strspn(scalar(r),
+			   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") < n)
+			return complain(
+				r,
+				"a forward's name is letters, digits, '-', '_', '.', at most 63");
 		memcpy(f->name, scalar(r), n + 1);
 		return 0;
 	}
@@ -142,14 +148,16 @@ static int set_forward_field(struct reader *r, struct config_forward *f, const c
 	if (strcmp(key, "remote_port") == 0) {
 		int64_t v;
 		if (!config_count(scalar(r), "0..65535", &v))
-			return complain(r, "remote_port is 0 (assigned by the control plane) to 65535");
+			return complain(
+				r, "remote_port is 0 (assigned by the control plane) to 65535");
 		f->remote_port = (uint16_t)v;
 		return 0;
 	}
 	escape_text(what, sizeof(what) - 64, span_str(key));
-	return fault_set(r->why, ERR_CONFIG,
-			 "%s:%lu: unknown key '%s' in a forward; known are name, local_addr, remote_port",
-			 r->file, line_of(r), what);
+	return fault_set(
+		r->why, ERR_CONFIG,
+		"%s:%lu: unknown key '%s' in a forward; known are name, local_addr, remote_port",
+		r->file, line_of(r), what);
 }
 
 static int read_forward(struct reader *r)
@@ -186,12 +194,12 @@ static int read_forward(struct reader *r)
 		seen |= bit;
 	}
 	if ((seen & 3) != 3)
-		return fault_set(r->why, ERR_CONFIG, "%s:%lu: a forward needs name and local_addr", r->file,
-				 line);
+		return fault_set(r->why, ERR_CONFIG, "%s:%lu: a forward needs name and local_addr",
+				 r->file, line);
 	for (size_t i = 0; i < c->forwards_n; i++)
 		if (strcmp(c->forwards[i].name, f.name) == 0)
-			return fault_set(r->why, ERR_CONFIG, "%s:%lu: two forwards are named %s", r->file, line,
-					 f.name);
+			return fault_set(r->why, ERR_CONFIG, "%s:%lu: two forwards are named %s",
+					 r->file, line, f.name);
 	if (c->forwards_n == CONFIG_FORWARDS_MAX)
 		return complain(r, "more than 32 forwards");
 	c->forwards[c->forwards_n++] = f;
@@ -241,7 +249,8 @@ static int read_labels(struct reader *r)
 		if (rc < 0)
 			return rc;
 		if (r->ev.type != YAML_SCALAR_EVENT || strlen(scalar(r)) >= sizeof(l->value))
-			return complain(r, "a label's value is plain text of at most 255 characters");
+			return complain(r,
+					"a label's value is plain text of at most 255 characters");
 		snprintf(l->value, sizeof(l->value), "%s", scalar(r));
 		c->labels_n++;
 	}
@@ -278,11 +287,12 @@ static int read_value(struct reader *r, const char *path)
 	if (!row)
 		return r->ev.type == YAML_MAPPING_START_EVENT
 			       ? read_map(r, path)
-			       : fault_set(r->why, ERR_CONFIG, "%s:%lu: %s is a section with keys below it",
-					   r->file, line_of(r), path);
+			       : fault_set(r->why, ERR_CONFIG,
+					   "%s:%lu: %s is a section with keys below it", r->file,
+					   line_of(r), path);
 	if (r->ev.type != YAML_SCALAR_EVENT)
-		return fault_set(r->why, ERR_CONFIG, "%s:%lu: %s takes one plain value", r->file, line_of(r),
-				 path);
+		return fault_set(r->why, ERR_CONFIG, "%s:%lu: %s takes one plain value", r->file,
+				 line_of(r), path);
 	if (row->type == CONFIG_SECRET && strlen(scalar(r)) >= CONFIG_TEXT_MAX)
 		return complain(r, "the value is too long");
 	snprintf(what, sizeof(what), "%s:%lu: %s", r->file, line_of(r), path);
@@ -307,8 +317,8 @@ static int read_map(struct reader *r, const char *prefix)
 		rc = extend(r, path, prefix);
 		if (rc < 0)
 			return rc;
-		if (!config_row_at(path) && !is_section(path) && strcmp(path, "tunnel.forwards") != 0 &&
-		    strcmp(path, "agent.labels") != 0)
+		if (!config_row_at(path) && !is_section(path) &&
+		    strcmp(path, "tunnel.forwards") != 0 && strcmp(path, "agent.labels") != 0)
 			return unknown_key(r, path); /* names the key's line, not the value's */
 		rc = next(r);
 		if (rc >= 0)
@@ -388,7 +398,8 @@ static ssize_t load(const char *path, const char *name, char *to, struct fault *
 	return got < 0 || n > FILE_MAX ? -1 : (ssize_t)n;
 }
 
-int config_text_read(struct config *c, const char *file, const char *text, size_t n, struct fault *why)
+int config_text_read(struct config *c, const char *file, const char *text, size_t n,
+		     struct fault *why)
 {
 	struct reader r = { .c = c, .file = file, .why = why };
 
@@ -445,7 +456,8 @@ bool config_nearest_path(char to[CONFIG_PATH_MAX], const char *path)
 	const unsigned too_far = least;
 
 	for (size_t i = 0; i < config_rows_n + array_len(lists); i++) {
-		const char *known = i < config_rows_n ? config_rows[i].path : lists[i - config_rows_n];
+		const char *known =
+			i < config_rows_n ? config_rows[i].path : lists[i - config_rows_n];
 		char head[CONFIG_PATH_MAX];
 		size_t n = 0;
 

@@ -5,8 +5,8 @@
 #include "lib/app/config/config_private.h"
 #include "lib/base/utf8.h"
 
-static const char *const sections[] = { "agent", "pipeops", "tunnel", "kubernetes",
-					"monitoring", "status", "logging", "bus", "security" };
+static const char *const sections[] = { "agent",  "pipeops", "tunnel", "kubernetes", "monitoring",
+					"status", "logging", "bus",    "security" };
 
 static bool is_in(const struct config_row *row, const char *section, enum config_user program)
 {
@@ -43,8 +43,8 @@ static void print_help_row(const struct config_row *row)
 		printf("  %s\n", flag);
 		flag[0] = '\0';
 	}
-	printf("  %-24s %s%s%s%s\n", flag, row->help, row->extra ? " (" : "", row->extra ? row->extra : "",
-	       row->extra ? ")" : "");
+	printf("  %-24s %s%s%s%s\n", flag, row->help, row->extra ? " (" : "",
+	       row->extra ? row->extra : "", row->extra ? ")" : "");
 	printf("  %-24s   %s%s%s%s%s\n", "", row->path, row->variable ? ", $" : "",
 	       row->variable ? row->variable : "", *row->dflt ? ", default " : "", row->dflt);
 }
@@ -67,16 +67,21 @@ void config_print_help(enum config_user program, const char *name, const char *p
 {
 	printf("Usage: %s [options]\n\n%s\n\n", name, purpose);
 	printf("  %-24s %s\n  %-24s   %s\n", "--config FILE", "Configuration file (YAML)", "",
-	       "$PIPEOPS_CONFIG, else ./config.yaml, ~/.pipeops-agent.yaml, /etc/pipeops/config.yaml");
+	       "$PIPEOPS_CONFIG, else ./config.yaml, ~/.pipeops-agent.yaml, "
+	       "/etc/pipeops/config.yaml");
 	puts("  --check-config           Print the effective configuration and end\n"
-	     "  --probe live|ready       Ask the running program of this container; exit code 0 or 1\n"
+	     "  --probe live|ready       Ask the running program of this container; exit code 0 or "
+	     "1\n"
 	     "  --version, --help\n\n"
-	     "Every setting by section of the file: flag where there is one, meaning; key, variable, default.");
+	     "Every setting by section of the file: flag where there is one, meaning; key, "
+	     "variable, default.");
 	for (size_t i = 0; i < array_len(sections); i++)
 		print_help_section(sections[i], program);
-	puts("\nLists that stand in the file only: tunnel.forwards (name, local_addr, remote_port), agent.labels.\n"
+	puts("\nLists that stand in the file only: tunnel.forwards (name, local_addr, "
+	     "remote_port), agent.labels.\n"
 	     "Flags win over variables, variables over the file.\n\n"
-	     "Exit codes: 0 done, 1 runtime failure, 2 usage, 64 configuration, 65 registration refused,\n"
+	     "Exit codes: 0 done, 1 runtime failure, 2 usage, 64 configuration, 65 registration "
+	     "refused,\n"
 	     "66 control plane unreachable.");
 }
 
@@ -116,7 +121,8 @@ static void print_quoted(const char *text)
 		else if (!utf8_is_plain(c))
 			printf(c < 0x10000 ? "\\u%04" PRIx32 : "\\U%08" PRIx32, c);
 		else
-			printf("%s%.*s", c == '"' || c == '\\' ? "\\" : "", (int)n, (const char *)s.p);
+			printf("%s%.*s", c == '"' || c == '\\' ? "\\" : "", (int)n,
+			       (const char *)s.p);
 		s = span_of(s.p + (n ? n : 1), s.n - (n ? n : 1));
 	}
 	putchar('"');
@@ -200,7 +206,8 @@ static void print_section(const struct config *c, const char *section, enum conf
 
 void config_print(const struct config *c, enum config_user program)
 {
-	printf("# from %s\n", *c->file ? c->file : "defaults, environment and flags (no file was found)");
+	printf("# from %s\n",
+	       *c->file ? c->file : "defaults, environment and flags (no file was found)");
 	for (size_t i = 0; i < array_len(sections); i++)
 		print_section(c, sections[i], program);
 }
@@ -226,8 +233,9 @@ void config_print_docs(void)
 	for (size_t i = 0; i < config_rows_n; i++) {
 		const struct config_row *row = &config_rows[i];
 
-		printf("| `%s` | %s%s%s | %s%s%s | %s%s%s | %s | ", row->path, *row->dflt ? "`" : "", row->dflt,
-		       *row->dflt ? "`" : "", row->variable ? "`" : "", row->variable ? row->variable : "",
+		printf("| `%s` | %s%s%s | %s%s%s | %s%s%s | %s | ", row->path,
+		       *row->dflt ? "`" : "", row->dflt, *row->dflt ? "`" : "",
+		       row->variable ? "`" : "", row->variable ? row->variable : "",
 		       row->variable ? "`" : "", row->flag ? "`--" : "", row->flag ? row->flag : "",
 		       row->flag ? "`" : "", config_user_names(row->users, users));
 		print_cell(row->help);
@@ -238,8 +246,11 @@ void config_print_docs(void)
 		}
 		puts(" |");
 	}
-	puts("\n`tunnel.forwards` is a list of at most 32 entries with `name`, `local_addr` (`host:port`) and\n"
-	     "`remote_port` (0: assigned by the control plane). Without it the forwards are `kubernetes-api`\n"
-	     "(`localhost:6443`), `kubelet-metrics` (`localhost:10250`) and `agent-http` (`localhost:8080`).\n"
+	puts("\n`tunnel.forwards` is a list of at most 32 entries with `name`, `local_addr` "
+	     "(`host:port`) and\n"
+	     "`remote_port` (0: assigned by the control plane). Without it the forwards are "
+	     "`kubernetes-api`\n"
+	     "(`localhost:6443`), `kubelet-metrics` (`localhost:10250`) and `agent-http` "
+	     "(`localhost:8080`).\n"
 	     "`agent.labels` is a map of at most 32 plain values.");
 }

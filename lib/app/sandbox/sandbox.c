@@ -12,7 +12,7 @@
 #include "lib/app/sandbox/sandbox_private.h"
 
 #define PORTS_MAX 128
-#define DNS_PORT 53
+#define DNS_PORT  53
 
 static void set(struct sandbox_report *r, enum sandbox_feature f, bool on, const char *why)
 {
@@ -122,9 +122,10 @@ int sandbox_enter(struct sandbox_report *report, const struct sandbox_options *o
 		return 0;
 	for (enum sandbox_feature f = 0; f < SANDBOX_FEATURES_N; f++)
 		if (!report->on[f])
-			return fault_set(why, ERR_CONFIG,
-					 "the sandbox is required and its part %s did not take hold: %s",
-					 sandbox_feature_name(f), report->why[f]);
+			return fault_set(
+				why, ERR_CONFIG,
+				"the sandbox is required and its part %s did not take hold: %s",
+				sandbox_feature_name(f), report->why[f]);
 	return 0;
 }
 
@@ -138,6 +139,7 @@ void sandbox_log(const struct sandbox_report *report)
 		all = all && report->on[f];
 	}
 	log_write(all ? LOG_INFO : LOG_WARN, "sandbox",
-		  all ? "the program has locked itself in" : "parts of the sandbox did not take hold", fields,
-		  SANDBOX_FEATURES_N);
+		  all ? "the program has locked itself in"
+		      : "parts of the sandbox did not take hold",
+		  fields, SANDBOX_FEATURES_N);
 }

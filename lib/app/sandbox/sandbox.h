@@ -22,7 +22,7 @@
 
 struct sandbox_options {
 	enum config_user program; /* whose rows of sandbox_calls.def */
-	const char *mode;         /* one of SANDBOX_MODES; NULL = auto */
+	const char *mode;	  /* one of SANDBOX_MODES; NULL = auto */
 	const struct loop *loop;
 	/* Host names are looked up and dialled: the resolver's files, and port 53. */
 	bool has_names;

@@ -26,8 +26,8 @@
 /* An open that could change anything; O_TMPFILE is one bit and O_DIRECTORY. */
 #define SANDBOX_OPEN_BITS (O_ACCMODE | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY))
 /* What glibc's pthread_create() asks for. */
-#define SANDBOX_THREAD_FLAGS                                                                  \
-	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SIGHAND | CLONE_THREAD |       \
+#define SANDBOX_THREAD_FLAGS                                                                       \
+	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SIGHAND | CLONE_THREAD |        \
 	 CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
 
 enum when { WHEN_ALWAYS, WHEN_RING, WHEN_EPOLL, WHEN_CHECKED };
@@ -40,17 +40,27 @@ static const struct row {
 	uint16_t answer; /* ALLOW or an errno */
 	struct test {
 		uint8_t arg;
-		bool is_high; /* its upper half */
-		bool is_own; /* value = our process id */
+		bool is_high;	      /* its upper half */
+		bool is_own;	      /* value = our process id */
 		uint32_t mask, value; /* mask 0: no test */
 	} tests[TESTS_MAX];
 } rows[] = {
-#define ANY ()
+#define ANY	  ()
 #define LIST(...) __VA_ARGS__
-#define IS(arg, mask, value) { arg, false, false, (uint32_t)(mask), (uint32_t)(value) }
-#define NIL(arg) { arg, false, false, UINT32_MAX, 0 }, { arg, true, false, UINT32_MAX, 0 }
-#define OWN(arg) { arg, false, true, UINT32_MAX, 0 }
-#define SANDBOX_CALL(name, users, when, answer, tests, reason) \
+#define IS(arg, mask, value)                                                                       \
+	{                                                                                          \
+		arg, false, false, (uint32_t)(mask), (uint32_t)(value)                             \
+	}
+#define NIL(arg)                                                                                   \
+	{ arg, false, false, UINT32_MAX, 0 },                                                      \
+	{                                                                                          \
+		arg, true, false, UINT32_MAX, 0                                                    \
+	}
+#define OWN(arg)                                                                                   \
+	{                                                                                          \
+		arg, false, true, UINT32_MAX, 0                                                    \
+	}
+#define SANDBOX_CALL(name, users, when, answer, tests, reason)                                     \
 	{ __NR_##name, users, WHEN_##when, answer, { LIST tests } },
 #include "lib/app/sandbox/sandbox_calls.def"
 #undef SANDBOX_CALL
@@ -80,7 +90,8 @@ static void put_return(struct sandbox_filter *f, uint32_t action)
 /* A half of an argument: both architectures are little endian. */
 static size_t place_of(const struct test *t)
 {
-	return offsetof(struct seccomp_data, args) + t->arg * sizeof(uint64_t) + (t->is_high ? sizeof(uint32_t) : 0);
+	return offsetof(struct seccomp_data, args) + t->arg * sizeof(uint64_t) +
+	       (t->is_high ? sizeof(uint32_t) : 0);
 }
 
 /* With the call's number loaded before and after.  A test that fails jumps to
@@ -106,9 +117,12 @@ static void put_row(struct sandbox_filter *f, const struct row *r, uint32_t own)
 		f->code[no[i]].jf = (uint8_t)(end - no[i] - 1);
 }
 
-bool sandbox_filter_make(struct sandbox_filter *f, enum config_user program, bool has_ring, pid_t own)
+bool sandbox_filter_make(struct sandbox_filter *f, enum config_user program, bool has_ring,
+			 pid_t own)
 {
-	const bool holds[] = { [WHEN_ALWAYS] = true, [WHEN_RING] = has_ring, [WHEN_EPOLL] = !has_ring,
+	const bool holds[] = { [WHEN_ALWAYS] = true,
+			       [WHEN_RING] = has_ring,
+			       [WHEN_EPOLL] = !has_ring,
 			       [WHEN_CHECKED] = SANDBOX_IS_CHECKED };
 
 	f->n = 0;
@@ -129,7 +143,8 @@ int sandbox_filter_install(const struct sandbox_filter *f)
 {
 	const struct sock_fprog program = { .len = f->n,
 					    .filter = (struct sock_filter *)(uintptr_t)f->code };
-	const long rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
+	const long rc =
+		syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
 
 	if (rc < 0)
 		return errno;

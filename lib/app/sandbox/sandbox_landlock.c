@@ -19,15 +19,15 @@ enum {
 	RULE_PATH_BENEATH = 1,
 	RULE_NET_PORT = 2,
 };
-#define FS_READ_FILE (UINT64_C(1) << 2)
-#define FS_READ_DIR (UINT64_C(1) << 3)
-#define FS_ABI_1 ((UINT64_C(1) << 13) - 1) /* execute, write, read, remove, make */
-#define FS_REFER (UINT64_C(1) << 13)
-#define FS_TRUNCATE (UINT64_C(1) << 14)
-#define FS_IOCTL_DEV (UINT64_C(1) << 15)
-#define NET_BIND_TCP (UINT64_C(1) << 0)
+#define FS_READ_FILE	(UINT64_C(1) << 2)
+#define FS_READ_DIR	(UINT64_C(1) << 3)
+#define FS_ABI_1	((UINT64_C(1) << 13) - 1) /* execute, write, read, remove, make */
+#define FS_REFER	(UINT64_C(1) << 13)
+#define FS_TRUNCATE	(UINT64_C(1) << 14)
+#define FS_IOCTL_DEV	(UINT64_C(1) << 15)
+#define NET_BIND_TCP	(UINT64_C(1) << 0)
 #define NET_CONNECT_TCP (UINT64_C(1) << 1)
-#define SCOPE_ALL UINT64_C(3) /* abstract Unix sockets, signals */
+#define SCOPE_ALL	UINT64_C(3) /* abstract Unix sockets, signals */
 
 struct ruleset {
 	uint64_t fs, net, scope;
@@ -44,8 +44,8 @@ struct net_port {
 
 #ifndef SYS_landlock_create_ruleset
 #define SYS_landlock_create_ruleset 444
-#define SYS_landlock_add_rule 445
-#define SYS_landlock_restrict_self 446
+#define SYS_landlock_add_rule	    445
+#define SYS_landlock_restrict_self  446
 #endif
 
 static long create(const void *attr, size_t size, uint32_t flags)
@@ -68,8 +68,8 @@ const struct sandbox_landlock sandbox_landlock_kernel = { create, add_rule, rest
 /* All that a kernel of this ABI can forbid of files. */
 static uint64_t all_of_files(long abi)
 {
-	return FS_ABI_1 | (abi >= ABI_REFER ? FS_REFER : 0) | (abi >= ABI_TRUNCATE ? FS_TRUNCATE : 0) |
-	       (abi >= ABI_IOCTL_DEV ? FS_IOCTL_DEV : 0);
+	return FS_ABI_1 | (abi >= ABI_REFER ? FS_REFER : 0) |
+	       (abi >= ABI_TRUNCATE ? FS_TRUNCATE : 0) | (abi >= ABI_IOCTL_DEV ? FS_IOCTL_DEV : 0);
 }
 
 /* What can't be opened now, or is not there, is no rule.  A rule is bound to the
@@ -108,7 +108,8 @@ int sandbox_landlock_files(const struct sandbox_landlock *k, const char *const *
 
 	if (abi < 0)
 		return errno;
-	const struct ruleset attr = { .fs = all_of_files(abi), .scope = abi >= ABI_SCOPE ? SCOPE_ALL : 0 };
+	const struct ruleset attr = { .fs = all_of_files(abi),
+				      .scope = abi >= ABI_SCOPE ? SCOPE_ALL : 0 };
 	const int ruleset = (int)k->create(&attr, sizeof(attr), 0);
 	if (ruleset < 0)
 		return errno;

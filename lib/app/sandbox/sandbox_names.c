@@ -47,8 +47,9 @@ static void add_resolver_dir(struct sandbox_paths *p)
  * rule for the folder goes on holding. */
 static void add_resolver(struct sandbox_paths *p)
 {
-	static const char *const files[] = { RESOLV_CONF,	  "/etc/hosts",	   "/etc/nsswitch.conf",
-					     "/etc/gai.conf",	  "/etc/host.conf", "/etc/services",
+	static const char *const files[] = { RESOLV_CONF,	   "/etc/hosts",
+					     "/etc/nsswitch.conf", "/etc/gai.conf",
+					     "/etc/host.conf",	   "/etc/services",
 					     "/etc/protocols" };
 
 	if (!is_mounted(RESOLV_CONF) || !is_mounted("/etc/hosts")) {
@@ -99,7 +100,8 @@ static void load_resolver_modules(char *line)
 			continue; /* [NOTFOUND=return] */
 		const int n = snprintf(name, sizeof(name), "libnss_%s.so.2", word);
 		if (n > 0 && (size_t)n < sizeof(name))
-			(void)dlopen(name, RTLD_LAZY); /* one that is missing is missing later, too */
+			(void)dlopen(name,
+				     RTLD_LAZY); /* one that is missing is missing later, too */
 	}
 }
 
@@ -114,5 +116,6 @@ void sandbox_load_late_code(bool has_names)
 	if (f)
 		fclose(f);
 	tzset(); /* the log has no use for it, gmtime_r() looks all the same */
-	(void)OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG | OPENSSL_INIT_LOAD_CRYPTO_STRINGS, NULL);
+	(void)OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG | OPENSSL_INIT_LOAD_CRYPTO_STRINGS,
+				  NULL);
 }

@@ -33,7 +33,8 @@ struct sandbox_filter {
 };
 
 /* false: there is no list for this architecture. */
-bool sandbox_filter_make(struct sandbox_filter *f, enum config_user program, bool has_ring, pid_t own);
+bool sandbox_filter_make(struct sandbox_filter *f, enum config_user program, bool has_ring,
+			 pid_t own);
 /* For all threads.  0 or an errno. */
 int sandbox_filter_install(const struct sandbox_filter *f);
 
@@ -59,7 +60,7 @@ struct sandbox_paths {
 	const char *path[SANDBOX_PATHS_MAX];
 	size_t n;
 	char resolver_dir[256]; /* where /etc/resolv.conf leads */
-	char cert_dirs[1024];   /* of OpenSSL, cut up */
+	char cert_dirs[1024];	/* of OpenSSL, cut up */
 };
 void sandbox_paths_add(struct sandbox_paths *p, const char *path); /* NULL and more than fit: not */
 /* Files of the resolver, folders of certificates. */

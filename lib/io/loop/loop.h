@@ -51,7 +51,7 @@ uint64_t loop_now(const struct loop *l);
 struct loop_wake {
 	void (*call)(struct loop_wake *w);
 	struct loop_wake *next; /* loop's */
-	int pending;            /* loop's */
+	int pending;		/* loop's */
 };
 void loop_wake(struct loop *l, struct loop_wake *w);
 void loop_wake_cancel(struct loop *l, struct loop_wake *w); /* loop thread only */
@@ -60,16 +60,16 @@ void loop_wake_cancel(struct loop *l, struct loop_wake *w); /* loop thread only 
 struct timer {
 	void (*fire)(struct timer *t);
 	uint64_t at_ns; /* loop's; 0 while unset */
-	size_t slot;    /* loop's */
+	size_t slot;	/* loop's */
 };
 /* Re-arms when armed.  The past is now; in a timer's callback, the next round. */
 void timer_set(struct loop *l, struct timer *t, uint64_t at_ns);
 void timer_clear(struct loop *l, struct timer *t); /* idempotent */
 
 /* ---- stream sockets ---- */
-#define SOCK_HEADROOM 64          /* writable bytes before and after data of on_data */
-#define SOCK_IOV_MAX 64
-#define SOCK_RECV_MAX (256 * 1024)/* most bytes in one on_data */
+#define SOCK_HEADROOM 64 /* writable bytes before and after data of on_data */
+#define SOCK_IOV_MAX  64
+#define SOCK_RECV_MAX (256 * 1024) /* most bytes in one on_data */
 
 struct sock;
 struct sock_handler {
@@ -90,8 +90,8 @@ struct sock_handler {
 
 /* Takes fd (a non-blocking stream socket) in success and failure.
  * ERR_NOMEM, ERR_SYS. */
-MUST_USE int sock_new(struct sock **out, struct loop *l, int fd,
-		      const struct sock_handler *handler, void *user, struct fault *why);
+MUST_USE int sock_new(struct sock **out, struct loop *l, int fd, const struct sock_handler *handler,
+		      void *user, struct fault *why);
 void sock_connect(struct sock *s, const struct sockaddr *to, socklen_t len);
 /* Asks for one on_data of at most `max` bytes (<= SOCK_RECV_MAX).  Until it is
  * asked again nothing is received and nothing is held: this is how back
@@ -121,13 +121,14 @@ struct watch;
 typedef void watch_ready_fn(void *user);
 MUST_USE int watch_new(struct watch **out, struct loop *l, int fd, watch_ready_fn *on_ready,
 		       void *user, struct fault *why); /* does not take fd */
-void watch_close(struct watch *w);                     /* accepts NULL */
+void watch_close(struct watch *w);		       /* accepts NULL */
 
 /* What is alive, for leak gates and metrics. */
 struct loop_counts {
 	size_t socks, listeners, watches, timers;
 	size_t in_flight; /* operations that a socket's owner waits for */
-	size_t in_kernel; /* uring: entries of the ring without an answer; epoll: descriptors watched */
+	size_t in_kernel; /* uring: entries of the ring without an answer; epoll: descriptors
+			     watched */
 };
 struct loop_counts loop_counts(const struct loop *l);
 /* Gives back memory that is only kept for a next time; for a quiet moment. */

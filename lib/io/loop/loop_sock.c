@@ -68,7 +68,7 @@ static struct sock_out *take_out(struct loop *l)
 	struct sock_out *o = l->spare_out;
 
 	if (!o)
-		return mem_take(&mem_heap, sizeof(*o));
+		return mem_alloc(&mem_heap, sizeof(*o));
 	l->spare_out = o->next;
 	l->count_spare_out--;
 	return o;
@@ -83,7 +83,7 @@ static void give_out(struct sock *s)
 	if (!o)
 		return;
 	if (l->count_spare_out == SPARE_OUT_MAX) {
-		mem_give(&mem_heap, o);
+		mem_free(&mem_heap, o);
 		return;
 	}
 	o->next = l->spare_out;
@@ -96,7 +96,7 @@ void loop_free_spares(struct loop *l)
 	while (l->spare_out) {
 		struct sock_out *o = l->spare_out;
 		l->spare_out = o->next;
-		mem_give(&mem_heap, o);
+		mem_free(&mem_heap, o);
 	}
 	l->count_spare_out = 0;
 }
@@ -230,7 +230,7 @@ void loop_free_retired(struct loop *l)
 
 		void (*const on_closed)(void *) = s->handler->on_closed;
 		void *user = s->user;
-		mem_give(&mem_heap, s);
+		mem_free(&mem_heap, s);
 		if (on_closed)
 			on_closed(user);
 	}
@@ -242,7 +242,7 @@ int sock_new(struct sock **out, struct loop *l, int fd, const struct sock_handle
 	     void *user, struct fault *why)
 {
 	*out = NULL;
-	struct sock *s = mem_take_zeroed(&mem_heap, sizeof(*s));
+	struct sock *s = mem_alloc_zeroed(&mem_heap, sizeof(*s));
 	if (!s) {
 		close(fd);
 		return fault_set(why, ERR_NOMEM, "no memory for a socket");
@@ -253,7 +253,7 @@ int sock_new(struct sock **out, struct loop *l, int fd, const struct sock_handle
 	const int sys = l->backend->adopt(l, s);
 	if (sys) {
 		close(fd);
-		mem_give(&mem_heap, s);
+		mem_free(&mem_heap, s);
 		return fault_set_sys(why, sys, "take a socket into the loop");
 	}
 	s->next = l->socks;

@@ -87,7 +87,8 @@ static int ring_register(struct uring_state *u, unsigned opcode, const void *arg
 static int restrict_ring(struct uring_state *u)
 {
 	struct io_uring_restriction list[array_len(operations) + 1] = {
-		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_BUFFER_SELECT },
+		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
+		  .sqe_flags = IOSQE_BUFFER_SELECT },
 	};
 
 	for (size_t i = 0; i < array_len(operations); i++)

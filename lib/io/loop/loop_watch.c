@@ -24,7 +24,7 @@ int watch_new_internal(struct watch **out, struct loop *l, int fd, short events,
 		       watch_ready_fn *on_ready, void *user, struct fault *why)
 {
 	*out = NULL;
-	struct watch *w = mem_take(&mem_heap, sizeof(*w));
+	struct watch *w = mem_alloc(&mem_heap, sizeof(*w));
 	if (!w)
 		return fault_set(why, ERR_NOMEM, "no memory to watch a descriptor");
 	*w = (struct watch){
@@ -38,7 +38,7 @@ int watch_new_internal(struct watch **out, struct loop *l, int fd, short events,
 	};
 	const int sys = l->backend->watch_arm(l, w);
 	if (sys) {
-		mem_give(&mem_heap, w);
+		mem_free(&mem_heap, w);
 		return fault_set_sys(why, sys, "watch descriptor %d", fd);
 	}
 	w->next = l->watches;
@@ -107,7 +107,7 @@ void loop_free_dead_watches(struct loop *l)
 			continue;
 		}
 		*at = w->next;
-		mem_give(&mem_heap, w);
+		mem_free(&mem_heap, w);
 	}
 }
 
@@ -170,7 +170,7 @@ int listener_new(struct listener **out, struct loop *l, int fd, listener_accept_
 		 void *user, struct fault *why)
 {
 	*out = NULL;
-	struct listener *x = mem_take(&mem_heap, sizeof(*x));
+	struct listener *x = mem_alloc(&mem_heap, sizeof(*x));
 	if (!x) {
 		close(fd);
 		return fault_set(why, ERR_NOMEM, "no memory for a listener");
@@ -186,7 +186,7 @@ int listener_new(struct listener **out, struct loop *l, int fd, listener_accept_
 	const int rc = watch_new_internal(&x->watch, l, fd, POLLIN, listener_ready, x, why);
 	if (rc < 0) {
 		close(fd);
-		mem_give(&mem_heap, x);
+		mem_free(&mem_heap, x);
 		return rc;
 	}
 	loop_at_end(l, &x->end);
@@ -213,5 +213,5 @@ void listener_close(struct listener *x)
 	watch_close(x->watch);
 	x->loop->counts.listeners--;
 	close(x->fd);
-	mem_give(&mem_heap, x);
+	mem_free(&mem_heap, x);
 }

@@ -26,8 +26,8 @@ int ssh2_fail_library(struct ssh2 *s, int code, const char *what)
 				 "%s: the server makes libssh2 hold more than %zu MiB", what,
 				 s->memory.max >> 20);
 	if (buf_len(&s->tx) >= LIMIT_SSH2_ANSWERS)
-		return fault_set(&s->fault, ERR_LIMIT, "%s: the server asks and does not read the answers",
-				 what);
+		return fault_set(&s->fault, ERR_LIMIT,
+				 "%s: the server asks and does not read the answers", what);
 	if (code == LIBSSH2_ERROR_ALLOC)
 		err = ERR_NOMEM;
 	else if (code == LIBSSH2_ERROR_SOCKET_DISCONNECT || code == LIBSSH2_ERROR_SOCKET_RECV)
@@ -117,7 +117,7 @@ static void on_disconnect(LIBSSH2_SESSION *session, int reason, const char *text
 static void blame(struct ssh2 *s)
 {
 	glitch_refill(&s->glitches, loop_now(s->loop));
-	if (!glitch_take(&s->glitches, GLITCH_IGNORED, 1))
+	if (!glitch_charge(&s->glitches, GLITCH_IGNORED, 1))
 		ssh2_fail(s, ERR_LIMIT, "the server sends too many messages without any use");
 }
 
@@ -129,8 +129,8 @@ static void on_ignore(LIBSSH2_SESSION *session, const char *text, int n, void **
 	blame(*abstract);
 }
 
-static void on_debug(LIBSSH2_SESSION *session, int show, const char *text, int n, const char *language,
-		     int language_n, void **abstract)
+static void on_debug(LIBSSH2_SESSION *session, int show, const char *text, int n,
+		     const char *language, int language_n, void **abstract)
 {
 	(void)session;
 	(void)show;
@@ -245,7 +245,8 @@ static void pump(struct ssh2 *s)
 	s->pumping = true; /* what an event sets going is seen to before the end */
 	if (s->proxy)
 		step_proxy(s);
-	if (!s->proxy && !s->fault.code && s->phase != SSH2_READY && ssh2_lives(s) && ssh2_connect(s) == 1)
+	if (!s->proxy && !s->fault.code && s->phase != SSH2_READY && ssh2_lives(s) &&
+	    ssh2_connect(s) == 1)
 		s->memory.wipe = false;
 	if (s->phase == SSH2_READY && !s->fault.code)
 		ssh2_serve(s);
@@ -268,9 +269,10 @@ static void on_data(struct sock *sock, void *user, struct mspan data)
 		return;
 	}
 	if (!data.n) {
-		s->deaf = true;
-		ssh2_fail(s, ERR_CLOSED, s->proxy ? "the proxy closed the connection"
-						  : "the server closed the connection");
+		s->peer_gone = true;
+		ssh2_fail(s, ERR_CLOSED,
+			  s->proxy ? "the proxy closed the connection"
+				   : "the server closed the connection");
 		lose(s, &s->fault);
 		return;
 	}
@@ -284,7 +286,8 @@ static void on_data(struct sock *sock, void *user, struct mspan data)
 	pump(s);
 	/* libssh2 reads until there is no more, unless it has failed. */
 	if (ssh2_lives(s) && s->rx.n && !s->fault.code)
-		lose(s, (ssh2_fail(s, ERR_PROTO, "libssh2 does not take what the server sent"), &s->fault));
+		lose(s, (ssh2_fail(s, ERR_PROTO, "libssh2 does not take what the server sent"),
+			 &s->fault));
 	s->rx = (struct mspan){ NULL, 0 };
 	if (ssh2_lives(s))
 		sock_recv(sock, SOCK_RECV_MAX);
@@ -310,9 +313,10 @@ static void on_error(struct sock *sock, void *user, int sys)
 	struct fault why = { 0 };
 
 	(void)sock;
-	s->deaf = true;
+	s->peer_gone = true;
 	if (sys == ETIMEDOUT) /* TCP_USER_TIMEOUT, or the kernel's own patience */
-		fault_set(&why, ERR_TIMEOUT, "the link is dead: bytes sent were never acknowledged");
+		fault_set(&why, ERR_TIMEOUT,
+			  "the link is dead: bytes sent were never acknowledged");
 	else if (sys == ECONNRESET || sys == EPIPE)
 		fault_set(&why, ERR_CLOSED, "the server closed the connection: %s", strerror(sys));
 	else
@@ -328,8 +332,8 @@ static void destroy(struct ssh2 *s)
 	proxy_free(s->proxy);
 	buf_fini(&s->tx);
 	buf_fini(&s->flight);
-	mem_give(&mem_heap, s->slots);
-	mem_give(&mem_heap, s);
+	mem_free(&mem_heap, s->slots);
+	mem_free(&mem_heap, s);
 }
 
 static void on_closed(void *user)
@@ -364,7 +368,7 @@ static const struct sock_handler sock_handler = {
 static char *copy_text(const char *text)
 {
 	const size_t n = strlen(text) + 1;
-	char *to = mem_take(&mem_heap, n);
+	char *to = mem_alloc(&mem_heap, n);
 
 	return to ? memcpy(to, text, n) : NULL;
 }
@@ -375,12 +379,13 @@ static int fill(struct ssh2 *s, const struct ssh2_options *o, struct fault *why)
 		return fault_set(why, ERR_USAGE, "too many forwards, or too long a key");
 	s->tx_max = o->tx_max;
 	s->slots_n = o->channels_max;
-	s->slots = mem_take_zeroed(&mem_heap, o->channels_max * sizeof(*s->slots));
+	s->slots = mem_alloc_zeroed(&mem_heap, o->channels_max * sizeof(*s->slots));
 	s->login = copy_text(o->user);
 	s->password = copy_text(o->password);
 	s->passphrase = o->passphrase ? copy_text(o->passphrase) : NULL;
 	if (!s->slots || !s->login || !s->password || (o->passphrase && !s->passphrase) ||
-	    (o->key.n && buf_append(&s->key, o->key.p, o->key.n) < 0) || buf_append(&s->key, "", 1) < 0)
+	    (o->key.n && buf_append(&s->key, o->key.p, o->key.n) < 0) ||
+	    buf_append(&s->key, "", 1) < 0)
 		return fault_set(why, ERR_NOMEM, "no memory for a connection");
 	s->listens_n = o->listens_n;
 	memcpy(s->listens, o->listens, o->listens_n * sizeof(*o->listens));
@@ -392,7 +397,7 @@ static int fill(struct ssh2 *s, const struct ssh2_options *o, struct fault *why)
 int ssh2_new(struct ssh2 **out, struct loop *l, int fd, const struct ssh2_options *options,
 	     const struct ssh2_handler *handler, void *user, struct fault *why)
 {
-	struct ssh2 *s = mem_take_zeroed(&mem_heap, sizeof(*s));
+	struct ssh2 *s = mem_alloc_zeroed(&mem_heap, sizeof(*s));
 
 	if (!s) {
 		close(fd);
@@ -452,7 +457,7 @@ void ssh2_part(struct ssh2 *s, enum ssh_disconnect_reason reason, const char *te
 	if (s->closing || s->parting)
 		return;
 	/* Before its keys are agreed nobody is there to understand a goodbye. */
-	if (s->deaf || s->phase < SSH2_AUTH) {
+	if (s->peer_gone || s->phase < SSH2_AUTH) {
 		ssh2_close(s);
 		return;
 	}

@@ -25,7 +25,7 @@
 #include "lib/proto/proxy.h"
 
 #define SSH2_LISTENS_MAX 32
-#define SSH2_KEY_MAX (64 * 1024) /* bytes of a private key file */
+#define SSH2_KEY_MAX	 (64 * 1024) /* bytes of a private key file */
 
 struct ssh2;
 
@@ -56,14 +56,14 @@ struct ssh2_listen {
 struct ssh2_options {
 	const struct proxy_options *proxy; /* NULL: directly */
 	/* Copied, and wiped once they were used. */
-	const char *user, *password;       /* password "": none */
-	struct span key;                   /* private key, as in its file; n = 0: none */
-	const char *passphrase;            /* of the key; NULL: none */
+	const char *user, *password; /* password "": none */
+	struct span key;	     /* private key, as in its file; n = 0: none */
+	const char *passphrase;	     /* of the key; NULL: none */
 	/* The hosts stay the caller's for the life of the connection. */
 	const struct ssh2_listen *listens;
 	size_t listens_n;
 	uint32_t channels_max;
-	size_t tx_max;                     /* sealed bytes that may wait */
+	size_t tx_max; /* sealed bytes that may wait */
 	/* Of what comes: how much libssh2 may hold, LIMIT_SSH2_MEMORY at most; and how
 	 * much may be handed out and not be taken yet, beyond one read of each channel. */
 	size_t memory_max, held_max;

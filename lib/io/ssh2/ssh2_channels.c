@@ -62,7 +62,8 @@ static int write_channel(void *link, uint32_t channel, const uint8_t *p, size_t 
 	size_t done = 0;
 
 	while (done < n && writable(link, channel)) {
-		const ssize_t rc = libssh2_channel_write_ex(slot->channel, 0, (const char *)p + done, n - done);
+		const ssize_t rc = libssh2_channel_write_ex(slot->channel, 0,
+							    (const char *)p + done, n - done);
 
 		/* Amid a key exchange; what is offered again must be the same bytes. */
 		if (rc == LIBSSH2_ERROR_EAGAIN)
@@ -172,7 +173,9 @@ static int take_open(struct ssh2 *s, size_t at)
 		const int rc = slot ? libssh2_session_last_errno(s->session) : 0;
 
 		/* All that is not "later" is a failure of the connection below. */
-		return !slot || rc == LIBSSH2_ERROR_EAGAIN ? 0 : ssh2_fail_library(s, rc, "SSH connection");
+		return !slot || rc == LIBSSH2_ERROR_EAGAIN
+			       ? 0
+			       : ssh2_fail_library(s, rc, "SSH connection");
 	}
 	*slot = (struct ssh2_slot){ .channel = c };
 	(void)libssh2_channel_handle_extended_data2(c, LIBSSH2_CHANNEL_EXTENDED_DATA_IGNORE);
@@ -200,7 +203,8 @@ static bool read_end(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 
 	if (!slot->eof_told) {
 		slot->eof_told = moved = true;
-		if (!emit(s, &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_EOF, .channel = channel }))
+		if (!emit(s,
+			  &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_EOF, .channel = channel }))
 			return true;
 	}
 	/* 0: closed by the peer; an error: data after its end of file. */
@@ -227,7 +231,8 @@ static bool read_slot(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 	if (!slot->accepted && libssh2_channel_wait_closed(slot->channel) == 0)
 		return slot->closing = true;
 	while (may_read(s, slot)) {
-		const ssize_t n = libssh2_channel_read_ex(slot->channel, 0, (char *)piece, sizeof(piece));
+		const ssize_t n =
+			libssh2_channel_read_ex(slot->channel, 0, (char *)piece, sizeof(piece));
 
 		if (n == LIBSSH2_ERROR_EAGAIN)
 			break;
@@ -236,7 +241,9 @@ static bool read_slot(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 			return true;
 		}
 		if (n == 0)
-			return libssh2_channel_eof(slot->channel) == 1 ? read_end(s, slot, channel) | moved : moved;
+			return libssh2_channel_eof(slot->channel) == 1
+				       ? read_end(s, slot, channel) | moved
+				       : moved;
 		slot->held += (size_t)n;
 		s->held += (size_t)n;
 		moved = true;
@@ -256,7 +263,8 @@ static bool finish(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 	if (libssh2_channel_free(slot->channel) == LIBSSH2_ERROR_EAGAIN)
 		return false;
 	if (!slot->told && slot->user)
-		emit(s, &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_CLOSED, .channel = channel });
+		emit(s,
+		     &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_CLOSED, .channel = channel });
 	s->held -= slot->held;
 	*slot = (struct ssh2_slot){ 0 };
 	return true;
@@ -270,7 +278,8 @@ static bool step_slot(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 		return false;
 	if (slot->want && slot->accepted && !slot->closing && writable(s, channel)) {
 		slot->want = false;
-		if (!emit(s, &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_WRITABLE, .channel = channel }))
+		if (!emit(s, &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_WRITABLE,
+						  .channel = channel }))
 			return false;
 	}
 	if (slot->eof_due && !slot->eof_sent && !slot->closing &&
@@ -286,7 +295,8 @@ static bool step_ping(struct ssh2 *s)
 	/* A server that opened the last one and does not let it go owes this answer too. */
 	if (!s->pinging || s->stray)
 		return false;
-	s->stray = libssh2_channel_open_ex(s->session, PING_CHANNEL, sizeof(PING_CHANNEL) - 1, 1024, 1024, NULL, 0);
+	s->stray = libssh2_channel_open_ex(s->session, PING_CHANNEL, sizeof(PING_CHANNEL) - 1, 1024,
+					   1024, NULL, 0);
 	if (!s->stray) {
 		const int rc = libssh2_session_last_errno(s->session);
 
@@ -296,7 +306,8 @@ static bool step_ping(struct ssh2 *s)
 			return ssh2_fail_library(s, rc, "SSH ping"), false;
 	}
 	s->pinging = false;
-	emit(s, &(struct ssh_event){ .kind = SSH_EVENT_GLOBAL_REPLY, .tag = s->ping_tag, .ok = true });
+	emit(s,
+	     &(struct ssh_event){ .kind = SSH_EVENT_GLOBAL_REPLY, .tag = s->ping_tag, .ok = true });
 	return true;
 }
 

@@ -13,15 +13,18 @@ static const struct {
 	const char *names[12];
 } offers[] = {
 	{ LIBSSH2_METHOD_KEX,
-	  { "curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "ecdh-sha2-nistp384",
-	    "ecdh-sha2-nistp521", "ext-info-c", "kex-strict-c-v00@openssh.com" } },
+	  { "curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256",
+	    "ecdh-sha2-nistp384", "ecdh-sha2-nistp521", "ext-info-c",
+	    "kex-strict-c-v00@openssh.com" } },
 	{ LIBSSH2_METHOD_HOSTKEY,
-	  { "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512",
-	    "rsa-sha2-256" } },
+	  { "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
+	    "rsa-sha2-512", "rsa-sha2-256" } },
 	{ LIBSSH2_METHOD_CRYPT_CS,
-	  { "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr" } },
+	  { "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr",
+	    "aes256-ctr" } },
 	{ LIBSSH2_METHOD_CRYPT_SC,
-	  { "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr" } },
+	  { "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr",
+	    "aes256-ctr" } },
 	{ LIBSSH2_METHOD_MAC_CS, { "hmac-sha2-256", "hmac-sha2-512" } },
 	{ LIBSSH2_METHOD_MAC_SC, { "hmac-sha2-256", "hmac-sha2-512" } },
 	{ LIBSSH2_METHOD_COMP_CS, { "none" } },
@@ -50,10 +53,12 @@ static int offer(struct ssh2 *s, int method, const char *const *wanted)
 		return n;
 	for (; *wanted; wanted++)
 		if (has_name(have, n, *wanted))
-			at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", at ? "," : "", *wanted);
+			at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", at ? "," : "",
+					       *wanted);
 	libssh2_free(s->session, (void *)have);
 	must(at < sizeof(list));
-	return at ? libssh2_session_method_pref(s->session, method, list) : LIBSSH2_ERROR_METHOD_NOT_SUPPORTED;
+	return at ? libssh2_session_method_pref(s->session, method, list)
+		  : LIBSSH2_ERROR_METHOD_NOT_SUPPORTED;
 }
 
 int ssh2_prepare(struct ssh2 *s, struct fault *why)
@@ -62,9 +67,10 @@ int ssh2_prepare(struct ssh2 *s, struct fault *why)
 		const int rc = offer(s, offers[i].method, offers[i].names);
 
 		if (rc < 0)
-			return fault_set(why, rc == LIBSSH2_ERROR_ALLOC ? ERR_NOMEM : ERR_CRYPTO,
-					 "this libssh2 (%s) has none of the algorithms that are offered",
-					 libssh2_version(0));
+			return fault_set(
+				why, rc == LIBSSH2_ERROR_ALLOC ? ERR_NOMEM : ERR_CRYPTO,
+				"this libssh2 (%s) has none of the algorithms that are offered",
+				libssh2_version(0));
 	}
 	return 0;
 }
@@ -80,7 +86,8 @@ static int step_kex(struct ssh2 *s)
 	if (rc == LIBSSH2_ERROR_KEX_FAILURE && !s->said_goodbye)
 		return ssh2_fail(s, ERR_ALGO, "nothing in common with the SSH server to negotiate");
 	if (rc == LIBSSH2_ERROR_BANNER_RECV && !s->memory.refused)
-		return ssh2_fail(s, ERR_PROTO, "the peer does not speak SSH: is this the port of an SSH server?");
+		return ssh2_fail(s, ERR_PROTO,
+				 "the peer does not speak SSH: is this the port of an SSH server?");
 	if (rc < 0)
 		return ssh2_fail_library(s, rc, "SSH key exchange");
 	const char *hash = libssh2_hostkey_hash(s->session, LIBSSH2_HOSTKEY_HASH_SHA256);
@@ -98,7 +105,7 @@ static void wipe(char **text)
 {
 	if (*text) {
 		explicit_bzero(*text, strlen(*text));
-		mem_give(&mem_heap, *text);
+		mem_free(&mem_heap, *text);
 	}
 	*text = NULL;
 }
@@ -122,7 +129,8 @@ static int step_list(struct ssh2 *s)
 	if (!list) {
 		const int rc = libssh2_session_last_errno(s->session);
 
-		return rc == LIBSSH2_ERROR_EAGAIN ? 0 : ssh2_fail_library(s, rc, "SSH authentication");
+		return rc == LIBSSH2_ERROR_EAGAIN ? 0
+						  : ssh2_fail_library(s, rc, "SSH authentication");
 	}
 	escape_text(s->methods, sizeof(s->methods), span_str(list));
 	s->has_key = strstr(list, "publickey") && buf_len(&s->key) > 1;
@@ -133,8 +141,8 @@ static int step_list(struct ssh2 *s)
 }
 
 /* The password answers what is not to be shown. */
-static void on_prompt(const char *name, int name_n, const char *instruction, int instruction_n, int n,
-		      const LIBSSH2_USERAUTH_KBDINT_PROMPT *prompts,
+static void on_prompt(const char *name, int name_n, const char *instruction, int instruction_n,
+		      int n, const LIBSSH2_USERAUTH_KBDINT_PROMPT *prompts,
 		      LIBSSH2_USERAUTH_KBDINT_RESPONSE *responses, void **abstract)
 {
 	struct ssh2 *s = *abstract;
@@ -155,8 +163,9 @@ static void on_prompt(const char *name, int name_n, const char *instruction, int
 static int step_key(struct ssh2 *s)
 {
 	const struct mspan key = buf_bytes(&s->key);
-	const int rc = libssh2_userauth_publickey_frommemory(s->session, s->login, strlen(s->login), NULL, 0,
-							     (const char *)key.p, key.n - 1, s->passphrase);
+	const int rc = libssh2_userauth_publickey_frommemory(s->session, s->login, strlen(s->login),
+							     NULL, 0, (const char *)key.p,
+							     key.n - 1, s->passphrase);
 
 	/* It says "unverified" also where the server went away. */
 	if (rc == 0 || rc == LIBSSH2_ERROR_EAGAIN || rc == LIBSSH2_ERROR_AUTHENTICATION_FAILED ||
@@ -164,9 +173,10 @@ static int step_key(struct ssh2 *s)
 	    rc == LIBSSH2_ERROR_SOCKET_DISCONNECT || rc == LIBSSH2_ERROR_SOCKET_RECV ||
 	    rc == LIBSSH2_ERROR_SOCKET_SEND)
 		return rc;
-	return ssh2_fail(s, ERR_CONFIG,
-			 "the private key can't be used: a wrong passphrase, or no key of a kind that "
-			 "libssh2 reads");
+	return ssh2_fail(
+		s, ERR_CONFIG,
+		"the private key can't be used: a wrong passphrase, or no key of a kind that "
+		"libssh2 reads");
 }
 
 static int refuse(struct ssh2 *s)
@@ -175,9 +185,11 @@ static int refuse(struct ssh2 *s)
 
 	escape_text(user, sizeof(user), span_str(s->login));
 	if (s->said_goodbye)
-		return fault_set(&s->fault, ERR_AUTH, "the server refused our credentials: %s", s->goodbye);
-	return fault_set(&s->fault, ERR_AUTH, "the server refused user \"%s\" with what we have (it takes: %s)",
-			 user, s->methods);
+		return fault_set(&s->fault, ERR_AUTH, "the server refused our credentials: %s",
+				 s->goodbye);
+	return fault_set(&s->fault, ERR_AUTH,
+			 "the server refused user \"%s\" with what we have (it takes: %s)", user,
+			 s->methods);
 }
 
 static int step_auth(struct ssh2 *s)
@@ -199,7 +211,8 @@ static int step_auth(struct ssh2 *s)
 		break;
 	case SSH2_AUTH_KEYBOARD:
 		if (s->has_kbd)
-			rc = libssh2_userauth_keyboard_interactive_ex(s->session, s->login, n, on_prompt);
+			rc = libssh2_userauth_keyboard_interactive_ex(s->session, s->login, n,
+								      on_prompt);
 		break;
 	case SSH2_AUTH_END:
 		return refuse(s);
@@ -229,8 +242,8 @@ static int step_listen(struct ssh2 *s)
 		ssh2_enter(s, SSH2_READY);
 		return 1;
 	}
-	s->listeners[s->granted] = libssh2_channel_forward_listen_ex(s->session, l->host, l->port, NULL,
-								     LIMIT_SSH2_LISTEN_QUEUE);
+	s->listeners[s->granted] = libssh2_channel_forward_listen_ex(s->session, l->host, l->port,
+								     NULL, LIMIT_SSH2_LISTEN_QUEUE);
 	if (s->listeners[s->granted]) {
 		s->granted++;
 		return 2;
@@ -240,10 +253,11 @@ static int step_listen(struct ssh2 *s)
 		return 0;
 	/* SSH has no words for why (RFC 4254, 7.1). */
 	if (rc == LIBSSH2_ERROR_REQUEST_DENIED)
-		return fault_set(&s->fault, ERR_LISTEN,
-				 "the server can't listen on %s port %u: in use there, or forwarding is not "
-				 "allowed",
-				 l->host, l->port);
+		return fault_set(
+			&s->fault, ERR_LISTEN,
+			"the server can't listen on %s port %u: in use there, or forwarding is not "
+			"allowed",
+			l->host, l->port);
 	return ssh2_fail_library(s, rc, "asking for a forward");
 }
 

@@ -32,7 +32,7 @@ void *ssh2_memory_take(struct ssh2_memory *m, size_t n)
 		m->refused = true;
 		return NULL;
 	}
-	struct ssh2_block *b = mem_take(&mem_heap, cost(n));
+	struct ssh2_block *b = mem_alloc(&mem_heap, cost(n));
 	if (!b)
 		return NULL;
 	memset(b->bytes + n, 0, TAIL);
@@ -61,7 +61,7 @@ void ssh2_memory_give(struct ssh2_memory *m, void *p)
 	m->used -= cost(b->n);
 	if (m->wipe)
 		OPENSSL_cleanse(b->bytes, b->n);
-	mem_give(&mem_heap, b);
+	mem_free(&mem_heap, b);
 }
 
 void *ssh2_memory_resize(struct ssh2_memory *m, void *p, size_t n)

@@ -9,8 +9,8 @@
 #ifndef LIB_IO_SSH2_SSH2_MEMORY_H
 #define LIB_IO_SSH2_SSH2_MEMORY_H
 
-#include <stddef.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct ssh2_block;
 

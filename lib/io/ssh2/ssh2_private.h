@@ -13,18 +13,24 @@
 #include <libssh2.h> /* last: its macros have the names of our enumerators, and their values */
 
 /* The ways to authenticate, in the order in which they are tried. */
-enum ssh2_auth { SSH2_AUTH_LIST, SSH2_AUTH_KEY, SSH2_AUTH_PASSWORD, SSH2_AUTH_KEYBOARD, SSH2_AUTH_END };
+enum ssh2_auth {
+	SSH2_AUTH_LIST,
+	SSH2_AUTH_KEY,
+	SSH2_AUTH_PASSWORD,
+	SSH2_AUTH_KEYBOARD,
+	SSH2_AUTH_END
+};
 
 struct ssh2_slot {
 	LIBSSH2_CHANNEL *channel; /* NULL: free */
 	void *user;
-	size_t held;              /* handed out, credit not yet given back */
+	size_t held; /* handed out, credit not yet given back */
 	bool accepted;
-	bool want;                /* CHANNEL_WRITABLE is owed */
-	bool eof_told;            /* the peer's end of file was handed out */
-	bool eof_due, eof_sent;   /* ours */
-	bool closing;             /* libssh2_channel_free() is under way */
-	bool told;                /* CHANNEL_CLOSED was handed out already */
+	bool want;		/* CHANNEL_WRITABLE is owed */
+	bool eof_told;		/* the peer's end of file was handed out */
+	bool eof_due, eof_sent; /* ours */
+	bool closing;		/* libssh2_channel_free() is under way */
+	bool told;		/* CHANNEL_CLOSED was handed out already */
 };
 
 struct ssh2 {
@@ -34,24 +40,24 @@ struct ssh2 {
 	void *user;
 	struct timer timer;
 	struct proxy *proxy;
-	size_t proxy_flight;       /* bytes of proxy_pending() that are with the kernel */
+	size_t proxy_flight; /* bytes of proxy_pending() that are with the kernel */
 
 	LIBSSH2_SESSION *session;
 	struct ssh2_memory memory;
 	enum ssh2_phase phase;
-	struct mspan rx;           /* the loop's bytes that libssh2 has not read yet */
-	struct buf tx, flight;     /* waiting, and with the kernel */
+	struct mspan rx;       /* the loop's bytes that libssh2 has not read yet */
+	struct buf tx, flight; /* waiting, and with the kernel */
 	size_t tx_max;
-	size_t heard;              /* bytes received before the authentication was done */
+	size_t heard; /* bytes received before the authentication was done */
 	uint64_t heard_ns, goodbye_ns;
 
 	/* connecting */
 	char *login, *password, *passphrase;
-	struct buf key;            /* with a NUL behind it: libssh2 looks for one when it signs */
+	struct buf key; /* with a NUL behind it: libssh2 looks for one when it signs */
 	enum ssh2_auth auth;
-	bool has_kbd;              /* the server takes keyboard-interactive */
-	bool has_key, has_password;/* … and these */
-	char methods[128];         /* what it takes, for the sentence */
+	bool has_kbd;		    /* the server takes keyboard-interactive */
+	bool has_key, has_password; /* … and these */
+	char methods[128];	    /* what it takes, for the sentence */
 	struct ssh2_listen listens[SSH2_LISTENS_MAX];
 	LIBSSH2_LISTENER *listeners[SSH2_LISTENS_MAX];
 	size_t listens_n, granted;
@@ -59,17 +65,17 @@ struct ssh2 {
 	/* serving */
 	struct ssh2_slot *slots;
 	uint32_t slots_n;
-	size_t held, held_max;     /* of all slots */
+	size_t held, held_max; /* of all slots */
 	bool pinging;
 	uint64_t ping_tag;
-	LIBSSH2_CHANNEL *stray;    /* a server opened our ping's channel: to be freed */
+	LIBSSH2_CHANNEL *stray; /* a server opened our ping's channel: to be freed */
 	struct glitches glitches;
 
-	char goodbye[160];         /* the server's DISCONNECT, escaped */
+	char goodbye[160]; /* the server's DISCONNECT, escaped */
 	bool said_goodbye;
-	struct fault fault;        /* found in a call of the owner's: told from the loop */
-	bool pumping, lost, deaf, parting, shut, closing;
-	bool dead;                 /* libssh2's reads and writes fail from now on */
+	struct fault fault; /* found in a call of the owner's: told from the loop */
+	bool pumping, lost, peer_gone, parting, shut, closing;
+	bool dead; /* libssh2's reads and writes fail from now on */
 };
 
 /* Whether events may still be handed out. */

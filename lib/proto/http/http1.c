@@ -142,12 +142,15 @@ static int read_head(struct http1_head *out, const uint8_t *in, size_t n, size_t
 		int rc = read_line(&line, in + at, min_size(n, max) - at, why);
 
 		if (rc == 0)
-			return n >= max ? fault_set(why, ERR_LIMIT, "HTTP: head above %zu bytes", max) : 0;
+			return n >= max ? fault_set(why, ERR_LIMIT, "HTTP: head above %zu bytes",
+						    max)
+					: 0;
 		if (rc < 0)
 			return rc;
 		at += (size_t)rc;
 		if (first)
-			rc = request ? read_request_line(&h, line, why) : read_status_line(&h, line, why);
+			rc = request ? read_request_line(&h, line, why)
+				     : read_status_line(&h, line, why);
 		else if (line.n == 0)
 			break;
 		else
@@ -164,7 +167,7 @@ int http1_read_request(struct http1_head *out, const uint8_t *in, size_t n, stru
 	return read_head(out, in, n, HTTP1_REQUEST_HEAD_MAX, true, why);
 }
 
-int http1_read_answer(struct http1_head *out, const uint8_t *in, size_t n, struct fault *why)
+int http1_read_response(struct http1_head *out, const uint8_t *in, size_t n, struct fault *why)
 {
 	return read_head(out, in, n, HTTP1_ANSWER_HEAD_MAX, false, why);
 }
@@ -222,8 +225,16 @@ static int read_length(uint64_t *to, struct span s)
 
 /* Up to CHUNK_LF they are of the line that HTTP1_CHUNK_LINE_MAX bounds. */
 enum {
-	CHUNK_SIZE, CHUNK_EXTENSION, CHUNK_LF, CHUNK_DATA, CHUNK_CR, CHUNK_END_LF,
-	TRAILER, TRAILER_LINE, TRAILER_LF, LAST_LF,
+	CHUNK_SIZE,
+	CHUNK_EXTENSION,
+	CHUNK_LF,
+	CHUNK_DATA,
+	CHUNK_CR,
+	CHUNK_END_LF,
+	TRAILER,
+	TRAILER_LINE,
+	TRAILER_LF,
+	LAST_LF,
 };
 
 int http1_body_start(struct http1_body *b, const struct http1_head *h, bool answer_to_head,
@@ -249,7 +260,8 @@ int http1_body_start(struct http1_body *b, const struct http1_head *h, bool answ
 		return bad(why, "both Content-Length and Transfer-Encoding");
 	if (has_encoding && h->minor == 0)
 		return bad(why, "Transfer-Encoding in HTTP/1.0");
-	if (answer_to_head || (h->status && (h->status < 200 || h->status == 204 || h->status == 304)))
+	if (answer_to_head ||
+	    (h->status && (h->status < 200 || h->status == 204 || h->status == 304)))
 		b->left = 0;
 	else if (has_encoding)
 		b->framing = HTTP1_CHUNKED;
@@ -294,9 +306,11 @@ static int chunk_size_byte(struct http1_body *b, uint8_t c, struct fault *why)
 static int chunk_byte(struct http1_body *b, uint8_t c, struct fault *why)
 {
 	if (++b->line > HTTP1_CHUNK_LINE_MAX && b->state <= CHUNK_LF)
-		return fault_set(why, ERR_LIMIT, "HTTP: chunk line above %d bytes", HTTP1_CHUNK_LINE_MAX);
+		return fault_set(why, ERR_LIMIT, "HTTP: chunk line above %d bytes",
+				 HTTP1_CHUNK_LINE_MAX);
 	if (b->line > HTTP1_ANSWER_HEAD_MAX)
-		return fault_set(why, ERR_LIMIT, "HTTP: trailer above %d bytes", HTTP1_ANSWER_HEAD_MAX);
+		return fault_set(why, ERR_LIMIT, "HTTP: trailer above %d bytes",
+				 HTTP1_ANSWER_HEAD_MAX);
 	switch (b->state) {
 	case CHUNK_SIZE:
 		return chunk_size_byte(b, c, why);
@@ -383,12 +397,24 @@ const char *http1_reason(int status)
 		int status;
 		const char *reason;
 	} rows[] = {
-		{ 101, "Switching Protocols" }, { 200, "OK" }, { 201, "Created" }, { 204, "No Content" },
-		{ 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" }, { 404, "Not Found" },
-		{ 405, "Method Not Allowed" }, { 408, "Request Timeout" }, { 409, "Conflict" },
-		{ 413, "Content Too Large" }, { 414, "URI Too Long" }, { 426, "Upgrade Required" },
-		{ 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" },
-		{ 501, "Not Implemented" }, { 503, "Service Unavailable" },
+		{ 101, "Switching Protocols" },
+		{ 200, "OK" },
+		{ 201, "Created" },
+		{ 204, "No Content" },
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 408, "Request Timeout" },
+		{ 409, "Conflict" },
+		{ 413, "Content Too Large" },
+		{ 414, "URI Too Long" },
+		{ 426, "Upgrade Required" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 500, "Internal Server Error" },
+		{ 501, "Not Implemented" },
+		{ 503, "Service Unavailable" },
 		{ 505, "HTTP Version Not Supported" },
 	};
 
@@ -419,11 +445,12 @@ int http1_write_request(struct buf *to, const char *method, const char *target)
 	return append_all(to, texts, array_len(texts));
 }
 
-int http1_write_answer(struct buf *to, int status)
+int http1_write_response(struct buf *to, int status)
 {
 	char line[96];
 
-	const int n = snprintf(line, sizeof(line), "HTTP/1.1 %d %s\r\n", status, http1_reason(status));
+	const int n =
+		snprintf(line, sizeof(line), "HTTP/1.1 %d %s\r\n", status, http1_reason(status));
 	return buf_append(to, line, (size_t)n);
 }
 

@@ -24,9 +24,9 @@ struct http1_field {
 
 struct http1_head {
 	struct span method, target; /* request */
-	int status;                 /* answer; 0 in a request */
+	int status;		    /* answer; 0 in a request */
 	struct span reason;
-	int minor;                  /* HTTP/1.<minor> */
+	int minor; /* HTTP/1.<minor> */
 	struct http1_field fields[HTTP1_FIELDS_MAX];
 	size_t fields_n;
 };
@@ -34,8 +34,10 @@ struct http1_head {
 /* Reads the head at the front of in[0..n): its length, 0 when more bytes are
  * needed, ERR_PROTO or ERR_LIMIT with the reason.  Spans point into `in`.
  * *out is complete on success only. */
-MUST_USE int http1_read_request(struct http1_head *out, const uint8_t *in, size_t n, struct fault *why);
-MUST_USE int http1_read_answer(struct http1_head *out, const uint8_t *in, size_t n, struct fault *why);
+MUST_USE int http1_read_request(struct http1_head *out, const uint8_t *in, size_t n,
+				struct fault *why);
+MUST_USE int http1_read_response(struct http1_head *out, const uint8_t *in, size_t n,
+				 struct fault *why);
 
 /* The first field of that name (any case); p = NULL when there is none. */
 struct span http1_field(const struct http1_head *h, const char *name);
@@ -49,9 +51,9 @@ enum http1_framing { HTTP1_NO_BODY, HTTP1_LENGTH, HTTP1_CHUNKED, HTTP1_UNTIL_CLO
 
 struct http1_body {
 	enum http1_framing framing;
-	uint64_t left;   /* LENGTH: of the body; CHUNKED: of this chunk */
-	int state;       /* of the chunk reader */
-	size_t line;     /* bytes of the chunk line or trailer seen */
+	uint64_t left; /* LENGTH: of the body; CHUNKED: of this chunk */
+	int state;     /* of the chunk reader */
+	size_t line;   /* bytes of the chunk line or trailer seen */
 	bool done;
 };
 
@@ -61,13 +63,13 @@ MUST_USE int http1_body_start(struct http1_body *b, const struct http1_head *h, 
 			      struct fault *why);
 /* Reads from in[0..n): returns bytes taken; *payload is the piece of body among
  * them (n = 0: none).  To be called until nothing more is taken or b->done. */
-MUST_USE int http1_body_read(struct http1_body *b, const uint8_t *in, size_t n, struct span *payload,
-			     struct fault *why);
+MUST_USE int http1_body_read(struct http1_body *b, const uint8_t *in, size_t n,
+			     struct span *payload, struct fault *why);
 
 /* Start line, fields, end.  A value with CR, LF or NUL, or a target with space
  * or control bytes, is refused: ERR_USAGE.  Errors of buf_append. */
 MUST_USE int http1_write_request(struct buf *to, const char *method, const char *target);
-MUST_USE int http1_write_answer(struct buf *to, int status);
+MUST_USE int http1_write_response(struct buf *to, int status);
 MUST_USE int http1_write_field(struct buf *to, const char *name, const char *value);
 MUST_USE int http1_write_end(struct buf *to);
 const char *http1_reason(int status);

@@ -105,7 +105,7 @@ static int copy_strings(struct ssh *s)
 	const size_t n[] = { strlen(c->version) + 1, strlen(c->kex) + 1, strlen(c->ciphers) + 1,
 			     strlen(c->host_key_algos) + 2 };
 
-	s->strings = mem_take(c->mem, n[0] + n[1] + n[2] + n[3]);
+	s->strings = mem_alloc(c->mem, n[0] + n[1] + n[2] + n[3]);
 	if (!s->strings)
 		return ERR_NOMEM;
 	char *to = s->strings;
@@ -154,7 +154,7 @@ int ssh_new(struct ssh **out, const struct ssh_config *config, uint64_t now_ns, 
 	int rc = check_config(&c, why);
 	if (rc < 0)
 		return rc;
-	struct ssh *s = mem_take_zeroed(c.mem, sizeof(*s));
+	struct ssh *s = mem_alloc_zeroed(c.mem, sizeof(*s));
 	if (!s)
 		return fault_set(why, ERR_NOMEM, "no memory for an SSH connection");
 	s->config = c;
@@ -191,9 +191,9 @@ void ssh_free(struct ssh *s)
 	if (buf_len(&s->held))
 		OPENSSL_cleanse(buf_bytes(&s->held).p, buf_len(&s->held));
 	buf_fini(&s->held);
-	mem_give(mem, s->strings);
+	mem_free(mem, s->strings);
 	OPENSSL_cleanse(s, sizeof(*s));
-	mem_give(mem, s);
+	mem_free(mem, s);
 }
 
 /* --- bytes and events --- */
@@ -274,7 +274,7 @@ static int feed(struct ssh *s, uint8_t *in, size_t n)
 		if (rc == 1)
 			rc = handle(s, packet);
 		if (rc == 0)
-			rc = ssh_transport_wear(s);
+			rc = ssh_transport_rekey_if_due(s);
 		if (rc < 0)
 			return rc;
 	}
@@ -332,7 +332,8 @@ size_t ssh_pending_bytes(const struct ssh *s)
 
 static uint64_t handshake_deadline(const struct ssh *s)
 {
-	return s->born_ns + (s->config.handshake_ns ? s->config.handshake_ns : LIMIT_NS(SSH_HANDSHAKE));
+	return s->born_ns +
+	       (s->config.handshake_ns ? s->config.handshake_ns : LIMIT_NS(SSH_HANDSHAKE));
 }
 
 uint64_t ssh_deadline(const struct ssh *s)
@@ -434,7 +435,7 @@ void ssh_rekey(struct ssh *s)
 		(void)ssh_sticky(s, ssh_transport_rekey(s));
 }
 
-void ssh_blame(struct ssh *s, enum glitch_kind kind, unsigned cost)
+void ssh_charge(struct ssh *s, enum glitch_kind kind, unsigned cost)
 {
 	if (ssh_is_live(s))
 		(void)ssh_sticky(s, ssh_glitch(s, kind, cost));

@@ -49,9 +49,10 @@ enum ssh_disconnect_reason {
 
 struct ssh_config {
 	enum ssh_role role;
-	const char *version;   /* identification without CR LF, "SSH-2.0-…" or chisel's; RFC 4253, 4.2.
-	                        * Any "SSH-<x>-…" of the peer is accepted when any_version is set. */
-	bool any_version;      /* chisel says SSH-chisel-v3-…, which is no "2.0" */
+	const char
+		*version; /* identification without CR LF, "SSH-2.0-…" or chisel's; RFC 4253, 4.2.
+			   * Any "SSH-<x>-…" of the peer is accepted when any_version is set. */
+	bool any_version; /* chisel says SSH-chisel-v3-…, which is no "2.0" */
 	const struct mem *mem; /* every byte the engine holds comes from here */
 	void (*random)(void *ctx, void *p, size_t n); /* entropy: cookies, padding, key exchange */
 	void *random_ctx;
@@ -65,12 +66,12 @@ struct ssh_config {
 	uint64_t rekey_bytes, rekey_packets, rekey_ns;
 	uint64_t handshake_ns; /* whole handshake and each re-key; 0 = 15 s and 30 s */
 
-	uint32_t channels_max;  /* open and half-open channels; 0 = 1024 */
-	uint32_t window;        /* bytes granted at channel open; 0 = 2 MiB */
-	bool manual_windows;    /* `window` as it stands, also 0; beyond it only ssh_channel_grow() grants,
-	                         * ssh_channel_credit() never does */
-	uint32_t tx_headroom;   /* writable bytes kept in front of each pending packet */
-	size_t tx_max;          /* bytes of sealed packets waiting; 0 = 512 KiB */
+	uint32_t channels_max; /* open and half-open channels; 0 = 1024 */
+	uint32_t window;       /* bytes granted at channel open; 0 = 2 MiB */
+	bool manual_windows;   /* `window` as it stands, also 0; beyond it only ssh_channel_grow()
+				* grants,   ssh_channel_credit() never does */
+	uint32_t tx_headroom;  /* writable bytes kept in front of each pending packet */
+	size_t tx_max;	       /* bytes of sealed packets waiting; 0 = 512 KiB */
 
 	/* client */
 	const char *user, *password; /* copied; wiped after authentication */
@@ -81,23 +82,24 @@ struct ssh_config {
 
 enum ssh_event_kind {
 	SSH_EVENT_NONE,
-	SSH_EVENT_HOST_KEY,        /* client, once: fingerprint; answer with ssh_host_key_trust() */
-	SSH_EVENT_AUTH,            /* server: user, password (method none: password.p NULL);
-	                            * answer with ssh_auth_answer() */
-	SSH_EVENT_READY,           /* authenticated: channels and global requests may flow */
-	SSH_EVENT_GLOBAL_REQUEST,  /* name, want_reply, payload; ssh_global_answer() in order if wanted */
-	SSH_EVENT_GLOBAL_REPLY,    /* ok, payload, tag of the request */
-	SSH_EVENT_CHANNEL_OPEN,    /* peer opens: channel, name (type), payload (extra data) */
+	SSH_EVENT_HOST_KEY,	   /* client, once: fingerprint; answer with ssh_host_key_trust() */
+	SSH_EVENT_AUTH,		   /* server: user, password (method none: password.p NULL);
+				    * answer with ssh_auth_answer() */
+	SSH_EVENT_READY,	   /* authenticated: channels and global requests may flow */
+	SSH_EVENT_GLOBAL_REQUEST,  /* name, want_reply, payload; ssh_global_answer() in order if
+				      wanted */
+	SSH_EVENT_GLOBAL_REPLY,	   /* ok, payload, tag of the request */
+	SSH_EVENT_CHANNEL_OPEN,	   /* peer opens: channel, name (type), payload (extra data) */
 	SSH_EVENT_CHANNEL_OPENED,  /* ours was confirmed */
 	SSH_EVENT_CHANNEL_REFUSED, /* ours was refused: code, payload (text); channel is gone */
-	SSH_EVENT_CHANNEL_DATA,    /* payload; give the credit back with ssh_channel_credit() */
-	SSH_EVENT_CHANNEL_WRITABLE,/* a write that found no window or room, or would have been out of
-	                            * turn, may be tried again, or ssh_channel_pass() */
-	SSH_EVENT_CHANNEL_REQUEST, /* name, want_reply (already answered with failure) */
-	SSH_EVENT_CHANNEL_EOF,     /* the peer will send no more data */
-	SSH_EVENT_CHANNEL_CLOSED,  /* both sides closed (ours is sent by the engine): id is free */
-	SSH_EVENT_REKEYED,         /* new keys are in force in both directions */
-	SSH_EVENT_DISCONNECTED,    /* the peer said goodbye: code, payload (text) */
+	SSH_EVENT_CHANNEL_DATA,	   /* payload; give the credit back with ssh_channel_credit() */
+	SSH_EVENT_CHANNEL_WRITABLE, /* a write that found no window or room, or would have been out
+				     * of turn, may be tried again, or ssh_channel_pass() */
+	SSH_EVENT_CHANNEL_REQUEST,  /* name, want_reply (already answered with failure) */
+	SSH_EVENT_CHANNEL_EOF,	    /* the peer will send no more data */
+	SSH_EVENT_CHANNEL_CLOSED,   /* both sides closed (ours is sent by the engine): id is free */
+	SSH_EVENT_REKEYED,	    /* new keys are in force in both directions */
+	SSH_EVENT_DISCONNECTED,	    /* the peer said goodbye: code, payload (text) */
 };
 
 struct ssh_event {
@@ -148,7 +150,7 @@ void ssh_sent(struct ssh *s);
 /* Bytes of all packets that wait. */
 size_t ssh_pending_bytes(const struct ssh *s);
 
-uint64_t ssh_deadline(const struct ssh *s);           /* ns; UINT64_MAX for none */
+uint64_t ssh_deadline(const struct ssh *s);	       /* ns; UINT64_MAX for none */
 MUST_USE int ssh_tick(struct ssh *s, uint64_t now_ns); /* a passed deadline acts */
 /* Gives back memory that waits for a next use.  The engine does so by itself
  * when a second or two have passed without a packet. */
@@ -197,7 +199,7 @@ void ssh_channel_credit(struct ssh *s, uint32_t channel, size_t n);
 /* Grants `more` bytes beyond what was granted at open: the window grows.  Before
  * the channel is open, the window it opens with. */
 void ssh_channel_grow(struct ssh *s, uint32_t channel, uint32_t more);
-void ssh_channel_eof(struct ssh *s, uint32_t channel);   /* after all writes; idempotent */
+void ssh_channel_eof(struct ssh *s, uint32_t channel);	 /* after all writes; idempotent */
 void ssh_channel_close(struct ssh *s, uint32_t channel); /* idempotent; CLOSED follows */
 
 /* The caller's own pointer for a live channel; still there when it hears that
@@ -208,7 +210,7 @@ uint32_t ssh_channels_open(const struct ssh *s);
 
 /* The peer did what the caller finds useless (an open for a target that is none):
  * counted and paid like what the engine itself finds so.  ERR_LIMIT may follow. */
-void ssh_blame(struct ssh *s, enum glitch_kind kind, unsigned cost);
+void ssh_charge(struct ssh *s, enum glitch_kind kind, unsigned cost);
 
 /* Queues DISCONNECT; nothing but what is pending is sent after it. */
 void ssh_disconnect(struct ssh *s, enum ssh_disconnect_reason reason, const char *text);

@@ -19,7 +19,7 @@ int ssh_auth_init(struct ssh *s)
 		return 0;
 	const size_t user_n = strlen(user) + 1;
 	const size_t n = user_n + (c->password ? strlen(c->password) + 1 : 0);
-	char *p = mem_take(c->mem, n);
+	char *p = mem_alloc(c->mem, n);
 	if (!p)
 		return ERR_NOMEM;
 	memcpy(p, user, user_n);
@@ -36,7 +36,7 @@ void ssh_auth_wipe(struct ssh *s)
 {
 	if (s->auth.secrets)
 		OPENSSL_cleanse(s->auth.secrets, s->auth.secrets_n);
-	mem_give(s->config.mem, s->auth.secrets);
+	mem_free(s->config.mem, s->auth.secrets);
 	s->auth.secrets = NULL;
 	s->config.user = s->config.password = NULL;
 }
@@ -92,7 +92,7 @@ static int on_failure(struct ssh *s, struct ssh_reader *r)
 	char text[128];
 
 	if (r->bad)
-		return ssh_cut_short(s, "USERAUTH_FAILURE");
+		return ssh_malformed(s, "USERAUTH_FAILURE");
 	if (partial)
 		return fault_set(&s->fault, ERR_AUTH, "the server wants %s besides the password",
 				 ssh_text(text, sizeof(text), methods));
@@ -122,7 +122,7 @@ static int client_message(struct ssh *s, uint8_t type, struct ssh_reader *r)
 		return fault_set(&s->fault, ERR_PROTO, "message %u after authentication", type);
 	if (type == SSH_MSG_SERVICE_ACCEPT && !a->service_ok) {
 		if (!span_is(ssh_get_string(r), SERVICE_AUTH))
-			return ssh_cut_short(s, "SERVICE_ACCEPT");
+			return ssh_malformed(s, "SERVICE_ACCEPT");
 		a->service_ok = true;
 		return send_request(s, NULL);
 	}
@@ -162,7 +162,7 @@ static int on_request(struct ssh *s, struct ssh_reader *r)
 	const struct span secret = password ? ssh_get_string(r) : (struct span){ 0 };
 
 	if (r->bad || user.n > CREDENTIAL_MAX || secret.n > CREDENTIAL_MAX)
-		return ssh_cut_short(s, "USERAUTH_REQUEST");
+		return ssh_malformed(s, "USERAUTH_REQUEST");
 	if (!span_is(service, SERVICE_CONNECTION))
 		return fault_set(&s->fault, ERR_PROTO, "the client wants an unknown service");
 	if (change || (!password && !span_is(method, "none")))

@@ -50,7 +50,7 @@ int ssh_channel_say_failure(struct ssh *s, uint32_t remote, uint32_t code, const
 int ssh_channel_say_eof(struct ssh *s, struct ssh_channel *c)
 {
 	c->eof_sent = true;
-	ssh_turns_leave(s, (uint32_t)(c - s->mux.table));
+	ssh_scheduler_leave(s, (uint32_t)(c - s->mux.table));
 	return ssh_channel_say(s, c, SSH_MSG_CHANNEL_EOF);
 }
 
@@ -59,7 +59,7 @@ int ssh_channel_say_close(struct ssh *s, struct ssh_channel *c)
 	if (c->close_sent)
 		return 0;
 	c->close_sent = true;
-	ssh_turns_leave(s, (uint32_t)(c - s->mux.table));
+	ssh_scheduler_leave(s, (uint32_t)(c - s->mux.table));
 	return ssh_channel_say(s, c, SSH_MSG_CHANNEL_CLOSE);
 }
 
@@ -85,7 +85,7 @@ int ssh_channel_open(struct ssh *s, const char *type, struct span extra)
 	if (!ssh_is_live(s))
 		return s->fault.code ? (int)s->fault.code : ERR_CLOSED;
 	must(s->phase == SSH_PHASE_OPEN);
-	const int64_t id = ssh_channel_take(s, SSH_CHANNEL_OPENING);
+	const int64_t id = ssh_channel_alloc(s, SSH_CHANNEL_OPENING);
 	if (id == ERR_FULL)
 		return ERR_FULL;
 	if (id < 0)
@@ -108,7 +108,7 @@ void ssh_channel_accept(struct ssh *s, uint32_t id)
 	c->state = SSH_CHANNEL_OPEN;
 	c->rx_window = c->rx_total;
 	if (c->blocked)
-		ssh_turns_block(s, c, id);
+		ssh_scheduler_block(s, c, id);
 
 	uint8_t bytes[SSH_HEAD_MAX];
 	struct ssh_writer w = ssh_channel_head(bytes, SSH_MSG_CHANNEL_OPEN_CONFIRMATION);
@@ -167,7 +167,7 @@ size_t ssh_channel_writable(const struct ssh *s, uint32_t id)
 	const size_t whole = ssh_tx_cost(&s->tx, DATA_HEAD + c->tx_packet);
 	const size_t rest = min_size(fit(s, room % whole), c->tx_packet);
 	const size_t n = room / whole * c->tx_packet + (rest >= PIECE_MIN ? rest : 0);
-	return min_size(min_size(n, c->tx_window), ssh_turns_allow(s, c));
+	return min_size(min_size(n, c->tx_window), ssh_scheduler_allow(s, c));
 }
 
 /* How much of n bytes the next packet takes; 0 when it is not worth one. */
@@ -208,13 +208,13 @@ int ssh_channel_write(struct ssh *s, uint32_t id, const uint8_t *p, size_t n)
 	if (!ssh_channel_is_writable(s, c))
 		return 0;
 	if (ssh_is_holding(s)) {
-		ssh_turns_block(s, c, id);
+		ssh_scheduler_block(s, c, id);
 		return 0;
 	}
 
 	size_t done = 0;
 	n = min_size(n, INT32_MAX);
-	const size_t most = min_size(n, ssh_turns_allow(s, c));
+	const size_t most = min_size(n, ssh_scheduler_allow(s, c));
 	while (done < most) {
 		const size_t piece = next_piece(s, c, most - done);
 		if (piece == 0)
@@ -224,11 +224,11 @@ int ssh_channel_write(struct ssh *s, uint32_t id, const uint8_t *p, size_t n)
 			return ssh_sticky(s, rc);
 		done += piece;
 	}
-	ssh_turns_used(s, c, id, done);
+	ssh_scheduler_used(s, c, id, done);
 	if (done < n)
-		ssh_turns_block(s, c, id);
+		ssh_scheduler_block(s, c, id);
 	/* Only now: what ssh_channel_writable() said still held. */
-	const int rc = ssh_transport_wear(s);
+	const int rc = ssh_transport_rekey_if_due(s);
 	return rc < 0 ? ssh_sticky(s, rc) : (int)done;
 }
 
@@ -239,7 +239,7 @@ void ssh_channel_want_write(struct ssh *s, uint32_t id)
 	struct ssh_channel *c = ssh_channel_at(s, id);
 	if (c->eof_sent || c->close_sent || c->state == SSH_CHANNEL_CLOSED)
 		return;
-	ssh_turns_block(s, c, id);
+	ssh_scheduler_block(s, c, id);
 }
 
 void ssh_channel_credit(struct ssh *s, uint32_t id, size_t n)
@@ -294,7 +294,7 @@ void ssh_channel_close(struct ssh *s, uint32_t id)
 	case SSH_CHANNEL_OFFERED:
 		rc = ssh_channel_say_failure(s, c->remote, SSH_OPEN_CONNECT_FAILED, "closed");
 		c->state = SSH_CHANNEL_CLOSED;
-		ssh_turns_owe_closed(s, id);
+		ssh_scheduler_owe_closed(s, id);
 		break;
 	case SSH_CHANNEL_OPEN:
 		rc = ssh_channel_say_close(s, c);

@@ -5,12 +5,12 @@ enum { TABLE_FIRST = 8 };
 void ssh_mux_init(struct ssh *s)
 {
 	s->mux.free_head = SSH_CHANNEL_NONE;
-	ssh_turns_init(s);
+	ssh_scheduler_init(s);
 }
 
 void ssh_mux_fini(struct ssh *s)
 {
-	mem_give(s->config.mem, s->mux.table);
+	mem_free(s->config.mem, s->mux.table);
 	s->mux.table = NULL;
 	s->mux.table_n = 0;
 }
@@ -29,7 +29,7 @@ static int grow_table(struct ssh *s)
 	const uint32_t max = s->config.channels_max;
 	const uint32_t n = m->table_n ? m->table_n * 2 : TABLE_FIRST;
 	const uint32_t size = n < max ? n : max;
-	struct ssh_channel *table = mem_take_zeroed(s->config.mem, size * sizeof(*table));
+	struct ssh_channel *table = mem_alloc_zeroed(s->config.mem, size * sizeof(*table));
 
 	if (!table)
 		return fault_set(&s->fault, ERR_NOMEM, "no memory for %u channels", size);
@@ -39,13 +39,13 @@ static int grow_table(struct ssh *s)
 		table[i].next = m->free_head;
 		m->free_head = i;
 	}
-	mem_give(s->config.mem, m->table);
+	mem_free(s->config.mem, m->table);
 	m->table = table;
 	m->table_n = size;
 	return 0;
 }
 
-int64_t ssh_channel_take(struct ssh *s, enum ssh_channel_state state)
+int64_t ssh_channel_alloc(struct ssh *s, enum ssh_channel_state state)
 {
 	struct ssh_mux *m = &s->mux;
 
@@ -79,7 +79,7 @@ void ssh_mux_release(struct ssh *s, uint32_t id)
 	struct ssh_mux *m = &s->mux;
 	struct ssh_channel *c = &m->table[id];
 
-	ssh_turns_leave(s, id);
+	ssh_scheduler_leave(s, id);
 	c->state = SSH_CHANNEL_FREE;
 	c->next = m->free_head;
 	m->free_head = id;

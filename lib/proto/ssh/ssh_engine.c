@@ -10,7 +10,8 @@ bool ssh_is_holding(const struct ssh *s)
 
 int ssh_send_now(struct ssh *s, struct span head, struct span body)
 {
-	if (s->tx.held + ssh_tx_cost(&s->tx, head.n + body.n) > s->config.tx_max + LIMIT_SSH_CONTROL_ROOM)
+	if (s->tx.held + ssh_tx_cost(&s->tx, head.n + body.n) >
+	    s->config.tx_max + LIMIT_SSH_CONTROL_ROOM)
 		return fault_set(&s->fault, ERR_LIMIT, "the peer asks, but reads no answers");
 	const int rc = ssh_tx_seal(&s->tx, head, body);
 	if (rc == ERR_NOMEM)
@@ -133,13 +134,13 @@ int ssh_sticky(struct ssh *s, int rc)
 
 int ssh_glitch(struct ssh *s, enum glitch_kind kind, unsigned cost)
 {
-	if (glitch_take(&s->stats.glitches, kind, cost))
+	if (glitch_charge(&s->stats.glitches, kind, cost))
 		return 0;
 	return fault_set(&s->fault, ERR_LIMIT, "the peer sends messages without any use (%s)",
 			 glitch_name(kind));
 }
 
-int ssh_cut_short(struct ssh *s, const char *message)
+int ssh_malformed(struct ssh *s, const char *message)
 {
 	return fault_set(&s->fault, ERR_PROTO, "%s is malformed", message);
 }

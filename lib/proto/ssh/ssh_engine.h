@@ -20,9 +20,9 @@
 #include "lib/proto/ssh/ssh_packet.h"
 
 enum {
-	SSH_IDENT_MAX = 255,	       /* with CR LF; RFC 4253, 4.2 */
-	SSH_HEAD_MAX = 512,	       /* a message but for its body */
-	SSH_TX_LEAST = 4096,	       /* of tx_max: with less, no data would ever fit */
+	SSH_IDENT_MAX = 255, /* with CR LF; RFC 4253, 4.2 */
+	SSH_HEAD_MAX = 512,  /* a message but for its body */
+	SSH_TX_LEAST = 4096, /* of tx_max: with less, no data would ever fit */
 };
 
 enum ssh_phase {
@@ -73,9 +73,9 @@ struct ssh_queue {
 struct ssh_mux {
 	struct ssh_channel *table;
 	uint32_t table_n, open_n, free_head;
-	struct ssh_queue fresh, bulk;      /* channels with an event of their own; ssh_turns.c */
-	uint32_t waiting_n;                /* of those: with something to send */
-	size_t promised;                   /* bytes of turns that were given and not yet used */
+	struct ssh_queue fresh, bulk; /* channels with an event of their own; ssh_scheduler.c */
+	uint32_t waiting_n;	      /* of those: with something to send */
+	size_t promised;	      /* bytes of turns that were given and not yet used */
 	uint64_t replies[LIMIT_SSH_REPLIES]; /* tags, a ring */
 	uint32_t replies_at, replies_n, answers_due;
 };
@@ -100,7 +100,7 @@ struct ssh {
 	struct ssh_exchange kex;
 	struct ssh_auth auth;
 	struct ssh_mux mux;
-	struct buf held; /* {length, message} that wait for the end of a key exchange */
+	struct buf held;  /* {length, message} that wait for the end of a key exchange */
 	uint64_t trim_ns; /* when to look whether memory is in use; 0 = never */
 	uint64_t trim_mark;
 	struct ssh_stats stats;
@@ -124,7 +124,7 @@ int ssh_sticky(struct ssh *s, int rc);
 /* The peer did something that is allowed but useless: ERR_LIMIT when it does
  * so all the time. */
 MUST_USE int ssh_glitch(struct ssh *s, enum glitch_kind kind, unsigned cost);
-MUST_USE int ssh_cut_short(struct ssh *s, const char *message);
+MUST_USE int ssh_malformed(struct ssh *s, const char *message);
 /* The event's payload: `part` lies in `packet`. */
 static inline struct mspan ssh_part(struct mspan packet, struct span part)
 {
@@ -149,7 +149,7 @@ MUST_USE int ssh_transport_message(struct ssh *s, uint8_t type, struct mspan pac
 /* Starts a key exchange unless one is under way. */
 MUST_USE int ssh_transport_rekey(struct ssh *s);
 /* Starts one when bytes or packets under the keys in force say so. */
-MUST_USE int ssh_transport_wear(struct ssh *s);
+MUST_USE int ssh_transport_rekey_if_due(struct ssh *s);
 MUST_USE int ssh_transport_trust(struct ssh *s, bool trusted);
 
 MUST_USE int ssh_auth_init(struct ssh *s);

@@ -39,8 +39,8 @@ static int on_open(struct ssh *s, struct ssh_reader *r, struct mspan packet)
 	const uint32_t remote = ssh_get_u32(r), window = ssh_get_u32(r), max = ssh_get_u32(r);
 
 	if (r->bad || max < LIMIT_CHANNEL_PACKET_MIN)
-		return ssh_cut_short(s, "CHANNEL_OPEN");
-	const int64_t id = ssh_channel_take(s, SSH_CHANNEL_OFFERED);
+		return ssh_malformed(s, "CHANNEL_OPEN");
+	const int64_t id = ssh_channel_alloc(s, SSH_CHANNEL_OFFERED);
 	if (id == ERR_FULL)
 		return ssh_channel_say_failure(s, remote, SSH_OPEN_RESOURCE_SHORTAGE,
 					       "too many channels");
@@ -61,7 +61,7 @@ static int on_confirmation(struct ssh *s, struct ssh_channel *c, uint32_t id, st
 	const uint32_t remote = ssh_get_u32(r), window = ssh_get_u32(r), max = ssh_get_u32(r);
 
 	if (r->bad || max < LIMIT_CHANNEL_PACKET_MIN)
-		return ssh_cut_short(s, "CHANNEL_OPEN_CONFIRMATION");
+		return ssh_malformed(s, "CHANNEL_OPEN_CONFIRMATION");
 	c->remote = remote;
 	c->tx_window = window;
 	c->tx_packet = max < SSH_DATA_MAX ? max : SSH_DATA_MAX;
@@ -69,7 +69,7 @@ static int on_confirmation(struct ssh *s, struct ssh_channel *c, uint32_t id, st
 	if (c->close_wanted)
 		return ssh_channel_say_close(s, c);
 	event(s, SSH_EVENT_CHANNEL_OPENED, id);
-	ssh_turns_opened(s, c, id);
+	ssh_scheduler_opened(s, c, id);
 	/* grown before there was anybody to tell */
 	const uint32_t more = c->rx_total - c->rx_window;
 	const int rc = more ? ssh_channel_say_adjust(s, c, more) : 0;
@@ -83,7 +83,7 @@ static int on_open_failure(struct ssh *s, struct ssh_channel *c, uint32_t id, st
 	const struct span text = ssh_get_string(r);
 
 	if (r->bad)
-		return ssh_cut_short(s, "CHANNEL_OPEN_FAILURE");
+		return ssh_malformed(s, "CHANNEL_OPEN_FAILURE");
 	c->state = SSH_CHANNEL_CLOSED;
 	event(s, SSH_EVENT_CHANNEL_REFUSED, id);
 	s->slot.code = code;
@@ -96,7 +96,7 @@ static int on_adjust(struct ssh *s, struct ssh_channel *c, uint32_t id, struct s
 	const uint32_t more = ssh_get_u32(r);
 
 	if (r->bad)
-		return ssh_cut_short(s, "CHANNEL_WINDOW_ADJUST");
+		return ssh_malformed(s, "CHANNEL_WINDOW_ADJUST");
 	if (more < LIMIT_SMALL_ADJUST && !c->tx_since_adjust &&
 	    ssh_glitch(s, GLITCH_SMALL_ADJUST, 1) < 0)
 		return s->fault.code;
@@ -104,7 +104,7 @@ static int on_adjust(struct ssh *s, struct ssh_channel *c, uint32_t id, struct s
 	if (more > UINT32_MAX - c->tx_window)
 		return fault_set(&s->fault, ERR_PROTO, "the peer opens a window beyond 2^32-1");
 	c->tx_window += more;
-	ssh_turns_opened(s, c, id);
+	ssh_scheduler_opened(s, c, id);
 	return 0;
 }
 
@@ -128,7 +128,7 @@ static int on_data(struct ssh *s, struct ssh_channel *c, uint32_t id, struct ssh
 	const struct span data = ssh_get_string(r);
 
 	if (r->bad || r->n)
-		return ssh_cut_short(s, "CHANNEL_DATA");
+		return ssh_malformed(s, "CHANNEL_DATA");
 	const int rc = charge(s, c, data.n);
 	if (rc < 0 || data.n == 0 || c->close_sent)
 		return rc;
@@ -145,7 +145,7 @@ static int on_extended_data(struct ssh *s, struct ssh_channel *c, struct ssh_rea
 	const struct span data = ssh_get_string(r);
 
 	if (r->bad || r->n)
-		return ssh_cut_short(s, "CHANNEL_EXTENDED_DATA");
+		return ssh_malformed(s, "CHANNEL_EXTENDED_DATA");
 	const int rc = charge(s, c, data.n);
 	if (rc < 0)
 		return rc;
@@ -182,7 +182,7 @@ static int on_request(struct ssh *s, struct ssh_channel *c, uint32_t id, struct 
 	const bool want_reply = ssh_get_bool(r);
 
 	if (r->bad)
-		return ssh_cut_short(s, "CHANNEL_REQUEST");
+		return ssh_malformed(s, "CHANNEL_REQUEST");
 	const int rc = ssh_glitch(s, GLITCH_REQUEST, LIMIT_REQUEST_COST);
 	if (rc < 0 || c->close_sent)
 		return rc;
@@ -231,7 +231,7 @@ static int on_global_request(struct ssh *s, struct ssh_reader *r, struct mspan p
 	const bool want_reply = ssh_get_bool(r);
 
 	if (r->bad)
-		return ssh_cut_short(s, "GLOBAL_REQUEST");
+		return ssh_malformed(s, "GLOBAL_REQUEST");
 	const int rc = ssh_glitch(s, GLITCH_REQUEST, LIMIT_REQUEST_COST);
 	if (rc < 0)
 		return rc;

@@ -161,7 +161,7 @@ static void give_chain(struct ssh_tx *tx, struct ssh_tx_block **chain)
 	while (*chain) {
 		struct ssh_tx_block *b = *chain;
 		*chain = b->next;
-		mem_give(tx->mem, b);
+		mem_free(tx->mem, b);
 	}
 }
 
@@ -186,7 +186,7 @@ static struct ssh_tx_block *block_for(struct ssh_tx *tx, size_t record)
 	} else {
 		const size_t cap = 2 * ssh_tx_cost(tx, SSH_PAYLOAD_MAX);
 		must(record <= cap);
-		b = mem_take(tx->mem, sizeof(*b) + cap);
+		b = mem_alloc(tx->mem, sizeof(*b) + cap);
 		if (!b)
 			return NULL;
 		b->cap = cap;

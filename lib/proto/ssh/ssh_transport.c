@@ -29,7 +29,7 @@ static int send_kexinit(struct ssh *s)
 	s->config.random(s->config.random_ctx, cookie, sizeof(cookie));
 	ssh_kexinit_write(&w, &s->offer, cookie);
 	must(!w.full); /* ssh_new has looked at the lists */
-	s->kex.init = mem_take(s->config.mem, w.n);
+	s->kex.init = mem_alloc(s->config.mem, w.n);
 	if (!s->kex.init)
 		return fault_set(&s->fault, ERR_NOMEM, "no memory for a key exchange");
 	memcpy(s->kex.init, w.p, w.n);
@@ -62,7 +62,7 @@ void ssh_transport_fini(struct ssh *s)
 	(void)ssh_hash_fini(&x->hash, NULL);
 	ssh_cipher_fini(&x->rx);
 	ssh_cipher_fini(&x->tx);
-	mem_give(s->config.mem, x->init);
+	mem_free(s->config.mem, x->init);
 	x->init = NULL;
 }
 
@@ -130,7 +130,7 @@ int ssh_transport_rekey(struct ssh *s)
 	return s->kex.stage == SSH_KEX_NONE ? send_kexinit(s) : 0;
 }
 
-int ssh_transport_wear(struct ssh *s)
+int ssh_transport_rekey_if_due(struct ssh *s)
 {
 	if (s->phase != SSH_PHASE_OPEN || s->kex.stage != SSH_KEX_NONE || !ssh_is_live(s))
 		return 0;
@@ -158,7 +158,7 @@ static void start_hash(struct ssh *s, struct span peer_init)
 	ssh_hash_string(&x->hash, server ? ours : theirs);
 	ssh_hash_string(&x->hash, server ? peer_init : init);
 	ssh_hash_string(&x->hash, server ? init : peer_init);
-	mem_give(s->config.mem, x->init);
+	mem_free(s->config.mem, x->init);
 	x->init = NULL;
 }
 
@@ -334,7 +334,7 @@ static int on_ecdh_init(struct ssh *s, struct mspan packet)
 	EVP_PKEY *key = key_for(s);
 
 	if (r.bad || r.n)
-		return ssh_cut_short(s, "ECDH_INIT");
+		return ssh_malformed(s, "ECDH_INIT");
 	int rc = make_ecdh(s);
 	if (rc < 0)
 		return rc;
@@ -387,7 +387,7 @@ static int on_ecdh_reply(struct ssh *s, struct mspan packet)
 	uint8_t hash[SSH_HASH_LEN];
 
 	if (r.bad || r.n)
-		return ssh_cut_short(s, "ECDH_REPLY");
+		return ssh_malformed(s, "ECDH_REPLY");
 	int rc = conclude(s, blob, theirs, hash);
 	if (rc == 0)
 		rc = ssh_hostkey_verify(s->kex.agreed.host_key, blob, span_of(hash, sizeof(hash)),

@@ -7,7 +7,7 @@
 
 enum {
 	CONTROL_MAX = 125,
-	KEYS = 64,         /* mask keys drawn at once */
+	KEYS = 64, /* mask keys drawn at once */
 	TX_MAX = 64 * 1024,
 };
 
@@ -16,16 +16,16 @@ enum ws_state {
 	WS_LISTENING, /* server: the request is awaited */
 	WS_DECIDING,  /* server: the request waits for ws_accept or ws_refuse */
 	WS_OPEN,
-	WS_CLOSING,   /* our close is out, theirs is awaited */
+	WS_CLOSING, /* our close is out, theirs is awaited */
 	WS_CLOSED,
 };
 
 struct ws {
 	const struct mem *mem;
-	struct ws_options o;      /* path and protocol are copies, behind this struct */
+	struct ws_options o; /* path and protocol are copies, behind this struct */
 	struct fault fault;
 	enum ws_state state;
-	struct buf head;          /* of the handshake, until it is whole */
+	struct buf head; /* of the handshake, until it is whole */
 	struct buf tx;
 	char accept[WS_ACCEPT_TEXT]; /* what proves the upgrade's answer */
 	unsigned interims;
@@ -33,17 +33,17 @@ struct ws {
 
 	uint8_t partial[WS_FRAME_HEAD_MAX]; /* frame head that came in pieces */
 	size_t partial_n;
-	struct ws_frame frame;    /* being read */
-	uint64_t frame_at;        /* payload bytes of it seen */
+	struct ws_frame frame;		     /* being read */
+	uint64_t frame_at;		     /* payload bytes of it seen */
 	bool in_frame, in_message, is_empty; /* is_empty: the message, so far */
 	enum ws_op message_op;
 	uint8_t control[CONTROL_MAX];
-	uint8_t pong[CONTROL_MAX];/* the newest ping to answer */
+	uint8_t pong[CONTROL_MAX]; /* the newest ping to answer */
 	size_t pong_n;
 	bool pong_due;
 	struct glitches glitches; /* frames that carry nothing */
 
-	struct ws_event event;    /* waits to be drawn */
+	struct ws_event event; /* waits to be drawn */
 	bool has_event, open_told;
 	int refused_status;
 	unsigned retry_after_s;
@@ -69,12 +69,12 @@ static const char *keep_text(char **at, const char *text)
 	return to;
 }
 
-int ws_new(struct ws **out, const struct ws_options *options, const struct mem *mem, uint64_t now_ns,
-	   struct fault *why)
+int ws_new(struct ws **out, const struct ws_options *options, const struct mem *mem,
+	   uint64_t now_ns, struct fault *why)
 {
 	const size_t texts = (options->path ? strlen(options->path) + 1 : 0) +
 			     (options->protocol ? strlen(options->protocol) + 1 : 0);
-	struct ws *w = mem_take_zeroed(mem, sizeof(*w) + texts);
+	struct ws *w = mem_alloc_zeroed(mem, sizeof(*w) + texts);
 	int rc = 0;
 
 	if (!w)
@@ -88,10 +88,12 @@ int ws_new(struct ws **out, const struct ws_options *options, const struct mem *
 		w->o.frame_max = LIMIT_WS_FRAME;
 	w->state = options->server ? WS_LISTENING : WS_REQUESTED;
 	w->now_ns = now_ns;
-	w->deadline_ns = now_ns + (options->handshake_ns ? options->handshake_ns : LIMIT_NS(WS_HANDSHAKE));
+	w->deadline_ns =
+		now_ns + (options->handshake_ns ? options->handshake_ns : LIMIT_NS(WS_HANDSHAKE));
 	w->keys_used = KEYS;
 	glitch_init(&w->glitches, LIMIT_WS_GLITCHES, LIMIT_NS(WS_GLITCH_REFILL), now_ns);
-	buf_init(&w->head, mem, (options->server ? HTTP1_REQUEST_HEAD_MAX : HTTP1_ANSWER_HEAD_MAX) + 1);
+	buf_init(&w->head, mem,
+		 (options->server ? HTTP1_REQUEST_HEAD_MAX : HTTP1_ANSWER_HEAD_MAX) + 1);
 	buf_init(&w->tx, mem, TX_MAX);
 	if (!options->server)
 		rc = ws_upgrade_write_request(&w->tx, &w->o, w->accept);
@@ -99,10 +101,10 @@ int ws_new(struct ws **out, const struct ws_options *options, const struct mem *
 	w->o.headers = NULL;
 	if (rc < 0) {
 		ws_free(w);
-		return fault_set(why, (enum err)rc, rc == ERR_NOMEM
-							     ? "no memory for the WebSocket"
-							     : "the upgrade request can't be written: host, "
-							       "path or a header holds what none may");
+		return fault_set(why, (enum err)rc,
+				 rc == ERR_NOMEM ? "no memory for the WebSocket"
+						 : "the upgrade request can't be written: host, "
+						   "path or a header holds what none may");
 	}
 	*out = w;
 	return 0;
@@ -114,7 +116,7 @@ void ws_free(struct ws *w)
 		return;
 	buf_fini(&w->head);
 	buf_fini(&w->tx);
-	mem_give(w->mem, w);
+	mem_free(w->mem, w);
 }
 
 /* ---- the handshake ---- */
@@ -130,7 +132,7 @@ static int read_answer(struct ws *w)
 {
 	const struct mspan in = buf_bytes(&w->head);
 	struct http1_head h;
-	const int n = http1_read_answer(&h, in.p, in.n, &w->fault);
+	const int n = http1_read_response(&h, in.p, in.n, &w->fault);
 
 	if (n <= 0)
 		return n;
@@ -142,7 +144,8 @@ static int read_answer(struct ws *w)
 	if (h.status != 101) {
 		w->refused_status = h.status;
 		w->retry_after_s = ws_upgrade_retry_after(&h);
-		return ws_upgrade_explain_refusal(&h, span_of(in.p + n, in.n - (size_t)n), &w->fault);
+		return ws_upgrade_explain_refusal(&h, span_of(in.p + n, in.n - (size_t)n),
+						  &w->fault);
 	}
 	const int rc = ws_upgrade_check_answer(&h, w->accept, w->o.protocol, &w->fault);
 	if (rc < 0)
@@ -295,7 +298,8 @@ void ws_close(struct ws *w, uint16_t code, const char *text)
 struct span ws_pending(struct ws *w)
 {
 	/* One pong at most waits, for the newest ping (RFC 6455, 5.5.3). */
-	if (w->pong_due && w->state == WS_OPEN && buf_room(&w->tx) > WS_FRAME_HEAD_MAX + CONTROL_MAX) {
+	if (w->pong_due && w->state == WS_OPEN &&
+	    buf_room(&w->tx) > WS_FRAME_HEAD_MAX + CONTROL_MAX) {
 		w->pong_due = false;
 		if (send_control(w, WS_OP_PONG, span_of(w->pong, w->pong_n)) < 0)
 			fail(w, ERR_NOMEM, "no memory for a WebSocket pong");
@@ -315,7 +319,7 @@ void ws_sent(struct ws *w, size_t n)
 static int glitch(struct ws *w, enum glitch_kind kind)
 {
 	glitch_refill(&w->glitches, w->now_ns);
-	if (glitch_take(&w->glitches, kind, 1))
+	if (glitch_charge(&w->glitches, kind, 1))
 		return 0;
 	return fail(w, ERR_LIMIT, "the peer floods the WebSocket with frames that carry nothing");
 }
@@ -323,8 +327,9 @@ static int glitch(struct ws *w, enum glitch_kind kind)
 static int begin_message_frame(struct ws *w, const struct ws_frame *f)
 {
 	if ((f->op == WS_OP_CONT) != w->in_message)
-		return fail(w, ERR_PROTO, w->in_message ? "WebSocket: a new message inside another"
-							: "WebSocket: continuation of no message");
+		return fail(w, ERR_PROTO,
+			    w->in_message ? "WebSocket: a new message inside another"
+					  : "WebSocket: continuation of no message");
 	if (f->op != WS_OP_CONT) {
 		w->message_op = f->op;
 		w->is_empty = true;
@@ -342,11 +347,13 @@ static int begin_frame(struct ws *w)
 	const struct ws_frame *f = &w->frame;
 
 	if (f->masked != w->o.server)
-		return fail(w, ERR_PROTO, w->o.server ? "WebSocket: a client's frame is not masked"
-						      : "WebSocket: a server's frame is masked");
+		return fail(w, ERR_PROTO,
+			    w->o.server ? "WebSocket: a client's frame is not masked"
+					: "WebSocket: a server's frame is masked");
 	if (f->payload > w->o.frame_max)
-		return fault_set(&w->fault, ERR_LIMIT, "WebSocket: a frame of %llu bytes is above %llu",
-				 (unsigned long long)f->payload, (unsigned long long)w->o.frame_max);
+		return fault_set(
+			&w->fault, ERR_LIMIT, "WebSocket: a frame of %llu bytes is above %llu",
+			(unsigned long long)f->payload, (unsigned long long)w->o.frame_max);
 	w->in_frame = true;
 	w->frame_at = 0;
 	return f->op < WS_OP_CLOSE ? begin_message_frame(w, f) : glitch(w, GLITCH_CONTROL_FRAME);
@@ -554,9 +561,10 @@ int ws_tick(struct ws *w, uint64_t now_ns)
 	if (now_ns > w->now_ns)
 		w->now_ns = now_ns;
 	if (!w->fault.code && now_ns >= w->deadline_ns)
-		fail(w, ERR_TIMEOUT, w->state == WS_CLOSING
-					     ? "the peer did not answer the WebSocket's close in time"
-					     : "the WebSocket upgrade was not done in time");
+		fail(w, ERR_TIMEOUT,
+		     w->state == WS_CLOSING
+			     ? "the peer did not answer the WebSocket's close in time"
+			     : "the WebSocket upgrade was not done in time");
 	return w->fault.code;
 }
 

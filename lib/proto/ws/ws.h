@@ -19,22 +19,23 @@ struct ws;
 /* Texts are copied by ws_new(). */
 struct ws_options {
 	bool server;
-	const char *host;           /* client: Host header, with port unless default */
-	const char *path;           /* client: request target; server: NULL = any */
-	const char *protocol;       /* Sec-WebSocket-Protocol: the one that must be agreed; or NULL */
+	const char *host;     /* client: Host header, with port unless default */
+	const char *path;     /* client: request target; server: NULL = any */
+	const char *protocol; /* Sec-WebSocket-Protocol: the one that must be agreed; or NULL */
 	const char *const *headers; /* client: more "Name: value" lines, NULL-ended; no CR or LF */
-	uint64_t frame_max;         /* payload bytes in one frame; 0 = 1 MiB */
-	uint64_t handshake_ns;      /* 0 = 10 s */
+	uint64_t frame_max;	    /* payload bytes in one frame; 0 = 1 MiB */
+	uint64_t handshake_ns;	    /* 0 = 10 s */
 	void (*random)(void *ctx, void *p, size_t n);
 	void *random_ctx;
 };
 
 enum ws_event_kind {
 	WS_EVENT_NONE,
-	WS_EVENT_REQUEST, /* server: the upgrade asked for is fine: head; ws_accept() or ws_refuse() */
+	WS_EVENT_REQUEST, /* server: the upgrade asked for is fine: head; ws_accept() or ws_refuse()
+			   */
 	WS_EVENT_OPEN,
-	WS_EVENT_DATA,    /* op TEXT or BINARY, payload; `last` when it ends its message */
-	WS_EVENT_CLOSED,  /* close handshake done, or the peer's close: code, payload */
+	WS_EVENT_DATA,	 /* op TEXT or BINARY, payload; `last` when it ends its message */
+	WS_EVENT_CLOSED, /* close handshake done, or the peer's close: code, payload */
 };
 
 struct ws_event {
@@ -43,7 +44,7 @@ struct ws_event {
 	struct mspan payload; /* good until the next call */
 	bool last;
 	uint16_t code;
-	struct span head;     /* REQUEST: the request head as it came */
+	struct span head; /* REQUEST: the request head as it came */
 };
 
 MUST_USE int ws_new(struct ws **out, const struct ws_options *options, const struct mem *mem,
@@ -70,8 +71,9 @@ size_t ws_frame(struct ws *w, enum ws_op op, struct mspan payload);
 /* Upgraded, no close in either direction, no fault: ws_frame() may be called. */
 bool ws_is_open(const struct ws *w);
 
-void ws_accept(struct ws *w);             /* server */
-void ws_refuse(struct ws *w, int status, const char *text); /* server: plain answer, then ERR_CLOSED */
+void ws_accept(struct ws *w); /* server */
+void ws_refuse(struct ws *w, int status,
+	       const char *text); /* server: plain answer, then ERR_CLOSED */
 void ws_ping(struct ws *w, struct span payload);
 void ws_close(struct ws *w, uint16_t code, const char *text);
 

@@ -4,7 +4,7 @@
 
 #include "lib/base/bytes.h"
 
-enum { FIN = 0x80, RSV = 0x70, OP = 0x0f, CONTROL = 0x08 };     /* first byte */
+enum { FIN = 0x80, RSV = 0x70, OP = 0x0f, CONTROL = 0x08 };	/* first byte */
 enum { MASKED = 0x80, LEN = 0x7f, LEN_16 = 126, LEN_64 = 127 }; /* second byte */
 
 static bool is_known(unsigned op)
@@ -16,11 +16,13 @@ static bool is_known(unsigned op)
 static int check_start(const struct ws_frame *f, uint8_t first, unsigned len, struct fault *why)
 {
 	if (first & RSV)
-		return fault_set(why, ERR_PROTO, "WebSocket: reserved bits set, but no extension was agreed");
+		return fault_set(why, ERR_PROTO,
+				 "WebSocket: reserved bits set, but no extension was agreed");
 	if (!is_known(f->op))
 		return fault_set(why, ERR_PROTO, "WebSocket: unknown opcode %u", f->op);
 	if ((f->op & CONTROL) && (!f->fin || len >= LEN_16))
-		return fault_set(why, ERR_PROTO, "WebSocket: control frame in pieces or above 125 bytes");
+		return fault_set(why, ERR_PROTO,
+				 "WebSocket: control frame in pieces or above 125 bytes");
 	return 0;
 }
 

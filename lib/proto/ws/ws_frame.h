@@ -17,14 +17,18 @@
 #define WS_FRAME_HEAD_MAX 14 /* 2 fixed, up to 8 of length, up to 4 of key */
 
 enum ws_op {
-	WS_OP_CONT = 0, WS_OP_TEXT = 1, WS_OP_BINARY = 2,
-	WS_OP_CLOSE = 8, WS_OP_PING = 9, WS_OP_PONG = 10,
+	WS_OP_CONT = 0,
+	WS_OP_TEXT = 1,
+	WS_OP_BINARY = 2,
+	WS_OP_CLOSE = 8,
+	WS_OP_PING = 9,
+	WS_OP_PONG = 10,
 };
 
 struct ws_frame {
 	enum ws_op op;
 	bool fin, masked;
-	uint8_t key[4];   /* meaningful when masked */
+	uint8_t key[4];	  /* meaningful when masked */
 	uint64_t payload; /* bytes that follow the head */
 };
 

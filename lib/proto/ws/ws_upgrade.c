@@ -55,7 +55,8 @@ static int write_line(struct buf *to, const char *line)
 	return http1_write_field(to, name, colon + 1 + strspn(colon + 1, " "));
 }
 
-int ws_upgrade_write_request(struct buf *to, const struct ws_options *o, char accept[WS_ACCEPT_TEXT])
+int ws_upgrade_write_request(struct buf *to, const struct ws_options *o,
+			     char accept[WS_ACCEPT_TEXT])
 {
 	uint8_t nonce[16];
 	char key[KEY_TEXT + 1];
@@ -90,22 +91,27 @@ int ws_upgrade_check_answer(const struct http1_head *h, const char *accept, cons
 
 	if (h->minor != 1 || !http1_field_has(h, "Upgrade", "websocket") ||
 	    !http1_field_has(h, "Connection", "upgrade"))
-		return fault_set(why, ERR_PROTO, "the upgrade's answer is no upgrade to a WebSocket");
+		return fault_set(why, ERR_PROTO,
+				 "the upgrade's answer is no upgrade to a WebSocket");
 	if (!span_is(only_field(h, "Sec-WebSocket-Accept"), accept))
-		return fault_set(why, ERR_PROTO, "the upgrade's answer has a wrong Sec-WebSocket-Accept: "
-						 "a cache or proxy answers in the server's place");
+		return fault_set(why, ERR_PROTO,
+				 "the upgrade's answer has a wrong Sec-WebSocket-Accept: "
+				 "a cache or proxy answers in the server's place");
 	/* No bytes of a body may stand where frames are awaited (RFC 9112, 6.1). */
 	const struct span length = http1_field(h, "Content-Length");
 	if (http1_field(h, "Transfer-Encoding").p || (length.p && !span_is(length, "0")))
-		return fault_set(why, ERR_PROTO, "the upgrade's answer announces a body (Content-Length or "
-						 "Transfer-Encoding)");
+		return fault_set(why, ERR_PROTO,
+				 "the upgrade's answer announces a body (Content-Length or "
+				 "Transfer-Encoding)");
 	if (http1_field(h, "Sec-WebSocket-Extensions").p)
-		return fault_set(why, ERR_PROTO, "the server agreed to an extension that was not offered");
+		return fault_set(why, ERR_PROTO,
+				 "the server agreed to an extension that was not offered");
 	/* Official chisel servers want the subprotocol but don't repeat it; another one
 	 * than was offered is refused (RFC 6455, 4.1). */
 	if (http1_field(h, "Sec-WebSocket-Protocol").p && (!protocol || !span_is(agreed, protocol)))
-		return fault_set(why, ERR_PROTO, "the upgrade's answer agrees to another subprotocol%s%s: "
-						 "is it a chisel server?",
+		return fault_set(why, ERR_PROTO,
+				 "the upgrade's answer agrees to another subprotocol%s%s: "
+				 "is it a chisel server?",
 				 protocol ? " than " : "", protocol ? protocol : "");
 	return http1_body_start(&body, h, false, why);
 }
@@ -149,17 +155,20 @@ int ws_upgrade_explain_refusal(const struct http1_head *h, struct span body, str
 		/* Credentials are never sent to another origin; the path may hold
 		 * secrets, the host is enough to act on. */
 		escape_text(words, sizeof(words), location_host(location));
-		return fault_set(why, ERR_REFUSED,
-				 "the server answered the upgrade with %d and points to %s: redirects are "
-				 "not followed, name that URL", h->status, words);
+		return fault_set(
+			why, ERR_REFUSED,
+			"the server answered the upgrade with %d and points to %s: redirects are "
+			"not followed, name that URL",
+			h->status, words);
 	}
 	escape_text(words, sizeof(words), h->reason);
 	const uint8_t *end = body.n ? memchr(body.p, '\n', body.n) : NULL;
 	escape_text(more, sizeof(more), end ? span_of(body.p, (size_t)(end - body.p)) : body);
 	return fault_set(why, h->status == 401 ? ERR_AUTH : ERR_REFUSED,
-			 "the server answered the upgrade with %d%s%s%s%s: is this a chisel server, and does "
-			 "every proxy on the way let WebSockets through?", h->status, *words ? " " : "",
-			 words, *more ? ": " : "", more);
+			 "the server answered the upgrade with %d%s%s%s%s: is this a chisel "
+			 "server, and does "
+			 "every proxy on the way let WebSockets through?",
+			 h->status, *words ? " " : "", words, *more ? ": " : "", more);
 }
 
 /* ---- server ---- */
@@ -185,7 +194,8 @@ int ws_upgrade_check_request(const struct http1_head *h, const char *path, const
 		return 400;
 	if (path && !span_is(h->target, path))
 		return 404;
-	if (!http1_field_has(h, "Upgrade", "websocket") || !http1_field_has(h, "Connection", "upgrade") ||
+	if (!http1_field_has(h, "Upgrade", "websocket") ||
+	    !http1_field_has(h, "Connection", "upgrade") ||
 	    !span_is(only_field(h, "Sec-WebSocket-Version"), "13"))
 		return 426;
 	if (!is_key(key) || (protocol && !http1_field_has(h, "Sec-WebSocket-Protocol", protocol)))
@@ -195,7 +205,7 @@ int ws_upgrade_check_request(const struct http1_head *h, const char *path, const
 
 int ws_upgrade_write_answer(struct buf *to, const char *accept, const char *protocol)
 {
-	int rc = http1_write_answer(to, 101);
+	int rc = http1_write_response(to, 101);
 
 	if (rc >= 0)
 		rc = http1_write_field(to, "Upgrade", "websocket");
@@ -213,7 +223,7 @@ int ws_upgrade_write_refusal(struct buf *to, int status, const char *text)
 	char length[24];
 
 	snprintf(length, sizeof(length), "%zu", strlen(text));
-	int rc = http1_write_answer(to, status);
+	int rc = http1_write_response(to, status);
 	if (rc >= 0 && status == 426) /* RFC 6455, 4.4 */
 		rc = http1_write_field(to, "Sec-WebSocket-Version", "13");
 	if (rc >= 0)

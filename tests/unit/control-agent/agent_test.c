@@ -18,8 +18,9 @@
 #define SECOND 1000000000ull
 #define FORWARDS "\"forwards\":[{\"name\":\"k8s-api\",\"remote_port\":8000}]"
 #define READY "{\"status\":\"ready\",\"tunnel_url\":\"wss://t.example\"," FORWARDS "}"
-#define READY_CREDENTIALS \
-	"{\"status\":\"ready\",\"tunnel_url\":\"wss://t.example\",\"credentials\":\"dTpw\"," FORWARDS "}"
+#define READY_CREDENTIALS                                                                          \
+	"{\"status\":\"ready\",\"tunnel_url\":\"wss://"                                            \
+	"t.example\",\"credentials\":\"dTpw\"," FORWARDS "}"
 
 /* ---- the loop: timers only, time stands still between them ---- */
 
@@ -73,7 +74,8 @@ static void run_for(struct loop *l, uint64_t ns)
 		struct timer *next = NULL;
 
 		for (size_t i = 0; i < l->n; i++)
-			if (l->timers[i]->at_ns <= end && (!next || l->timers[i]->at_ns < next->at_ns))
+			if (l->timers[i]->at_ns <= end &&
+			    (!next || l->timers[i]->at_ns < next->at_ns))
 				next = l->timers[i];
 		if (!next)
 			break;
@@ -109,7 +111,8 @@ struct http_client {
 
 static void on_done(struct timer *t)
 {
-	struct http_client *c = (struct http_client *)((char *)t - offsetof(struct http_client, timer));
+	struct http_client *c =
+		(struct http_client *)((char *)t - offsetof(struct http_client, timer));
 	struct http_result r = { .status = plane[c->what].status,
 				 .body = span_str(plane[c->what].body),
 				 .retry_after_s = plane[c->what].retry_after_s,
@@ -256,11 +259,13 @@ static void prepare(struct world *w)
 
 static void start(struct world *w)
 {
-	const struct publish_options options = { .bus_dir = w->config.bus_dir, .on_replaced = on_replaced };
+	const struct publish_options options = { .bus_dir = w->config.bus_dir,
+						 .on_replaced = on_replaced };
 
 	w->loop.stopped = false;
 	check(publish_new(&w->publish, &w->loop, &options, NULL) == 0);
-	check(agent_new(&w->agent, &(struct agent_options){ &w->loop, &w->config, w->publish }, NULL) == 0);
+	check(agent_new(&w->agent, &(struct agent_options){ &w->loop, &w->config, w->publish },
+			NULL) == 0);
 	check(bus_reader_new(&w->reader, w->config.bus_dir, BUS_CONTROL, NULL) == 0);
 }
 
@@ -276,9 +281,17 @@ static void stop(struct world *w)
 
 static void clean(const struct world *w)
 {
-	static const char *const names[] = { "bus/control/segment", "bus/control/owner.lock", "bus/control", "bus",
-					     "handoff/cred-1", "handoff/cred-2", "handoff",
-					     "sa/token", "sa", "state.yaml", "" };
+	static const char *const names[] = { "bus/control/segment",
+					     "bus/control/owner.lock",
+					     "bus/control",
+					     "bus",
+					     "handoff/cred-1",
+					     "handoff/cred-2",
+					     "handoff",
+					     "sa/token",
+					     "sa",
+					     "state.yaml",
+					     "" };
 	char path[128];
 
 	for (size_t i = 0; i < array_len(names); i++) {
@@ -330,7 +343,8 @@ static void test_registers_then_beats(void)
 	check(strstr(plane[REGISTER].last_body, "\"k8s_service_token\":\"sa-1\"") != NULL);
 	check(strstr(plane[REGISTER].last_body, "\"registration_mode\":\"fresh\"") != NULL);
 	const struct bus_registration r = registration(&w);
-	check(r.registered == 1 && strcmp(r.cluster_id, "u-1") == 0 && r.last_heartbeat_realtime_ns);
+	check(r.registered == 1 && strcmp(r.cluster_id, "u-1") == 0 &&
+	      r.last_heartbeat_realtime_ns);
 	check(r.nodes == UINT64_MAX && strcmp(r.cluster_name, "prod") == 0 && !r.last_error[0]);
 	check(holds(&w, "state.yaml", "cluster_id: \"u-1\""));
 	check(holds(&w, "state.yaml", "agent_id: \"agent-node-1-"));
@@ -362,14 +376,16 @@ static void test_failures_end_it(void)
 		answer(REGISTER, rows[i].status, rows[i].body);
 		start(&w);
 		run_for(&w.loop, SECOND);
-		check_row(rows[i].name, w.loop.stopped && agent_exit_code(w.agent) == rows[i].exit_code);
+		check_row(rows[i].name,
+			  w.loop.stopped && agent_exit_code(w.agent) == rows[i].exit_code);
 		check_row(rows[i].name, agent_fault(w.agent)->why[0] != '\0');
 		const struct bus_registration r = registration(&w);
 		uint32_t code;
 		check_row(rows[i].name, r.registered == 0 && r.last_error[0]);
 		check_row(rows[i].name, bus_reader_phase(w.reader, &code) == BUS_FAILED);
 		check_row(rows[i].name, plane[HEARTBEAT].asked == 0 && plane[POLL].asked == 0);
-		check_row(rows[i].name, desired(&w).gen == 0); /* a tunnel that runs is left alone */
+		check_row(rows[i].name,
+			  desired(&w).gen == 0); /* a tunnel that runs is left alone */
 		finish(&w);
 	}
 }
@@ -397,7 +413,8 @@ static void test_resumes(void)
 	check(strstr(plane[REGISTER].last_body, "\"agent_id\":\"agent-7\"") != NULL);
 	check(strstr(plane[REGISTER].last_body, "\"cluster_id\":\"u-7\"") != NULL);
 	check(strstr(plane[REGISTER].last_body, "\"registration_mode\":\"resume\"") != NULL);
-	check(holds(&w, "state.yaml", "cluster_id: \"u-1\"") && holds(&w, "state.yaml", "\"kept\""));
+	check(holds(&w, "state.yaml", "cluster_id: \"u-1\"") &&
+	      holds(&w, "state.yaml", "\"kept\""));
 	finish(&w);
 }
 
@@ -431,7 +448,7 @@ static void test_lost_registration_is_renewed_once_at_a_time(void)
 	check(!strstr(plane[REGISTER].last_body, "\"cluster_id\"")); /* the old id is gone */
 	check(strcmp(registration(&w).cluster_id, "u-2") == 0);
 	check(holds(&w, "state.yaml", "u-2"));
-	/* A control plane that forgets each time is asked at the heartbeat's pace. */
+	/* A control plane that forgets each time is asked at the heartbeat's rate. */
 	run_for(&w.loop, 60 * SECOND);
 	check(plane[REGISTER].asked > 10 && plane[REGISTER].asked <= 15);
 	answer(HEARTBEAT, 200, "{}");
@@ -540,8 +557,10 @@ static void test_generation_grows_with_the_meaning_only(void)
 		{ "ready", 200, READY, 1, BUS_DESIRED_UP },
 		{ "the same", 200, READY, 1, BUS_DESIRED_UP },
 		{ "another word for it", 200,
-		  "{\"status\":\"ACTIVE\",\"tunnel_url\":\"wss://t.example\",\"forwards\":[{\"name\":"
-		  "\"kubernetes-api\",\"remote_port\":8000}]}", 1, BUS_DESIRED_UP },
+		  "{\"status\":\"ACTIVE\",\"tunnel_url\":\"wss://"
+		  "t.example\",\"forwards\":[{\"name\":"
+		  "\"kubernetes-api\",\"remote_port\":8000}]}",
+		  1, BUS_DESIRED_UP },
 		{ "unreachable", 0, "", 1, BUS_DESIRED_UP },
 		{ "broken", 500, "", 1, BUS_DESIRED_UP },
 		{ "mistyped", 200, "{\"status\":\"ready\",\"tunnel_url\":1}", 1, BUS_DESIRED_UP },
@@ -583,7 +602,8 @@ static void test_restart_wishes_the_same(void)
 	check(desired(&w).gen == 0);
 	run_for(&w.loop, 3 * SECOND);
 	const struct bus_desired after = desired(&w);
-	check(before.gen == 1 && before.cred_gen == 1 && memcmp(&before, &after, sizeof(after)) == 0);
+	check(before.gen == 1 && before.cred_gen == 1 &&
+	      memcmp(&before, &after, sizeof(after)) == 0);
 	finish(&w);
 }
 
@@ -599,7 +619,8 @@ static void test_poll_frequency(void)
 	answer(POLL, 200, "{\"status\":\"idle\"}");
 	run_for(&w.loop, 12 * SECOND);
 	check(plane[POLL].asked == 4); /* back to five seconds */
-	check(strncmp(plane[POLL].last_path, "/api/v1/tunnel/status?agent_id=agent-node-1-", 44) == 0);
+	check(strncmp(plane[POLL].last_path, "/api/v1/tunnel/status?agent_id=agent-node-1-", 44) ==
+	      0);
 	finish(&w);
 }
 
@@ -640,7 +661,8 @@ static void test_configuration(void)
 		snprintf(w.config.api_url, sizeof(w.config.api_url), "%s", rows[i].api_url);
 		snprintf(w.config.agent_id, sizeof(w.config.agent_id), "%s", rows[i].agent_id);
 		check_row(rows[i].name,
-			  agent_new(&a, &(struct agent_options){ &w.loop, &w.config, NULL }, &why) == ERR_CONFIG);
+			  agent_new(&a, &(struct agent_options){ &w.loop, &w.config, NULL },
+				    &why) == ERR_CONFIG);
 		check_row(rows[i].name, strstr(why.why, rows[i].says) != NULL);
 		clean(&w);
 	}

@@ -10,7 +10,8 @@ static const char *labels_of(enum bus_labels labels, unsigned index)
 {
 	static char text[BUS_STRING_MAX];
 	static const char *const forwards[] = { "web", "k8s-api" };
-	static const char *const refusals[] = { "forbidden", "draining", "busy", "failing", "memory" };
+	static const char *const refusals[] = { "forbidden", "draining", "busy", "failing",
+						"memory" };
 
 	text[0] = '\0';
 	switch (labels) {
@@ -38,8 +39,8 @@ static const char *labels_of(enum bus_labels labels, unsigned index)
 		snprintf(text, sizeof(text), "cause=\"%s\"", bus_cause_name(index));
 		break;
 	case BUS_LABELS_STATE_CAUSE:
-		snprintf(text, sizeof(text), "state=\"%sconnected\",cause=\"%s\"", index ? "dis" : "",
-			 bus_cause_name(index));
+		snprintf(text, sizeof(text), "state=\"%sconnected\",cause=\"%s\"",
+			 index ? "dis" : "", bus_cause_name(index));
 		break;
 	case BUS_LABELS_GLITCH:
 		snprintf(text, sizeof(text), "kind=\"%s\"", glitch_name((enum glitch_kind)index));

@@ -65,7 +65,8 @@ static void test_each_publish(void)
 	for (uint64_t gen = 1; gen <= 5; gen++) {
 		bus_publish_desired(x.w, &(struct bus_desired){ .gen = gen });
 		check(hears(&x.rung));
-		check(bus_read_desired(x.r, &d) == 1 && d.gen == gen); /* what rang is there to read */
+		check(bus_read_desired(x.r, &d) == 1 &&
+		      d.gen == gen); /* what rang is there to read */
 		doorbell_follow(x.d, x.r);
 	}
 	rig_fini(&x);

@@ -27,12 +27,16 @@ static void write_all(struct bus_writer *w, enum bus_role role)
 		bus_add(w, BUS_TUNNEL_BYTES, 3, 4711);
 		bus_set(w, BUS_TUNNEL_UP, 0, 1);
 		bus_observe(w, BUS_TUNNEL_PING_RTT, 0, 20000000);
-		bus_publish_session(w, &(struct bus_session){ .state = BUS_STATE_UP, .server = "server:443" });
-		bus_publish_observed(w, &(struct bus_observed){ .gen_seen = 9, .error_text = "why" });
+		bus_publish_session(
+			w, &(struct bus_session){ .state = BUS_STATE_UP, .server = "server:443" });
+		bus_publish_observed(w,
+				     &(struct bus_observed){ .gen_seen = 9, .error_text = "why" });
 	} else {
 		bus_add(w, BUS_HEARTBEATS, 0, 12);
-		bus_publish_registration(w, &(struct bus_registration){ .registered = 1, .cluster_id = "id" });
-		bus_publish_desired(w, &(struct bus_desired){ .gen = 7, .n = 2, .url = "https://tunnel" });
+		bus_publish_registration(
+			w, &(struct bus_registration){ .registered = 1, .cluster_id = "id" });
+		bus_publish_desired(
+			w, &(struct bus_desired){ .gen = 7, .n = 2, .url = "https://tunnel" });
 	}
 }
 
@@ -95,10 +99,12 @@ static void check_tunnel(struct bus_reader *r)
 	struct bus_observed o = { 0 };
 	const struct wanted rtt = sample_of(r, "pipeops_tunnel_ping_rtt_seconds", "");
 
-	check(value_of(r, "pipeops_tunnel_bytes_total", "forward=\"k8s-api\",direction=\"down\"") == 4711);
+	check(value_of(r, "pipeops_tunnel_bytes_total", "forward=\"k8s-api\",direction=\"down\"") ==
+	      4711);
 	check(value_of(r, "pipeops_tunnel_up", "") == 1);
 	check(rtt.found == 1 && rtt.sample.sum == 20000000 && rtt.sample.scale == 1e-9);
-	check(bus_read_session(r, &s) == 1 && s.state == BUS_STATE_UP && strcmp(s.server, "server:443") == 0);
+	check(bus_read_session(r, &s) == 1 && s.state == BUS_STATE_UP &&
+	      strcmp(s.server, "server:443") == 0);
 	check(bus_read_observed(r, &o) == 1 && o.gen_seen == 9 && strcmp(o.error_text, "why") == 0);
 }
 
@@ -108,8 +114,10 @@ static void check_control(struct bus_reader *r)
 	struct bus_desired d = { 0 };
 
 	check(value_of(r, "pipeops_heartbeat_total", "") == 12);
-	check(bus_read_registration(r, &reg) == 1 && reg.registered == 1 && strcmp(reg.cluster_id, "id") == 0);
-	check(bus_read_desired(r, &d) == 1 && d.gen == 7 && d.n == 2 && strcmp(d.url, "https://tunnel") == 0);
+	check(bus_read_registration(r, &reg) == 1 && reg.registered == 1 &&
+	      strcmp(reg.cluster_id, "id") == 0);
+	check(bus_read_desired(r, &d) == 1 && d.gen == 7 && d.n == 2 &&
+	      strcmp(d.url, "https://tunnel") == 0);
 }
 
 static void test_all(void)

@@ -141,7 +141,8 @@ static unsigned long explore(void (*reader)(void))
 	for (;;) {
 		run_once(reader);
 		runs++;
-		while (choices_n > 0 && choices[choices_n - 1].chosen + 1 == choices[choices_n - 1].of)
+		while (choices_n > 0 &&
+		       choices[choices_n - 1].chosen + 1 == choices[choices_n - 1].of)
 			choices_n--;
 		if (choices_n == 0)
 			return runs;
@@ -247,7 +248,8 @@ static void try_all(const struct mutant *mutants, size_t n, void (*writer)(void)
 
 static void test_record(void)
 {
-	const void *v = &record_memory.version, *words = record_memory.slots, *end = &record_memory + 1;
+	const void *v = &record_memory.version, *words = record_memory.slots,
+		   *end = &record_memory + 1;
 	const struct mutant mutants[] = {
 		{ "record as it is", NULL, NULL, 0, 0, 0 },
 		{ "words stored relaxed", words, end, 1, 0, 1 },

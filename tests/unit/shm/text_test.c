@@ -137,8 +137,9 @@ static void test_escape(void)
 int main(void)
 {
 	static const struct test_case cases[] = {
-		{ "clean", test_clean },   { "cut", test_cut },	      { "names", test_metric_names },
-		{ "labels", test_labels }, { "escape", test_escape },
+		{ "clean", test_clean },	{ "cut", test_cut },
+		{ "names", test_metric_names }, { "labels", test_labels },
+		{ "escape", test_escape },
 	};
 	return run_cases("text", cases, array_len(cases));
 }

@@ -14,20 +14,27 @@ static const struct {
 	{ "Prometheus 3",
 	  "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
 	  "application/openmetrics-text;version=0.0.1;q=0.5,"
-	  "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+	  "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/"
+	  "*;q=0.2",
 	  OM },
-	{ "Prometheus 2", "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;"
-			  "q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", OM },
-	{ "with protobuf first", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;"
-				 "encoding=delimited;q=0.7,application/openmetrics-text;version=1.0.0;q=0.6,"
-				 "text/plain;version=0.0.4;q=0.5", OM },
+	{ "Prometheus 2",
+	  "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;"
+	  "q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+	  OM },
+	{ "with protobuf first",
+	  "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;"
+	  "encoding=delimited;q=0.7,application/openmetrics-text;version=1.0.0;q=0.6,"
+	  "text/plain;version=0.0.4;q=0.5",
+	  OM },
 	{ "a browser", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", TEXT },
 	{ "plain", "text/plain", TEXT },
 	{ "openmetrics", "application/openmetrics-text", OM },
-	{ "any case, any space", "TEXT/Plain ; Q=0.1 ,\tApplication/OpenMetrics-Text ; Version=1.0.0", OM },
+	{ "any case, any space",
+	  "TEXT/Plain ; Q=0.1 ,\tApplication/OpenMetrics-Text ; Version=1.0.0", OM },
 	{ "quoted version", "application/openmetrics-text;version=\"1.0.0\"", OM },
 	{ "only the other version", "application/openmetrics-text;version=0.0.1", TEXT },
-	{ "other version of text", "text/plain;version=1.0.0,application/openmetrics-text;q=0.1", OM },
+	{ "other version of text", "text/plain;version=1.0.0,application/openmetrics-text;q=0.1",
+	  OM },
 	{ "a tie", "application/openmetrics-text;q=0.5,text/plain;q=0.5", TEXT },
 	{ "three digits", "application/openmetrics-text;q=0.501,text/plain;q=0.5", OM },
 	{ "refused text", "text/plain;q=0,*/*;q=0.1", OM },
@@ -70,12 +77,13 @@ static void test_formats(void)
 		struct fence f;
 
 		fence_init(&f, formats[i].accept, strlen(formats[i].accept));
-		check_row(formats[i].name, (int)accept_format(span_of(f.p, f.n)) == formats[i].want);
+		check_row(formats[i].name,
+			  (int)negotiate_format(span_of(f.p, f.n)) == formats[i].want);
 		for (size_t cut = 0; cut < f.n; cut++) /* any piece is read within its bounds */
-			(void)accept_format(span_of(f.p + cut, f.n - cut));
+			(void)negotiate_format(span_of(f.p + cut, f.n - cut));
 		fence_fini(&f);
 	}
-	check(accept_format(span_of(NULL, 0)) == EXPOSITION_TEXT);
+	check(negotiate_format(span_of(NULL, 0)) == EXPOSITION_TEXT);
 }
 
 static void test_encodings(void)
@@ -84,10 +92,11 @@ static void test_encodings(void)
 		struct fence f;
 
 		fence_init(&f, encodings[i].encoding, strlen(encodings[i].encoding));
-		check_row(encodings[i].name, accept_gzip(span_of(f.p, f.n)) == encodings[i].want);
+		check_row(encodings[i].name,
+			  negotiate_gzip(span_of(f.p, f.n)) == encodings[i].want);
 		fence_fini(&f);
 	}
-	check(!accept_gzip(span_of(NULL, 0)));
+	check(!negotiate_gzip(span_of(NULL, 0)));
 }
 
 int main(void)

@@ -10,28 +10,32 @@
 #include "status-server/pod_view.h"
 #include "tests/unit/shm/bus_fixture.h"
 
-struct pod_view {
+struct view_fixture {
 	struct bus_reader *readers[COMPONENTS];
-	struct source_view v;
+	struct pod_view v;
 };
 
-static inline void pod_view_init(struct pod_view *p, const struct bus_fixture *f)
+static inline void view_fixture_init(struct view_fixture *p, const struct bus_fixture *f)
 {
-	*p = (struct pod_view){ .readers = { [COMPONENT_TUNNEL] = fixture_reader(f, BUS_TUNNEL),
-					     [COMPONENT_CONTROL] = fixture_reader(f, BUS_CONTROL) } };
+	*p = (struct view_fixture){ .readers = { [COMPONENT_TUNNEL] = fixture_reader(f, BUS_TUNNEL),
+						 [COMPONENT_CONTROL] =
+							 fixture_reader(f, BUS_CONTROL) } };
 }
 
-static inline void pod_view_fini(struct pod_view *p)
+static inline void view_fixture_fini(struct view_fixture *p)
 {
 	for (size_t i = 0; i < COMPONENTS; i++)
 		bus_reader_free(p->readers[i]);
 }
 
-/* As source_look() does it, but for the clocks. */
-static inline const struct source_view *pod_view_at(struct pod_view *p, uint64_t now_ns, uint64_t realtime_ns)
+/* As pod_watch_look() does it, but for the clocks. */
+static inline const struct pod_view *view_fixture_at(struct view_fixture *p, uint64_t now_ns,
+						     uint64_t realtime_ns)
 {
-	static const char *const names[] = { [COMPONENT_TUNNEL] = "tunnel", [COMPONENT_CONTROL] = "control" };
-	struct source_view *v = &p->v;
+	static const char *const names[] = {
+		[COMPONENT_TUNNEL] = "tunnel", [COMPONENT_CONTROL] = "control"
+	};
+	struct pod_view *v = &p->v;
 
 	v->realtime_ns = realtime_ns;
 	for (size_t i = 0; i < COMPONENTS; i++) {
@@ -46,7 +50,8 @@ static inline const struct source_view *pod_view_at(struct pod_view *p, uint64_t
 		c->fault = bus_reader_fault(c->reader);
 	}
 	v->has_session = bus_read_session(p->readers[COMPONENT_TUNNEL], &v->session) == 1;
-	v->has_registration = bus_read_registration(p->readers[COMPONENT_CONTROL], &v->registration) == 1;
+	v->has_registration =
+		bus_read_registration(p->readers[COMPONENT_CONTROL], &v->registration) == 1;
 	v->has_desired = bus_read_desired(p->readers[COMPONENT_CONTROL], &v->desired) == 1;
 	return v;
 }

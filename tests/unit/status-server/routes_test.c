@@ -23,12 +23,12 @@ static void rig_init(struct rig *r)
 	r->site.io_backend = "epoll";
 	r->site.io_reason = "asked for";
 	r->site.start_realtime_ns = UINT64_C(1700000000123000000);
-	must(source_new(&r->site.source, r->loop, r->bus.dir, NULL) == 0);
+	must(pod_watch_new(&r->site.source, r->loop, r->bus.dir, NULL) == 0);
 }
 
 static void rig_fini(struct rig *r)
 {
-	source_free(r->site.source);
+	pod_watch_free(r->site.source);
 	loop_free(r->loop);
 	fixture_fini(&r->bus);
 }
@@ -39,14 +39,17 @@ struct answer {
 	const char *text;
 };
 
-static void ask(struct rig *r, struct answer *a, const char *path, const char *accept, const char *encoding)
+static void ask(struct rig *r, struct answer *a, const char *path, const char *accept,
+		const char *encoding)
 {
 	const struct http_server_request request = { .path = span_str(path),
 						     .accept = span_str(accept),
 						     .accept_encoding = span_str(encoding) };
 
 	buf_init(&a->body, &mem_heap, 4 << 20);
-	a->reply = (struct http_server_reply){ .status = 404, .content_type = "text/plain", .body = &a->body };
+	a->reply = (struct http_server_reply){ .status = 404,
+					       .content_type = "text/plain",
+					       .body = &a->body };
 	routes_serve(&r->site, &request, &a->reply);
 	must(buf_append(&a->body, "", 1) == 0);
 	a->text = (const char *)buf_bytes(&a->body).p;
@@ -156,7 +159,8 @@ static void test_ready(void)
 	buf_fini(&a.body);
 
 	struct bus_writer *control = fixture_writer(&r.bus, BUS_CONTROL);
-	bus_publish_registration(control, &(struct bus_registration){ .last_error = "401: \"no\"" });
+	bus_publish_registration(control,
+				 &(struct bus_registration){ .last_error = "401: \"no\"" });
 	ask(&r, &a, "/ready", "", "");
 	check(a.reply.status == 503);
 	check_member(&a, "/missing/0/reason", "not registered at the control plane: 401: \"no\"");
@@ -198,7 +202,8 @@ static void test_metrics(void)
 	check(strstr(a.text, "\npipeops_http_requests_total{endpoint=\"/metrics\"} 1\n") != NULL);
 	buf_fini(&a.body);
 	ask(&r, &a, "/metrics", "application/openmetrics-text", "gzip");
-	check(strcmp(a.reply.content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8") == 0);
+	check(strcmp(a.reply.content_type,
+		     "application/openmetrics-text; version=1.0.0; charset=utf-8") == 0);
 	check(strstr(a.reply.extra, "\r\nContent-Encoding: gzip\r\n") != NULL);
 	const size_t n = gunzip(&a.body, buf_len(&a.body) - 1, page, sizeof(page) - 1);
 	page[n] = '\0';
@@ -214,14 +219,18 @@ static void test_page_that_fails(void)
 {
 	struct rig r;
 	rig_init(&r);
-	static const char *const paths[] = { "/", "/health", "/ready", "/version", "/metrics", "/none" };
+	static const char *const paths[] = { "/",	 "/health",  "/ready",
+					     "/version", "/metrics", "/none" };
 
 	for (size_t i = 0; i < array_len(paths); i++)
 		for (int gzip = 0; gzip < 2; gzip++) {
 			const struct http_server_request request = { .path = span_str(paths[i]),
-								     .accept_encoding = span_str(gzip ? "gzip" : "") };
+								     .accept_encoding = span_str(
+									     gzip ? "gzip" : "") };
 			struct buf body;
-			struct http_server_reply reply = { .status = 404, .content_type = "", .body = &body };
+			struct http_server_reply reply = { .status = 404,
+							   .content_type = "",
+							   .body = &body };
 
 			buf_init(&body, &mem_heap, 60);
 			routes_serve(&r.site, &request, &reply);

@@ -283,7 +283,8 @@ static void test_foreign_windows(void)
 	check(budget_open_foreign(&b, &s) && b.held == 0);
 	budget_received(&b, &s, 254 * KIB);
 	check(b.held == 254 * KIB && budget_passed(&b, &s, 1, now) == 0);
-	check(!budget_open_foreign(&b, &other) && budget_open(&b, &other, now) == 0 && b.refused == 2);
+	check(!budget_open_foreign(&b, &other) && budget_open(&b, &other, now) == 0 &&
+	      b.refused == 2);
 	check(budget_passed(&b, &s, 254 * KIB - 1, now) == 0 && b.held == 0);
 	check(budget_open_foreign(&b, &other));
 	budget_close(&b, &other);
@@ -306,7 +307,8 @@ static void audit(const struct budget *b, const struct share *s)
 		extra += h > s[i].first ? h - s[i].first : 0;
 		starved += s[i].starved;
 	}
-	check(held == b->held && reserved == b->reserved && extra == b->extra && starved == b->starved_n);
+	check(held == b->held && reserved == b->reserved && extra == b->extra &&
+	      starved == b->starved_n);
 }
 
 static void do_anything(struct budget *b, struct share *s, struct dice *d)

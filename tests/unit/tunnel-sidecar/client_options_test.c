@@ -20,10 +20,12 @@ static void test_chisel_command_lines(void)
 {
 	struct client_options o;
 	struct fault why = { 0 };
-	static const char *const words[] = { "client",	     "--fingerprint", "F",	  "-auth=u:p",
-					     "--keepalive",  "10s",	      "--header", "A: 1",
-					     "--header",     "B: 2",	      "-v",	  "--max-retry-count=3",
-					     "https://host", "R:80:a:81",     "R:90",	  NULL };
+	static const char *const words[] = {
+		"client",	"--fingerprint", "F",	     "-auth=u:p",
+		"--keepalive",	"10s",		 "--header", "A: 1",
+		"--header",	"B: 2",		 "-v",	     "--max-retry-count=3",
+		"https://host", "R:80:a:81",	 "R:90",     NULL
+	};
 
 	check(read_line(&o, &why, words) == 0);
 	check(strcmp(o.fingerprint, "F") == 0 && strcmp(o.auth, "u:p") == 0);
@@ -54,18 +56,37 @@ static void test_refused(void)
 	} rows[] = {
 		{ "nothing", { "client" }, "a server and at least one remote" },
 		{ "no remote", { "client", "host" }, "a server and at least one remote" },
-		{ "unknown flag", { "client", "--nope", "host", "R:1" }, "unknown flag --nope; `tunnel-sidecar" },
-		{ "near flag", { "client", "--fingerprnt=x", "host", "R:1" },
+		{ "unknown flag",
+		  { "client", "--nope", "host", "R:1" },
+		  "unknown flag --nope; `tunnel-sidecar" },
+		{ "near flag",
+		  { "client", "--fingerprnt=x", "host", "R:1" },
 		  "unknown flag --fingerprnt; did you mean --fingerprint?" },
-		{ "certificate alone", { "client", "--tls-cert", "c", "host", "R:1" }, "name --tls-key FILE" },
-		{ "key alone", { "client", "--tls-key", "k", "host", "R:1" }, "name --tls-cert FILE" },
+		{ "certificate alone",
+		  { "client", "--tls-cert", "c", "host", "R:1" },
+		  "name --tls-key FILE" },
+		{ "key alone",
+		  { "client", "--tls-key", "k", "host", "R:1" },
+		  "name --tls-cert FILE" },
 		{ "no value", { "client", "--auth" }, "--auth needs a value" },
-		{ "bad count", { "client", "--max-retry-count", "x", "host", "R:1" }, "whole number" },
-		{ "bad duration", { "client", "--keepalive", "soon", "host", "R:1" }, "--keepalive: \"soon\"" },
-		{ "bad word", { "client", "--io", "kqueue", "host", "R:1" }, "--io takes one of auto|uring|epoll" },
-		{ "header without a colon", { "client", "--header", "A B: c", "host", "R:1" }, "Name: value" },
-		{ "header of two lines", { "client", "--header", "A: b\nC: d", "host", "R:1" }, "Name: value" },
-		{ "flag behind", { "client", "host", "R:1", "--auth", "u:p" }, "move --auth there" },
+		{ "bad count",
+		  { "client", "--max-retry-count", "x", "host", "R:1" },
+		  "whole number" },
+		{ "bad duration",
+		  { "client", "--keepalive", "soon", "host", "R:1" },
+		  "--keepalive: \"soon\"" },
+		{ "bad word",
+		  { "client", "--io", "kqueue", "host", "R:1" },
+		  "--io takes one of auto|uring|epoll" },
+		{ "header without a colon",
+		  { "client", "--header", "A B: c", "host", "R:1" },
+		  "Name: value" },
+		{ "header of two lines",
+		  { "client", "--header", "A: b\nC: d", "host", "R:1" },
+		  "Name: value" },
+		{ "flag behind",
+		  { "client", "host", "R:1", "--auth", "u:p" },
+		  "move --auth there" },
 		{ "flag with value", { "client", "--verbose=9", "host", "R:1" }, "takes no value" },
 	};
 

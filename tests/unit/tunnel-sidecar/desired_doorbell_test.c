@@ -26,7 +26,8 @@ struct rig {
 
 static void wish(struct rig *x)
 {
-	bus_publish_desired(x->control, &(struct bus_desired){ .gen = ++x->gen, .op = BUS_DESIRED_DOWN });
+	bus_publish_desired(x->control,
+			    &(struct bus_desired){ .gen = ++x->gen, .op = BUS_DESIRED_DOWN });
 }
 
 /* Every 2 ms: was the wish seen?  Then the next one. */
@@ -58,23 +59,27 @@ static void on_give_up(struct timer *t)
 	loop_stop(RIG_OF(t, give_up)->loop);
 }
 
-static void init(struct rig *x, bool is_deaf)
+static void init(struct rig *x, bool is_peer_gone)
 {
 	*x = (struct rig){ .config = { .tunnel_enabled = true } };
 	fixture_init(&x->f);
 	snprintf(x->config.bus_dir, sizeof(x->config.bus_dir), "%s", x->f.dir);
 	must(loop_new(&x->loop, LOOP_EPOLL, NULL) == 0);
-	must(publish_new(&x->publish, x->loop, &(struct publish_options){ .bus_dir = x->f.dir }, NULL) == 0);
+	must(publish_new(&x->publish, x->loop, &(struct publish_options){ .bus_dir = x->f.dir },
+			 NULL) == 0);
 	must(session_new(&x->session,
-			 &(struct session_options){ .loop = x->loop, .publish = x->publish }, NULL) == 0);
+			 &(struct session_options){ .loop = x->loop, .publish = x->publish },
+			 NULL) == 0);
 	x->control = fixture_writer(&x->f, BUS_CONTROL);
 	x->tunnel = fixture_reader(&x->f, BUS_TUNNEL);
 	x->base_ns = loop_now(x->loop);
-	must(desired_new(&x->desired, &(struct desired_options){ .loop = x->loop,
-								 .publish = x->publish,
-								 .session = x->session,
-								 .config = &x->config,
-								 .is_deaf = is_deaf }, NULL) == 0);
+	must(desired_new(&x->desired,
+			 &(struct desired_options){ .loop = x->loop,
+						    .publish = x->publish,
+						    .session = x->session,
+						    .config = &x->config,
+						    .is_peer_gone = is_peer_gone },
+			 NULL) == 0);
 	x->look.fire = on_look;
 	x->give_up.fire = on_give_up;
 	timer_set(x->loop, &x->give_up, loop_now(x->loop) + 30000 * MS);

@@ -83,7 +83,7 @@ const struct fault *session_fault(const struct session *s)
 	return &none;
 }
 
-bool confine_allows(const char *list, uint16_t port)
+bool tunnel_sandbox_allows(const char *list, uint16_t port)
 {
 	(void)list;
 	(void)port;
@@ -109,17 +109,20 @@ struct rig {
 static void init(struct rig *x)
 {
 	*x = (struct rig){ .config = { .tunnel_enabled = true, .forwards_n = 1 } };
-	x->config.forwards[0] = (struct config_forward){ .name = "a", .host = "127.0.0.1", .port = 1 };
+	x->config.forwards[0] =
+		(struct config_forward){ .name = "a", .host = "127.0.0.1", .port = 1 };
 	fixture_init(&x->f);
 	snprintf(x->config.bus_dir, sizeof(x->config.bus_dir), "%s", x->f.dir);
 	x->control = fixture_writer(&x->f, BUS_CONTROL);
 	loop = (struct loop){ .now = 1000 * S };
 	session = (struct session){ 0 };
 	observed = (struct bus_observed){ 0 };
-	must(desired_new(&x->desired, &(struct desired_options){ .loop = &loop,
-								 .session = &session,
-								 .config = &x->config,
-								 .is_deaf = true }, NULL) == 0);
+	must(desired_new(&x->desired,
+			 &(struct desired_options){ .loop = &loop,
+						    .session = &session,
+						    .config = &x->config,
+						    .is_peer_gone = true },
+			 NULL) == 0);
 }
 
 static void fini(struct rig *x)
@@ -132,7 +135,9 @@ static void fini(struct rig *x)
 /* port 0: down. */
 static void wish(struct rig *x, uint16_t port)
 {
-	struct bus_desired r = { .gen = ++x->gen, .op = port ? BUS_DESIRED_UP : BUS_DESIRED_DOWN, .n = 1 };
+	struct bus_desired r = { .gen = ++x->gen,
+				 .op = port ? BUS_DESIRED_UP : BUS_DESIRED_DOWN,
+				 .n = 1 };
 
 	snprintf(r.url, sizeof(r.url), "wss://tunnel.example.com");
 	r.forward[0].remote_port = port;
@@ -222,7 +227,8 @@ static void test_refused_wishes_cost_nothing(void)
 
 	init(&x);
 	for (int i = 0; i < 50; i++) {
-		bus_publish_desired(x.control, &(struct bus_desired){ .gen = ++x.gen, .op = BUS_DESIRED_UP });
+		bus_publish_desired(x.control,
+				    &(struct bus_desired){ .gen = ++x.gen, .op = BUS_DESIRED_UP });
 		poll_once();
 		check(observed.error != 0);
 	}

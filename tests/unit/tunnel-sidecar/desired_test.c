@@ -68,10 +68,12 @@ static void test_refused_records(void)
 		{ "target 65535", "2 are configured", NULL, NULL, 2, 8000, 65535 },
 		{ "port 0", "no remote port", NULL, NULL, 2, 0, 0 },
 		{ "port twice", "wanted twice", NULL, NULL, 2, 8001, 0 },
-		{ "plain to the world", "allow_plain", "ws://tunnel.example.com", NULL, 2, 8000, 0 },
+		{ "plain to the world", "allow_plain", "ws://tunnel.example.com", NULL, 2, 8000,
+		  0 },
 		{ "no URL", "", "", NULL, 2, 8000, 0 },
 		{ "other scheme", "", "ftp://tunnel.example.com", NULL, 2, 8000, 0 },
-		{ "MD5 fingerprint", "", NULL, "d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:7e", 2, 8000, 0 },
+		{ "MD5 fingerprint", "", NULL, "d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:7e", 2,
+		  8000, 0 },
 	};
 
 	make_config();
@@ -177,18 +179,28 @@ static void test_port_lists(void)
 		int want;
 		size_t n;
 	} rows[] = {
-		{ "", 0, 0 },	  { "443", 0, 1 },	    { "443,80", 0, 2 },		  { " 1 , 65535 ,", 0, 2 },
-		{ "0", ERR_CONFIG, 0 }, { "65536", ERR_CONFIG, 0 }, { "443;80", ERR_CONFIG, 0 }, { "https", ERR_CONFIG, 0 },
-		{ "-1", ERR_CONFIG, 0 }, { "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16", 0, 16 },
+		{ "", 0, 0 },
+		{ "443", 0, 1 },
+		{ "443,80", 0, 2 },
+		{ " 1 , 65535 ,", 0, 2 },
+		{ "0", ERR_CONFIG, 0 },
+		{ "65536", ERR_CONFIG, 0 },
+		{ "443;80", ERR_CONFIG, 0 },
+		{ "https", ERR_CONFIG, 0 },
+		{ "-1", ERR_CONFIG, 0 },
+		{ "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16", 0, 16 },
 		{ "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", ERR_CONFIG, 0 },
 	};
 
 	for (size_t i = 0; i < array_len(rows); i++) {
-		struct confine_ports p = { 0 };
+		struct tunnel_sandbox_ports p = { 0 };
 
-		check_row(rows[i].list, confine_server_ports(&p, rows[i].list, NULL) == rows[i].want);
+		check_row(rows[i].list,
+			  tunnel_sandbox_server_ports(&p, rows[i].list, NULL) == rows[i].want);
 		check_row(rows[i].list, rows[i].want || p.n == rows[i].n);
-		check_row(rows[i].list, rows[i].want || !p.n || confine_allows(rows[i].list, p.port[p.n - 1]));
+		check_row(rows[i].list,
+			  rows[i].want || !p.n ||
+				  tunnel_sandbox_allows(rows[i].list, p.port[p.n - 1]));
 	}
 }
 
@@ -219,14 +231,17 @@ static void test_ssh_server(void)
 	check(desired_credentials(&t, dir, 7, NULL) == 0);
 	check(strcmp(t.user, "al") == 0 && strcmp(t.password, "secret") == 0);
 	write_file(path, ":word", 5);
-	check(desired_check(&t, &r, &config, NULL) == 0 && desired_credentials(&t, dir, 7, NULL) == 0);
+	check(desired_check(&t, &r, &config, NULL) == 0 &&
+	      desired_credentials(&t, dir, 7, NULL) == 0);
 	check(strcmp(t.user, "bob") == 0 && strcmp(t.password, "word") == 0);
 	snprintf(config.allowed_hosts, sizeof(config.allowed_hosts), "other.example.com");
-	check(desired_check(&t, &r, &config, &why) == ERR_CONFIG && strstr(why.why, "allowed_hosts"));
+	check(desired_check(&t, &r, &config, &why) == ERR_CONFIG &&
+	      strstr(why.why, "allowed_hosts"));
 	make_config();
 	r.fingerprint[0] = '\0'; /* then it could be anybody, and gets the credentials */
 	why = (struct fault){ 0 };
-	check(desired_check(&t, &r, &config, &why) == ERR_CONFIG && strstr(why.why, "no fingerprint"));
+	check(desired_check(&t, &r, &config, &why) == ERR_CONFIG &&
+	      strstr(why.why, "no fingerprint"));
 	config.allow_plain = true;
 	check(desired_check(&t, &r, &config, NULL) == 0);
 	config.allow_plain = false;

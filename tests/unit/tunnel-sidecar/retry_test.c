@@ -50,7 +50,8 @@ static void test_classes(void)
 	for (size_t i = 0; i < array_len(rows); i++) {
 		const struct fault why = fault_of(rows[i].code);
 
-		check_row(bus_cause_name(rows[i].cause), retry_class_of(rows[i].cause, &why) == rows[i].want);
+		check_row(bus_cause_name(rows[i].cause),
+			  retry_class_of(rows[i].cause, &why) == rows[i].want);
 	}
 }
 
@@ -62,8 +63,8 @@ struct outage {
 	uint64_t gap_ns, last_gap_ns;
 };
 
-static struct outage live_through(enum bus_cause cause, enum err code, uint64_t took, uint64_t max_ns,
-				  uint64_t *x)
+static struct outage live_through(enum bus_cause cause, enum err code, uint64_t took,
+				  uint64_t max_ns, uint64_t *x)
 {
 	const struct fault why = fault_of(code);
 	struct outage o = { 0 };
@@ -105,15 +106,20 @@ static void test_an_hour_of_outage(void)
 		unsigned first_minute, later;
 		uint64_t gap_ns, last_gap_ns;
 	} rows[] = {
-		{ "refused at once", BUS_CAUSE_TCP, ERR_SYS, MS(1), S(15), 120, 50, MS(1501), S(15) + MS(1) },
-		{ "no name", BUS_CAUSE_DNS, ERR_NAME, MS(1), S(15), 120, 50, MS(1501), S(15) + MS(1) },
-		{ "blackhole: one is always under way", BUS_CAUSE_TCP, ERR_TIMEOUT, S(10), S(15), 7, 7, S(10),
-		  S(15) },
-		{ "answers, then fails", BUS_CAUSE_UPGRADE, ERR_REFUSED, MS(30), S(15), 60, 45, MS(5001), S(16) },
+		{ "refused at once", BUS_CAUSE_TCP, ERR_SYS, MS(1), S(15), 120, 50, MS(1501),
+		  S(15) + MS(1) },
+		{ "no name", BUS_CAUSE_DNS, ERR_NAME, MS(1), S(15), 120, 50, MS(1501),
+		  S(15) + MS(1) },
+		{ "blackhole: one is always under way", BUS_CAUSE_TCP, ERR_TIMEOUT, S(10), S(15), 7,
+		  7, S(10), S(15) },
+		{ "answers, then fails", BUS_CAUSE_UPGRADE, ERR_REFUSED, MS(30), S(15), 60, 45,
+		  MS(5001), S(16) },
 		{ "answers slowly", BUS_CAUSE_SSH, ERR_TIMEOUT, S(15), S(15), 5, 5, S(15), S(15) },
-		{ "port is held", BUS_CAUSE_CANNOT_LISTEN, ERR_LISTEN, MS(30), S(15), 90, 90, S(2), S(2) },
+		{ "port is held", BUS_CAUSE_CANNOT_LISTEN, ERR_LISTEN, MS(30), S(15), 90, 90, S(2),
+		  S(2) },
 		{ "wrong password", BUS_CAUSE_AUTH, ERR_AUTH, MS(30), S(15), 5, 5, S(60), S(60) },
-		{ "a bound of the user's", BUS_CAUSE_TCP, ERR_SYS, MS(1), MS(200), 601, 601, MS(200), MS(200) },
+		{ "a bound of the user's", BUS_CAUSE_TCP, ERR_SYS, MS(1), MS(200), 601, 601,
+		  MS(200), MS(200) },
 	};
 	uint64_t x = 88172645463325252ull;
 
@@ -125,8 +131,8 @@ static void test_an_hour_of_outage(void)
 		    !check_row(rows[i].name, o.later <= rows[i].later) ||
 		    !check_row(rows[i].name, o.gap_ns <= rows[i].gap_ns) ||
 		    !check_row(rows[i].name, o.last_gap_ns <= rows[i].last_gap_ns))
-			printf("%s: %u, %u, %lu ms, %lu ms\n", rows[i].name, o.first_minute, o.later,
-			       o.gap_ns / 1000000, o.last_gap_ns / 1000000);
+			printf("%s: %u, %u, %lu ms, %lu ms\n", rows[i].name, o.first_minute,
+			       o.later, o.gap_ns / 1000000, o.last_gap_ns / 1000000);
 	}
 }
 
@@ -138,7 +144,8 @@ static void test_dead_link_is_tried_at_once(void)
 	retry_init(&r, S(15));
 	for (uint64_t i = 1; i < 50; i++) {
 		retry_lost(&r, i * S(20), i * S(20) - S(11));
-		check(retry_wait(&r, BUS_CAUSE_DEAD_LINK, &why, i * S(20), i * S(20), i * 977) == 0);
+		check(retry_wait(&r, BUS_CAUSE_DEAD_LINK, &why, i * S(20), i * S(20), i * 977) ==
+		      0);
 	}
 }
 
@@ -152,7 +159,8 @@ static void test_short_tunnels(void)
 	retry_init(&r, S(15));
 	for (int i = 0; i < 40; i++) {
 		retry_lost(&r, now, now - MS(5));
-		const uint64_t wait = retry_wait(&r, BUS_CAUSE_PEER_CLOSED, &why, now, now, UINT64_MAX - 1);
+		const uint64_t wait =
+			retry_wait(&r, BUS_CAUSE_PEER_CLOSED, &why, now, now, UINT64_MAX - 1);
 		longest = wait > longest ? wait : longest;
 		now += wait + MS(100);
 	}
@@ -177,7 +185,8 @@ static void test_fleet_comes_back_evenly(void)
 		retry_init(&r, S(15));
 		retry_begin(&r, now);
 		while (now < S(31))
-			now += MS(1) + retry_wait(&r, BUS_CAUSE_TCP, &why, now + MS(1), now, next_random(&x));
+			now += MS(1) + retry_wait(&r, BUS_CAUSE_TCP, &why, now + MS(1), now,
+						  next_random(&x));
 		const uint64_t tenth = (now - S(31)) / MS(100);
 		if (tenth < TENTHS) {
 			arrivals[tenth]++;

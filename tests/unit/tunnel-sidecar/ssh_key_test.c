@@ -101,7 +101,8 @@ static void test_passphrase_that_is_not_there(void)
 	check(is_wiped(&k) && strstr(why.why, "passphrase"));
 	snprintf(pipe_path, sizeof(pipe_path), "%s/pipe", dir);
 	must(mkfifo(pipe_path, 0600) == 0);
-	check(ssh_key_read(&k, key_path, pipe_path, NULL) == ERR_CONFIG); /* and no wait for a writer */
+	check(ssh_key_read(&k, key_path, pipe_path, NULL) ==
+	      ERR_CONFIG); /* and no wait for a writer */
 	unlink(pipe_path);
 }
 

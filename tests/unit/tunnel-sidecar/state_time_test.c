@@ -105,7 +105,8 @@ static void test_causes(void)
 		{ "password", BUS_STATE_SSH, 0, ERR_AUTH, 0, BUS_CAUSE_AUTH },
 		{ "host key", BUS_STATE_SSH, 0, ERR_TRUST, 0, BUS_CAUSE_FINGERPRINT },
 		{ "not allowed", BUS_STATE_CONFIGURING, 0, ERR_REFUSED, 0, BUS_CAUSE_CONFIG },
-		{ "port is held", BUS_STATE_CONFIGURING, 0, ERR_LISTEN, 0, BUS_CAUSE_CANNOT_LISTEN },
+		{ "port is held", BUS_STATE_CONFIGURING, 0, ERR_LISTEN, 0,
+		  BUS_CAUSE_CANNOT_LISTEN },
 		{ "no pong", BUS_STATE_UP, 0, ERR_TIMEOUT, 0, BUS_CAUSE_DEAD_LINK },
 		{ "unacknowledged", BUS_STATE_UP, 0, ERR_TIMEOUT, ETIMEDOUT, BUS_CAUSE_DEAD_LINK },
 		{ "no route", BUS_STATE_UP, 0, ERR_SYS, EHOSTUNREACH, BUS_CAUSE_DEAD_LINK },
@@ -135,7 +136,8 @@ static void test_every_failure_has_a_cause(void)
 			const struct fault why = { .code = (enum err)-code };
 			const enum bus_cause got = state_time_cause(state, code % 2, &why);
 
-			check_row(bus_state_name(state), got >= BUS_CAUSE_DNS && got < BUS_CAUSE_DRAINED);
+			check_row(bus_state_name(state),
+				  got >= BUS_CAUSE_DNS && got < BUS_CAUSE_DRAINED);
 		}
 }
 

@@ -64,7 +64,8 @@ static void test_request(void)
 	char path[160];
 
 	check_written(write_request, &request,
-		      "{\"metadata\":{\"version\":\"0.1.0\"},\"cluster_id\":\"u-1\",\"agent_id\":\"agent-1\","
+		      "{\"metadata\":{\"version\":\"0.1.0\"},\"cluster_id\":\"u-1\",\"agent_id\":"
+		      "\"agent-1\","
 		      "\"status\":\"active\",\"tunnel_status\":\"connecting\","
 		      "\"timestamp\":\"2025-10-15T10:10:00Z\"}");
 	heartbeat_path(path, "u-1");

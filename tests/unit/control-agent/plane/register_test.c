@@ -17,19 +17,23 @@ static void test_answers(void)
 		int want;
 		const char *id;
 	} rows[] = {
-		{ "readme", 200, "{\"cluster_id\":\"u-1\",\"name\":\"prod\",\"status\":\"active\"}", 0, "u-1" },
+		{ "readme", 200, "{\"cluster_id\":\"u-1\",\"name\":\"prod\",\"status\":\"active\"}",
+		  0, "u-1" },
 		{ "created", 201, "{\"cluster_id\":\"u-1\"}", 0, "u-1" },
 		{ "exists", 409, "{\"cluster_id\":\"u-1\",\"error\":\"exists\"}", 0, "u-1" },
 		{ "uuid", 200, "{\"cluster_id\":\"\",\"cluster_uuid\":\"u-2\"}", 0, "u-2" },
 		{ "cluster.id", 200, "{\"cluster\":{\"id\":\"u-3\",\"uuid\":\"u-4\"}}", 0, "u-3" },
-		{ "cluster.uuid", 200, "{\"cluster_id\":null,\"cluster\":{\"uuid\":\"u-4\"}}", 0, "u-4" },
+		{ "cluster.uuid", 200, "{\"cluster_id\":null,\"cluster\":{\"uuid\":\"u-4\"}}", 0,
+		  "u-4" },
 		{ "data", 200, "{\"data\":{\"cluster_id\":\"u-5\"}}", 0, "u-5" },
-		{ "the first counts", 200, "{\"data\":{\"cluster_id\":\"u-5\"},\"cluster_id\":\"u-1\"}", 0,
-		  "u-1" },
-		{ "types after it do not", 200, "{\"cluster_id\":\"u-1\",\"cluster\":7,\"data\":[]}", 0, "u-1" },
+		{ "the first counts", 200,
+		  "{\"data\":{\"cluster_id\":\"u-5\"},\"cluster_id\":\"u-1\"}", 0, "u-1" },
+		{ "types after it do not", 200,
+		  "{\"cluster_id\":\"u-1\",\"cluster\":7,\"data\":[]}", 0, "u-1" },
 		{ "log-only fields of any type", 200,
-		  "{\"cluster_id\":\"u-1\",\"name\":5,\"status\":true,\"workspace_id\":{},\"token\":[]}", 0,
-		  "u-1" },
+		  "{\"cluster_id\":\"u-1\",\"name\":5,\"status\":true,\"workspace_id\":{},"
+		  "\"token\":[]}",
+		  0, "u-1" },
 		{ "no id", 200, "{\"name\":\"prod\"}", ERR_PROTO, "" },
 		{ "agent_id is none", 200, "{\"agent_id\":\"a\"}", ERR_PROTO, "" },
 		{ "id is a number", 200, "{\"cluster_id\":5}", ERR_PROTO, "" },
@@ -37,7 +41,8 @@ static void test_answers(void)
 		{ "id with a slash", 200, "{\"cluster_id\":\"../../x\"}", ERR_PROTO, "" },
 		{ "id with a line end", 200, "{\"cluster_id\":\"a\\r\\nX: y\"}", ERR_PROTO, "" },
 		{ "id of 64", 200,
-		  "{\"cluster_id\":\"1234567890123456789012345678901234567890123456789012345678901234\"}",
+		  "{\"cluster_id\":"
+		  "\"1234567890123456789012345678901234567890123456789012345678901234\"}",
 		  ERR_LIMIT, "" },
 		{ "invalid JSON", 200, "{\"cluster_id\":\"u-1\"", ERR_PROTO, "" },
 		{ "html", 200, "<html></html>", ERR_PROTO, "" },
@@ -70,18 +75,22 @@ static void test_extras(void)
 {
 	struct register_answer a;
 
-	check(register_answer_read(&a, 200,
-				   span_str("{\"cluster_id\":\"u\",\"name\":\"prod\",\"status\":\"active\","
-					    "\"workspace_id\":123,\"token\":\"secret\"}"),
-				   NULL) == 0);
+	check(register_answer_read(
+		      &a, 200,
+		      span_str("{\"cluster_id\":\"u\",\"name\":\"prod\",\"status\":\"active\","
+			       "\"workspace_id\":123,\"token\":\"secret\"}"),
+		      NULL) == 0);
 	check(strcmp(a.name, "prod") == 0 && strcmp(a.status, "active") == 0);
-	check(strcmp(a.workspace_id, "123") == 0 && a.workspace_is_number && a.has_token && !a.existed);
-	check(register_answer_read(&a, 409,
-				   span_str("{\"cluster\":{\"id\":\"u\",\"name\":\"n\",\"status\":\"s\","
-					    "\"workspace_id\":\"w-1\"}}"),
-				   NULL) == 0);
+	check(strcmp(a.workspace_id, "123") == 0 && a.workspace_is_number && a.has_token &&
+	      !a.existed);
+	check(register_answer_read(
+		      &a, 409,
+		      span_str("{\"cluster\":{\"id\":\"u\",\"name\":\"n\",\"status\":\"s\","
+			       "\"workspace_id\":\"w-1\"}}"),
+		      NULL) == 0);
 	check(strcmp(a.name, "n") == 0 && strcmp(a.status, "s") == 0);
-	check(strcmp(a.workspace_id, "w-1") == 0 && !a.workspace_is_number && !a.has_token && a.existed);
+	check(strcmp(a.workspace_id, "w-1") == 0 && !a.workspace_is_number && !a.has_token &&
+	      a.existed);
 }
 
 /* Cut at every byte: never a success, never a crash. */
@@ -102,7 +111,8 @@ static void test_chop(void)
 static void make_request(struct config *c, struct facts *f, struct register_request *r)
 {
 	*c = (struct config){ .cluster_name = "prod \"1\"", .forwards_n = 2, .labels_n = 1 };
-	c->forwards[0] = (struct config_forward){ .name = "kubernetes-api", .host = "h", .port = 6443 };
+	c->forwards[0] =
+		(struct config_forward){ .name = "kubernetes-api", .host = "h", .port = 6443 };
 	c->forwards[1] = (struct config_forward){ .name = "agent-http", .host = "h", .port = 8080 };
 	c->labels[0] = (struct config_label){ .key = "environment", .value = "production" };
 	*f = (struct facts){ .hostname = "node-1", .service_token = "eyJ", .in_cluster = true,
@@ -123,15 +133,18 @@ static void test_request(void)
 	struct register_request r;
 
 	make_request(&c, &f, &r);
-	check_written(write_request, &r,
-		      "{\"agent_id\":\"agent-1\",\"name\":\"prod \\\"1\\\"\",\"k8s_service_token\":\"eyJ\","
-		      "\"hostname\":\"node-1\",\"region\":\"agent-managed\",\"cloud_provider\":\"agent\","
-		      "\"agent_version\":\"0.1.0\",\"labels\":{\"environment\":\"production\","
-		      "\"hostname\":\"node-1\",\"agent.pipeops.io/version\":\"0.1.0\"},"
-		      "\"tunnel_port_config\":{\"kubernetes_api\":6443,\"agent_http\":8080},"
-		      "\"server_specs\":{\"cpu_cores\":4,\"memory_gb\":8,\"os\":\"linux\"},"
-		      "\"metadata\":{\"agent_mode\":\"in-cluster\","
-		      "\"registration_timestamp\":\"2025-10-15T10:10:00Z\",\"registration_mode\":\"fresh\"}}");
+	check_written(
+		write_request, &r,
+		"{\"agent_id\":\"agent-1\",\"name\":\"prod "
+		"\\\"1\\\"\",\"k8s_service_token\":\"eyJ\","
+		"\"hostname\":\"node-1\",\"region\":\"agent-managed\",\"cloud_provider\":\"agent\","
+		"\"agent_version\":\"0.1.0\",\"labels\":{\"environment\":\"production\","
+		"\"hostname\":\"node-1\",\"agent.pipeops.io/version\":\"0.1.0\"},"
+		"\"tunnel_port_config\":{\"kubernetes_api\":6443,\"agent_http\":8080},"
+		"\"server_specs\":{\"cpu_cores\":4,\"memory_gb\":8,\"os\":\"linux\"},"
+		"\"metadata\":{\"agent_mode\":\"in-cluster\","
+		"\"registration_timestamp\":\"2025-10-15T10:10:00Z\",\"registration_mode\":"
+		"\"fresh\"}}");
 }
 
 static void test_resume_and_unknown(void)
@@ -149,7 +162,8 @@ static void test_resume_and_unknown(void)
 	check(register_request_write(&b, &r) == 0);
 	check(buf_append(&b, "", 1) == 0);
 	const char *text = (const char *)buf_bytes(&b).p;
-	check(strstr(text, "\"cluster_id\":\"u-1\"") && strstr(text, "\"registration_mode\":\"resume\""));
+	check(strstr(text, "\"cluster_id\":\"u-1\"") &&
+	      strstr(text, "\"registration_mode\":\"resume\""));
 	check(!strstr(text, "k8s_") && !strstr(text, "hostname") && !strstr(text, "server_ip"));
 	check(strstr(text, "\"server_specs\":{}") && strstr(text, "\"tunnel_port_config\":{}"));
 	check(strstr(text, "\"agent_mode\":\"standalone\"") != NULL);

@@ -126,7 +126,8 @@ static void test_file_that_went_is_written_again(void)
 /* A number without a successor must not become 0, "no credentials". */
 static void test_numbers_begin_again(void)
 {
-	static const char last[] = "cred-9223372036854775807", beyond[] = "cred-18446744073709551614";
+	static const char last[] = "cred-9223372036854775807",
+			  beyond[] = "cred-18446744073709551614";
 	struct handoff h;
 	uint64_t gen = 0;
 	FILE *f;

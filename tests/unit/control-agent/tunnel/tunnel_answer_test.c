@@ -37,14 +37,17 @@ static void test_first_shape(void)
 	struct tunnel_answer a;
 
 	check(read_text(&a, 200,
-			"{\"status\":\"ready\",\"tunnel_url\":\"wss://tunnel.example:8443/x\",\"forwards\":["
-			"{\"name\":\"agent-http\",\"remote_port\":8002},{\"name\":\"k8s-api\",\"remote_port\":8000},"
+			"{\"status\":\"ready\",\"tunnel_url\":\"wss://tunnel.example:8443/"
+			"x\",\"forwards\":["
+			"{\"name\":\"agent-http\",\"remote_port\":8002},{\"name\":\"k8s-api\","
+			"\"remote_port\":8000},"
 			"{\"name\":\"kubelet\",\"remote_port\":8001}]}",
 			NULL) == 0);
 	check(a.desired.op == BUS_DESIRED_UP && a.desired.n == 3);
 	check(strcmp(a.desired.url, "wss://tunnel.example:8443/x") == 0);
 	for (unsigned i = 0; i < 3; i++)
-		check(a.desired.forward[i].target == i && a.desired.forward[i].remote_port == 8000 + i);
+		check(a.desired.forward[i].target == i &&
+		      a.desired.forward[i].remote_port == 8000 + i);
 	check(!a.desired.fingerprint[0] && !a.credentials[0] && !a.poll_s && !a.refused);
 	check(a.desired.inactivity_ns == 300 && !a.desired.gen && !a.desired.cred_gen);
 }
@@ -55,9 +58,12 @@ static void test_second_shape(void)
 
 	check(read_text(&a, 200,
 			"{\"status\":\"REQUIRED\",\"tunnel_server_addr\":\"tunnel.example:8080\","
-			"\"server_fingerprint\":\"" FINGERPRINT "\",\"credentials\":\"dXNlcjpwYTpzcw==\","
-			"\"poll_frequency\":7,\"forwards\":[{\"name\":\"kubernetes-api\",\"remote_port\":8000,"
-			"\"local_addr\":\"169.254.169.254:80\"},{\"name\":\"kubelet-metrics\",\"remote_port\":8001}]}",
+			"\"server_fingerprint\":\"" FINGERPRINT
+			"\",\"credentials\":\"dXNlcjpwYTpzcw==\","
+			"\"poll_frequency\":7,\"forwards\":[{\"name\":\"kubernetes-api\",\"remote_"
+			"port\":8000,"
+			"\"local_addr\":\"169.254.169.254:80\"},{\"name\":\"kubelet-metrics\","
+			"\"remote_port\":8001}]}",
 			NULL) == 0);
 	check(a.desired.op == BUS_DESIRED_UP && a.desired.n == 2);
 	check(strcmp(a.desired.url, "https://tunnel.example:8080") == 0);
@@ -99,75 +105,94 @@ static void test_rows(void)
 		{ "500", 500, "", ERR_REFUSED },
 		{ "302", 302, "", ERR_REFUSED },
 		{ "no url", 200, "{\"status\":\"ready\"," FORWARDS "}", ERR_PROTO },
-		{ "url is a number", 200, "{\"status\":\"ready\",\"tunnel_url\":5," FORWARDS "}", ERR_PROTO },
-		{ "scheme unknown", 200, "{\"status\":\"ready\",\"tunnel_url\":\"ftp://t\"," FORWARDS "}",
+		{ "url is a number", 200, "{\"status\":\"ready\",\"tunnel_url\":5," FORWARDS "}",
 		  ERR_PROTO },
-		{ "url with a user", 200, "{\"status\":\"ready\",\"tunnel_url\":\"wss://a:b@t\"," FORWARDS "}",
+		{ "scheme unknown", 200,
+		  "{\"status\":\"ready\",\"tunnel_url\":\"ftp://t\"," FORWARDS "}", ERR_PROTO },
+		{ "url with a user", 200,
+		  "{\"status\":\"ready\",\"tunnel_url\":\"wss://a:b@t\"," FORWARDS "}", ERR_PROTO },
+		{ "url with a query", 200,
+		  "{\"status\":\"ready\",\"tunnel_url\":\"wss://t/?k=v\"," FORWARDS "}",
 		  ERR_PROTO },
-		{ "url with a query", 200, "{\"status\":\"ready\",\"tunnel_url\":\"wss://t/?k=v\"," FORWARDS "}",
-		  ERR_PROTO },
-		{ "plain ws", 200, "{\"status\":\"ready\",\"tunnel_url\":\"ws://t.example\"," FORWARDS "}",
+		{ "plain ws", 200,
+		  "{\"status\":\"ready\",\"tunnel_url\":\"ws://t.example\"," FORWARDS "}",
 		  ERR_CONFIG },
-		{ "plain http", 200, "{\"status\":\"ready\",\"tunnel_url\":\"HTTP://t.example\"," FORWARDS "}",
+		{ "plain http", 200,
+		  "{\"status\":\"ready\",\"tunnel_url\":\"HTTP://t.example\"," FORWARDS "}",
 		  ERR_CONFIG },
 		{ "plain, looks like loopback", 200,
-		  "{\"status\":\"ready\",\"tunnel_url\":\"ws://127.0.0.1.example\"," FORWARDS "}", ERR_CONFIG },
-		{ "plain to loopback", 200, "{\"status\":\"ready\",\"tunnel_url\":\"ws://127.0.0.1:80\"," FORWARDS
-		  "}", 1 },
-		{ "plain to localhost", 200, "{\"status\":\"ready\",\"tunnel_url\":\"ws://localhost:80\"," FORWARDS
-		  "}", 1 },
+		  "{\"status\":\"ready\",\"tunnel_url\":\"ws://127.0.0.1.example\"," FORWARDS "}",
+		  ERR_CONFIG },
+		{ "plain to loopback", 200,
+		  "{\"status\":\"ready\",\"tunnel_url\":\"ws://127.0.0.1:80\"," FORWARDS "}", 1 },
+		{ "plain to localhost", 200,
+		  "{\"status\":\"ready\",\"tunnel_url\":\"ws://localhost:80\"," FORWARDS "}", 1 },
 		{ "no forwards", 200, "{\"status\":\"ready\"," URL "\"x\":1}", ERR_PROTO },
-		{ "empty forwards", 200, "{\"status\":\"ready\"," URL "\"forwards\":[]}", ERR_PROTO },
-		{ "forwards is an object", 200, "{\"status\":\"ready\"," URL "\"forwards\":{}}", ERR_PROTO },
-		{ "entry is a text", 200, "{\"status\":\"ready\"," URL "\"forwards\":[\"k8s-api\"]}", ERR_PROTO },
-		{ "entry is null", 200, "{\"status\":\"ready\"," URL "\"forwards\":[null]}", ERR_PROTO },
-		{ "entry without name", 200, "{\"status\":\"ready\"," URL "\"forwards\":[{\"remote_port\":1}]}",
+		{ "empty forwards", 200, "{\"status\":\"ready\"," URL "\"forwards\":[]}",
 		  ERR_PROTO },
+		{ "forwards is an object", 200, "{\"status\":\"ready\"," URL "\"forwards\":{}}",
+		  ERR_PROTO },
+		{ "entry is a text", 200,
+		  "{\"status\":\"ready\"," URL "\"forwards\":[\"k8s-api\"]}", ERR_PROTO },
+		{ "entry is null", 200, "{\"status\":\"ready\"," URL "\"forwards\":[null]}",
+		  ERR_PROTO },
+		{ "entry without name", 200,
+		  "{\"status\":\"ready\"," URL "\"forwards\":[{\"remote_port\":1}]}", ERR_PROTO },
 		{ "port is a text", 200,
-		  "{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":\"1\"}]}",
+		  "{\"status\":\"ready\"," URL
+		  "\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":\"1\"}]}",
 		  ERR_PROTO },
-		{ "port is missing", 200, "{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"kubelet\"}]}",
+		{ "port is missing", 200,
+		  "{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"kubelet\"}]}",
 		  ERR_PROTO },
 		{ "port 0, configured", 200,
-		  "{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"agent-http\",\"remote_port\":0}]}", 1 },
+		  "{\"status\":\"ready\"," URL
+		  "\"forwards\":[{\"name\":\"agent-http\",\"remote_port\":0}]}",
+		  1 },
 		{ "port 65536", 200,
-		  "{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":65536}]}",
+		  "{\"status\":\"ready\"," URL
+		  "\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":65536}]}",
 		  ERR_PROTO },
 		{ "port below 0", 200,
-		  "{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":-1}]}",
+		  "{\"status\":\"ready\"," URL
+		  "\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":-1}]}",
 		  ERR_PROTO },
 		{ "port twice", 200,
-		  "{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":1},"
+		  "{\"status\":\"ready\"," URL
+		  "\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":1},"
 		  "{\"name\":\"agent-http\",\"remote_port\":1}]}",
 		  ERR_PROTO },
 		{ "none is configured", 200,
-		  "{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"ssh\",\"remote_port\":22}]}",
+		  "{\"status\":\"ready\"," URL
+		  "\"forwards\":[{\"name\":\"ssh\",\"remote_port\":22}]}",
 		  ERR_REFUSED },
 		{ "fingerprint is no base64", 200,
-		  "{\"status\":\"ready\",\"server_fingerprint\":\"aa:bb\"," URL FORWARDS "}", ERR_USAGE },
+		  "{\"status\":\"ready\",\"server_fingerprint\":\"aa:bb\"," URL FORWARDS "}",
+		  ERR_USAGE },
 		{ "fingerprint is a list", 200,
 		  "{\"status\":\"ready\",\"server_fingerprint\":[]," URL FORWARDS "}", ERR_PROTO },
-		{ "fingerprint empty", 200, "{\"status\":\"ready\",\"server_fingerprint\":\"\"," URL FORWARDS "}",
-		  1 },
-		{ "credentials null", 200, "{\"status\":\"ready\",\"credentials\":null," URL FORWARDS "}", 1 },
-		{ "credentials not base64", 200, "{\"status\":\"ready\",\"credentials\":\"dTp*\"," URL FORWARDS
-		  "}", ERR_PROTO },
-		{ "credentials not padded", 200, "{\"status\":\"ready\",\"credentials\":\"dTpw=\"," URL FORWARDS
-		  "}", ERR_PROTO },
-		{ "credentials with a blank", 200, "{\"status\":\"ready\",\"credentials\":\" dTp\"," URL FORWARDS
-		  "}", ERR_PROTO },
-		{ "credentials all padding", 200, "{\"status\":\"ready\",\"credentials\":\"====\"," URL FORWARDS
-		  "}", ERR_PROTO },
-		{ "credentials without colon", 200, "{\"status\":\"ready\",\"credentials\":\"dXU=\"," URL FORWARDS
-		  "}", ERR_PROTO },
-		{ "credentials with NUL", 200, "{\"status\":\"ready\",\"credentials\":\"dToA\"," URL FORWARDS "}",
-		  ERR_PROTO },
+		{ "fingerprint empty", 200,
+		  "{\"status\":\"ready\",\"server_fingerprint\":\"\"," URL FORWARDS "}", 1 },
+		{ "credentials null", 200,
+		  "{\"status\":\"ready\",\"credentials\":null," URL FORWARDS "}", 1 },
+		{ "credentials not base64", 200,
+		  "{\"status\":\"ready\",\"credentials\":\"dTp*\"," URL FORWARDS "}", ERR_PROTO },
+		{ "credentials not padded", 200,
+		  "{\"status\":\"ready\",\"credentials\":\"dTpw=\"," URL FORWARDS "}", ERR_PROTO },
+		{ "credentials with a blank", 200,
+		  "{\"status\":\"ready\",\"credentials\":\" dTp\"," URL FORWARDS "}", ERR_PROTO },
+		{ "credentials all padding", 200,
+		  "{\"status\":\"ready\",\"credentials\":\"====\"," URL FORWARDS "}", ERR_PROTO },
+		{ "credentials without colon", 200,
+		  "{\"status\":\"ready\",\"credentials\":\"dXU=\"," URL FORWARDS "}", ERR_PROTO },
+		{ "credentials with NUL", 200,
+		  "{\"status\":\"ready\",\"credentials\":\"dToA\"," URL FORWARDS "}", ERR_PROTO },
 		{ "credentials with a line end", 200,
 		  "{\"status\":\"ready\",\"credentials\":\"dToK\"," URL FORWARDS "}", ERR_PROTO },
-		{ "credentials are an object", 200, "{\"status\":\"ready\",\"credentials\":{}," URL FORWARDS "}",
-		  ERR_PROTO },
-		{ "poll is a text", 200, "{\"status\":\"ready\",\"poll_frequency\":\"5\"," URL FORWARDS "}",
-		  ERR_PROTO },
+		{ "credentials are an object", 200,
+		  "{\"status\":\"ready\",\"credentials\":{}," URL FORWARDS "}", ERR_PROTO },
+		{ "poll is a text", 200,
+		  "{\"status\":\"ready\",\"poll_frequency\":\"5\"," URL FORWARDS "}", ERR_PROTO },
 	};
 
 	for (size_t i = 0; i < array_len(rows); i++) {
@@ -175,7 +200,8 @@ static void test_rows(void)
 		struct fault why = { 0 };
 		const int rc = read_text(&a, rows[i].status, rows[i].body, &why);
 
-		check_row(rows[i].name, rc < 0 ? rc == rows[i].want : (int)a.desired.op == rows[i].want);
+		check_row(rows[i].name,
+			  rc < 0 ? rc == rows[i].want : (int)a.desired.op == rows[i].want);
 		check_row(rows[i].name, (rc < 0) == (why.why[0] != '\0'));
 		check_row(rows[i].name, rc >= 0 || a.poll_s == 77);
 	}
@@ -197,7 +223,8 @@ static void test_poll_is_bounded(void)
 	for (size_t i = 0; i < array_len(rows); i++) {
 		struct tunnel_answer a;
 
-		check_row(rows[i].body, read_text(&a, 200, rows[i].body, NULL) == 0 && a.poll_s == rows[i].want);
+		check_row(rows[i].body,
+			  read_text(&a, 200, rows[i].body, NULL) == 0 && a.poll_s == rows[i].want);
 	}
 }
 
@@ -206,13 +233,16 @@ static void test_unknown_forwards_are_counted(void)
 	struct tunnel_answer a;
 
 	check(read_text(&a, 200,
-			"{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"ssh\",\"remote_port\":\"x\"},"
-			"{\"name\":\"kubelet\",\"remote_port\":8001},{\"name\":\"db\",\"remote_port\":1}]}",
+			"{\"status\":\"ready\"," URL
+			"\"forwards\":[{\"name\":\"ssh\",\"remote_port\":\"x\"},"
+			"{\"name\":\"kubelet\",\"remote_port\":8001},{\"name\":\"db\",\"remote_"
+			"port\":1}]}",
 			NULL) == 0);
 	check(a.refused == 2 && strcmp(a.refused_name, "ssh") == 0);
 	check(a.desired.n == 1 && a.desired.forward[0].target == 1);
 	check(read_text(&a, 200,
-			"{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"db\",\"remote_port\":1}]}",
+			"{\"status\":\"ready\"," URL
+			"\"forwards\":[{\"name\":\"db\",\"remote_port\":1}]}",
 			NULL) == ERR_REFUSED);
 	check(a.refused == 1 && strcmp(a.refused_name, "db") == 0);
 }
@@ -223,10 +253,12 @@ static void test_too_many_forwards(void)
 	struct tunnel_answer a;
 
 	for (unsigned n = 32; n <= 33; n++) {
-		size_t at = (size_t)snprintf(body, 8192, "{\"status\":\"ready\"," URL "\"forwards\":[");
+		size_t at =
+			(size_t)snprintf(body, 8192, "{\"status\":\"ready\"," URL "\"forwards\":[");
 
 		for (unsigned i = 0; i < n; i++)
-			at += (size_t)snprintf(body + at, 8192 - at, "%s{\"name\":\"kubelet\",\"remote_port\":%u}",
+			at += (size_t)snprintf(body + at, 8192 - at,
+					       "%s{\"name\":\"kubelet\",\"remote_port\":%u}",
 					       i ? "," : "", 1000 + i);
 		snprintf(body + at, 8192 - at, "]}");
 		check(read_text(&a, 200, body, NULL) == (n == 32 ? 0 : ERR_LIMIT));
@@ -246,7 +278,8 @@ static void test_long_credentials(void)
 		for (size_t i = 0; i < groups; i++, n += 4)
 			memcpy(code + n, "QUFB", 4);
 		memcpy(code + n, "Og==", 5);
-		snprintf(body, sizeof(body), "{\"status\":\"ready\",\"credentials\":\"%s\"," URL FORWARDS "}", code);
+		snprintf(body, sizeof(body),
+			 "{\"status\":\"ready\",\"credentials\":\"%s\"," URL FORWARDS "}", code);
 		check(read_text(&a, 200, body, NULL) == (groups == 42 ? 0 : ERR_LIMIT));
 	}
 }
@@ -256,27 +289,34 @@ static void test_errors_hold_no_secret(void)
 	struct tunnel_answer a;
 	struct fault why = { 0 };
 
-	check(read_text(&a, 200, "{\"status\":\"ready\",\"credentials\":\"c2VjcmV0\"," URL FORWARDS "}", &why) ==
-	      ERR_PROTO);
+	check(read_text(&a, 200,
+			"{\"status\":\"ready\",\"credentials\":\"c2VjcmV0\"," URL FORWARDS "}",
+			&why) == ERR_PROTO);
 	check(!strstr(why.why, "secret") && !strstr(why.why, "c2Vj"));
 }
 
 static void test_same_meaning(void)
 {
 	static const char *const bodies[] = {
-		"{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":2},"
+		"{\"status\":\"ready\"," URL
+		"\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":2},"
 		"{\"name\":\"k8s-api\",\"remote_port\":1}]}",
 		/* same: another word, order, names, poll */
-		"{\"status\":\"ACTIVE\",\"poll_frequency\":9," URL "\"forwards\":[{\"name\":\"kubernetes-api\","
+		"{\"status\":\"ACTIVE\",\"poll_frequency\":9," URL
+		"\"forwards\":[{\"name\":\"kubernetes-api\","
 		"\"remote_port\":1},{\"name\":\"kubelet-metrics\",\"remote_port\":2}]}",
 		/* other: port, server, fingerprint, fewer, down */
-		"{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":3},"
+		"{\"status\":\"ready\"," URL
+		"\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":3},"
 		"{\"name\":\"k8s-api\",\"remote_port\":1}]}",
-		"{\"status\":\"ready\",\"tunnel_url\":\"wss://u.example\",\"forwards\":[{\"name\":\"kubelet\","
+		"{\"status\":\"ready\",\"tunnel_url\":\"wss://"
+		"u.example\",\"forwards\":[{\"name\":\"kubelet\","
 		"\"remote_port\":2},{\"name\":\"k8s-api\",\"remote_port\":1}]}",
 		"{\"status\":\"ready\",\"server_fingerprint\":\"" FINGERPRINT "\"," URL
-		"\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":2},{\"name\":\"k8s-api\",\"remote_port\":1}]}",
-		"{\"status\":\"ready\"," URL "\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":2}]}",
+		"\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":2},{\"name\":\"k8s-api\","
+		"\"remote_port\":1}]}",
+		"{\"status\":\"ready\"," URL
+		"\"forwards\":[{\"name\":\"kubelet\",\"remote_port\":2}]}",
 		"{\"status\":\"idle\"}",
 	};
 	struct tunnel_answer a, b;
@@ -298,8 +338,9 @@ static void test_allow_plain(void)
 	struct tunnel_answer a;
 
 	config.allow_plain = true;
-	check(read_text(&a, 200, "{\"status\":\"ready\",\"tunnel_url\":\"ws://t.example\"," FORWARDS "}", NULL) ==
-	      0);
+	check(read_text(&a, 200,
+			"{\"status\":\"ready\",\"tunnel_url\":\"ws://t.example\"," FORWARDS "}",
+			NULL) == 0);
 	check(strcmp(a.desired.url, "ws://t.example") == 0);
 	config.allow_plain = false;
 }

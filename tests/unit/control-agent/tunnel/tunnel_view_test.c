@@ -29,8 +29,8 @@ static void test_words(void)
 	};
 
 	for (size_t i = 0; i < array_len(rows); i++)
-		check_row(rows[i].name,
-			  strcmp(tunnel_view_word(rows[i].presence, rows[i].state), rows[i].want) == 0);
+		check_row(rows[i].name, strcmp(tunnel_view_word(rows[i].presence, rows[i].state),
+					       rows[i].want) == 0);
 }
 
 static void test_no_bus(void)

@@ -16,7 +16,8 @@ static void begin(bool json, enum log_level level)
 	must(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
 	/* As a container's stderr is: blocking. */
 	must(fcntl(ends[1], F_SETFL, fcntl(ends[1], F_GETFL) & ~O_NONBLOCK) == 0);
-	log_start(&(struct log_options){ .component = "tunnel", .level = level, .json = json, .fd = ends[1] });
+	log_start(&(struct log_options){
+		.component = "tunnel", .level = level, .json = json, .fd = ends[1] });
 }
 
 static void end(void)
@@ -42,13 +43,16 @@ static const char *got(void)
 static void test_json(void)
 {
 	begin(true, LOG_INFO);
-	log_info("tunnel_up", "tunnel is up", L_STR("server", "a\"b"), L_INT("forwards", -3), L_BOOL("tls", true),
-		 L_NS("after_s", 1500000000), L_SPAN("peer", span_of("x\0y", 3)), L_STR("none", NULL));
+	log_info("tunnel_up", "tunnel is up", L_STR("server", "a\"b"), L_INT("forwards", -3),
+		 L_BOOL("tls", true), L_NS("after_s", 1500000000),
+		 L_SPAN("peer", span_of("x\0y", 3)), L_STR("none", NULL));
 	const char *text = got();
-	check(strncmp(text, "{\"time\":\"20", 11) == 0 && text[11 + 2] == '-' && strncmp(text + 32, "Z\",", 3) == 0);
-	check(strcmp(text + 33, "\",\"level\":\"info\",\"component\":\"tunnel\",\"event\":\"tunnel_up\","
-				"\"msg\":\"tunnel is up\",\"server\":\"a\\\"b\",\"forwards\":-3,\"tls\":true,"
-				"\"after_s\":1.500000,\"peer\":\"x\\u0000y\",\"none\":\"\"}") == 0);
+	check(strncmp(text, "{\"time\":\"20", 11) == 0 && text[11 + 2] == '-' &&
+	      strncmp(text + 32, "Z\",", 3) == 0);
+	check(strcmp(text + 33,
+		     "\",\"level\":\"info\",\"component\":\"tunnel\",\"event\":\"tunnel_up\","
+		     "\"msg\":\"tunnel is up\",\"server\":\"a\\\"b\",\"forwards\":-3,\"tls\":true,"
+		     "\"after_s\":1.500000,\"peer\":\"x\\u0000y\",\"none\":\"\"}") == 0);
 	log_info("tunnel_up", "no fields");
 	check(strstr(got(), "\"msg\":\"no fields\"}") != NULL);
 	end();
@@ -110,10 +114,12 @@ static void test_values(void)
 		for (int json = 0; json < 2; json++) {
 			begin(json, LOG_INFO);
 			log_info("started", "m", L_STR("v", values[i].in));
-			snprintf(want, sizeof(want), json ? ",\"v\":\"%s\"}" : " v=\"%s\"", values[i].want);
+			snprintf(want, sizeof(want), json ? ",\"v\":\"%s\"}" : " v=\"%s\"",
+				 values[i].want);
 			const char *text = got();
-			check_row(values[i].name, strlen(text) > strlen(want) &&
-							  strcmp(text + strlen(text) - strlen(want), want) == 0);
+			check_row(values[i].name,
+				  strlen(text) > strlen(want) &&
+					  strcmp(text + strlen(text) - strlen(want), want) == 0);
 			log_info("started", values[i].in); /* a message is no safer */
 			check_row(values[i].name, strstr(got(), values[i].want) != NULL);
 			end();
@@ -143,9 +149,11 @@ static void test_bounds(void)
 				else if (where == 1)
 					log_info("started", "m", L_SPAN("a", s), L_INT("after", 1));
 				else if (where == 2)
-					log_info("started", "m", L_SPAN("a", s), L_SPAN("b", s), L_SPAN("c", s));
+					log_info("started", "m", L_SPAN("a", s), L_SPAN("b", s),
+						 L_SPAN("c", s));
 				else
-					log_info("started", big, L_SPAN("a", s), L_SPAN("b", s), L_INT("c", 1));
+					log_info("started", big, L_SPAN("a", s), L_SPAN("b", s),
+						 L_INT("c", 1));
 				struct json_object *o = json_tokener_parse(got());
 				check_row(fills[f], o != NULL);
 				check_row(fills[f], strlen(line) + 1 < 4096 && !strchr(line, '\n'));
@@ -187,7 +195,9 @@ static void test_slow_reader(void)
 	log_info("started", "again");
 	const char *text = got();
 	check(strstr(text, "\"msg\":\"again\"}\n{") != NULL);
-	check(strstr(text, "\"level\":\"warn\",\"component\":\"tunnel\",\"event\":\"log_dropped\"") != NULL);
+	check(strstr(text,
+		     "\"level\":\"warn\",\"component\":\"tunnel\",\"event\":\"log_dropped\"") !=
+	      NULL);
 	check(strstr(text, "\"lines\":2}") != NULL);
 	log_info("started", "said once");
 	check(!strstr(got(), "log_dropped"));

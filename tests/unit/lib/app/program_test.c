@@ -97,7 +97,9 @@ static void test_stop(void)
 	int saved, fd;
 
 	fd = begin_capture(STDERR_FILENO, &saved);
-	static struct config c = { .log_level = "info", .log_format = "json", .log_output = "stderr" };
+	static struct config c = { .log_level = "info",
+				   .log_format = "json",
+				   .log_output = "stderr" };
 	program_start_log("test", &c);
 	check(program_stop("prog", EXIT_REGISTRATION_REFUSED, &why) == EXIT_REGISTRATION_REFUSED);
 	end_capture(STDERR_FILENO, fd, saved);

@@ -35,7 +35,7 @@ static void test_memory(void)
 	uint64_t was[SELF_NUMBERS_N], now[SELF_NUMBERS_N];
 
 	measure(was);
-	void *own = mem_take(&mem_heap, 1000);
+	void *own = mem_alloc(&mem_heap, 1000);
 	char *theirs = OPENSSL_malloc(10);
 	theirs = OPENSSL_realloc(theirs, 5000);
 	char *more = OPENSSL_realloc(NULL, 1);
@@ -44,7 +44,7 @@ static void test_memory(void)
 	check(now[SELF_HEAP_BYTES] >= was[SELF_HEAP_BYTES] + 1000);
 	check(now[SELF_LIBRARY_BLOCKS] == was[SELF_LIBRARY_BLOCKS] + 2);
 	check(now[SELF_LIBRARY_BYTES] >= was[SELF_LIBRARY_BYTES] + 5001);
-	mem_give(&mem_heap, own);
+	mem_free(&mem_heap, own);
 	OPENSSL_free(theirs);
 	check(OPENSSL_realloc(more, 0) == NULL);
 	OPENSSL_free(NULL);

@@ -82,14 +82,14 @@ static void test_trim_gives_back_what_is_kept(void)
 static void test_heap_is_counted(void)
 {
 	const struct mem_use before = mem_heap_use();
-	void *a = mem_take_zeroed(&mem_heap, 1000), *b = mem_take(&mem_heap, 1);
+	void *a = mem_alloc_zeroed(&mem_heap, 1000), *b = mem_alloc(&mem_heap, 1);
 	const struct mem_use with = mem_heap_use();
 
 	check(with.blocks == before.blocks + 2 && with.bytes >= before.bytes + 1001);
-	mem_give(&mem_heap, NULL);
-	mem_give(&mem_heap, a);
+	mem_free(&mem_heap, NULL);
+	mem_free(&mem_heap, a);
 	check(mem_heap_use().blocks == before.blocks + 1);
-	mem_give(&mem_heap, b);
+	mem_free(&mem_heap, b);
 	check(mem_heap_use().blocks == before.blocks && mem_heap_use().bytes == before.bytes);
 }
 

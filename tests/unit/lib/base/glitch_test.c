@@ -14,12 +14,12 @@ static void test_a_flood_is_paid_for(void)
 
 	glitch_init(&g, 100, MS(10), MS(1000));
 	for (int i = 0; i < 1000; i++)
-		taken += glitch_take(&g, GLITCH_IGNORED, 1);
+		taken += glitch_charge(&g, GLITCH_IGNORED, 1);
 	check(taken == 100 && g.counts[GLITCH_IGNORED] == 1000 && g.counts[GLITCH_REQUEST] == 0);
 	glitch_refill(&g, MS(1009));
-	check(!glitch_take(&g, GLITCH_IGNORED, 1));
+	check(!glitch_charge(&g, GLITCH_IGNORED, 1));
 	glitch_refill(&g, MS(1010));
-	check(glitch_take(&g, GLITCH_IGNORED, 1) && !glitch_take(&g, GLITCH_IGNORED, 1));
+	check(glitch_charge(&g, GLITCH_IGNORED, 1) && !glitch_charge(&g, GLITCH_IGNORED, 1));
 }
 
 /* At the rate of the refill for ever, looked at in odd steps. */
@@ -33,7 +33,7 @@ static void test_a_little_is_forgiven_for_ever(void)
 		now += MS(50) / 4;
 		glitch_refill(&g, now);
 		if (i % 4 == 3)
-			check(glitch_take(&g, GLITCH_REQUEST, 5));
+			check(glitch_charge(&g, GLITCH_REQUEST, 5));
 	}
 	glitch_refill(&g, now - MS(5000)); /* a clock seen late changes nothing */
 	check(g.left == 0);
@@ -46,15 +46,16 @@ static void test_what_is_too_dear_empties_it(void)
 	struct glitches g;
 
 	glitch_init(&g, 10, MS(10), 0);
-	check(!glitch_take(&g, GLITCH_IDLE_REKEY, 11) && g.left == 0);
-	check(!glitch_take(&g, GLITCH_IGNORED, 1));
+	check(!glitch_charge(&g, GLITCH_IDLE_REKEY, 11) && g.left == 0);
+	check(!glitch_charge(&g, GLITCH_IGNORED, 1));
 }
 
 static void test_names(void)
 {
 	for (unsigned a = 0; a < GLITCH_KINDS; a++)
 		for (unsigned b = 0; b < a; b++)
-			check(strcmp(glitch_name((enum glitch_kind)a), glitch_name((enum glitch_kind)b)) != 0);
+			check(strcmp(glitch_name((enum glitch_kind)a),
+				     glitch_name((enum glitch_kind)b)) != 0);
 	check(strcmp(glitch_name(GLITCH_KINDS), "unknown") == 0);
 }
 

@@ -59,7 +59,8 @@ static struct http_client *client_new(struct loop *l, const struct origin *o, SS
 	return c;
 }
 
-static void ask(struct loop *l, struct http_client *c, const struct http_request_out *r, struct got *g)
+static void ask(struct loop *l, struct http_client *c, const struct http_request_out *r,
+		struct got *g)
 {
 	const int before = g->calls;
 
@@ -92,44 +93,95 @@ struct row {
 #define HEAD_100 "HTTP/1.1 100 C\r\n\r\n"
 
 static const struct row rows[] = {
-	{ "length", { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", HOLD }, 200, 0, "hello" },
+	{ "length",
+	  { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", HOLD },
+	  200,
+	  0,
+	  "hello" },
 	{ "empty", { "HTTP/1.1 204 No Content\r\n\r\n", HOLD }, 204, 0, "" },
 	{ "chunked",
 	  { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-	    "3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nT: v\r\n\r\n", HOLD },
-	  200, 0, "hello" },
+	    "3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nT: v\r\n\r\n",
+	    HOLD },
+	  200,
+	  0,
+	  "hello" },
 	{ "until close", { "HTTP/1.1 200 OK\r\n\r\nhello", CLOSE }, 200, 0, "hello" },
-	{ "HTTP/1.0", { "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", CLOSE }, 200, 0, "hello" },
+	{ "HTTP/1.0",
+	  { "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", CLOSE },
+	  200,
+	  0,
+	  "hello" },
 	{ "interim answers first",
 	  { "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early\r\nA: b\r\n\r\n"
-	    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", HOLD },
-	  200, 0, "ok" },
-	{ "not found", { "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", HOLD }, 404, 0, "no" },
+	    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+	    HOLD },
+	  200,
+	  0,
+	  "ok" },
+	{ "not found",
+	  { "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", HOLD },
+	  404,
+	  0,
+	  "no" },
 	{ "redirects are not followed",
-	  { "HTTP/1.1 302 Found\r\nLocation: /z\r\nContent-Length: 0\r\n\r\n", HOLD }, 302, 0, "" },
+	  { "HTTP/1.1 302 Found\r\nLocation: /z\r\nContent-Length: 0\r\n\r\n", HOLD },
+	  302,
+	  0,
+	  "" },
 	{ "garbage", { "SSH-2.0-OpenSSH_9.2\r\n", HOLD }, 0, ERR_PROTO, "answer: HTTP" },
 	{ "both lengths",
-	  { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", HOLD },
-	  0, ERR_PROTO, "answer: HTTP" },
-	{ "unasked upgrade", { "HTTP/1.1 101 X\r\n\r\n", HOLD }, 0, ERR_PROTO, "answer: HTTP: interim" },
+	  { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+	    HOLD },
+	  0,
+	  ERR_PROTO,
+	  "answer: HTTP" },
+	{ "unasked upgrade",
+	  { "HTTP/1.1 101 X\r\n\r\n", HOLD },
+	  0,
+	  ERR_PROTO,
+	  "answer: HTTP: interim" },
 	{ "endless interim answers",
-	  { HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100, HOLD },
-	  0, ERR_PROTO, "answer: HTTP: interim" },
+	  { HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100,
+	    HOLD },
+	  0,
+	  ERR_PROTO,
+	  "answer: HTTP: interim" },
 	{ "largest body",
 	  { "HTTP/1.1 200 OK\r\n\r\n" TEXT_100 TEXT_100 TEXT_100 TEXT_100 TEXT_100, CLOSE },
-	  200, 0, TEXT_100 TEXT_100 TEXT_100 TEXT_100 TEXT_100 },
+	  200,
+	  0,
+	  TEXT_100 TEXT_100 TEXT_100 TEXT_100 TEXT_100 },
 	{ "body above the cap",
 	  { "HTTP/1.1 200 OK\r\n\r\n" TEXT_100 TEXT_100 TEXT_100 TEXT_100 TEXT_100 "x", HOLD },
-	  0, ERR_LIMIT, "answer: HTTP: body above 500 bytes" },
+	  0,
+	  ERR_LIMIT,
+	  "answer: HTTP: body above 500 bytes" },
 	{ "announced body above the cap",
 	  { "HTTP/1.1 200 OK\r\nContent-Length: 501\r\n\r\n", HOLD },
-	  0, ERR_LIMIT, "answer: HTTP: body above 500 bytes" },
-	{ "cut in the head", { "HTTP/1.1 200 OK\r\nConte", CLOSE }, 0, ERR_CLOSED, "answer: the peer closed" },
-	{ "cut in the body", { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", CLOSE },
-	  0, ERR_CLOSED, "answer: the peer closed" },
-	{ "cut in a chunk", { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhe", CLOSE },
-	  0, ERR_CLOSED, "answer: the peer closed" },
-	{ "no answer on a fresh connection", { "", CLOSE }, 0, ERR_CLOSED, "answer: the peer closed" },
+	  0,
+	  ERR_LIMIT,
+	  "answer: HTTP: body above 500 bytes" },
+	{ "cut in the head",
+	  { "HTTP/1.1 200 OK\r\nConte", CLOSE },
+	  0,
+	  ERR_CLOSED,
+	  "answer: the peer closed" },
+	{ "cut in the body",
+	  { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", CLOSE },
+	  0,
+	  ERR_CLOSED,
+	  "answer: the peer closed" },
+	{ "cut in a chunk",
+	  { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhe", CLOSE },
+	  0,
+	  ERR_CLOSED,
+	  "answer: the peer closed" },
+	{ "no answer on a fresh connection",
+	  { "", CLOSE },
+	  0,
+	  ERR_CLOSED,
+	  "answer: the peer closed" },
 };
 
 static void run_row(struct loop *l, const struct row *row, bool tls)
@@ -145,7 +197,8 @@ static void run_row(struct loop *l, const struct row *row, bool tls)
 	check_row(row->name, g.status == row->status);
 	check_row(row->name, g.code == row->code);
 	check_row(row->name, strcmp(g.body, row->status ? row->text : "") == 0);
-	check_row(row->name, row->status ? !g.why[0] : !strncmp(g.why, row->text, strlen(row->text)));
+	check_row(row->name,
+		  row->status ? !g.why[0] : !strncmp(g.why, row->text, strlen(row->text)));
 	end_all(l, c, &o);
 	check_row(row->name, o.connections == 1 && o.requests == 1);
 }
@@ -168,7 +221,9 @@ static void retry_after(struct loop *l)
 		const char *value;
 		uint64_t want;
 	} values[] = {
-		{ "17", 17 }, { "Fri, 31 Dec 1999 23:59:59 GMT", 0 }, { "-1", 0 }, { "9999999999", 0 }, { "", 0 },
+		{ "17", 17 }, { "Fri, 31 Dec 1999 23:59:59 GMT", 0 },
+		{ "-1", 0 },  { "9999999999", 0 },
+		{ "", 0 },
 	};
 
 	for (size_t i = 0; i < array_len(values); i++) {
@@ -177,7 +232,8 @@ static void retry_after(struct loop *l)
 		struct origin o;
 		struct got g = { 0 };
 
-		snprintf(text, sizeof(text), "HTTP/1.1 503 X\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n",
+		snprintf(text, sizeof(text),
+			 "HTTP/1.1 503 X\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n",
 			 values[i].value);
 		origin_start(&o, acts, NULL);
 		struct http_client *c = client_new(l, &o, NULL);
@@ -192,7 +248,8 @@ static void retry_after(struct loop *l)
 static void request_text(struct loop *l)
 {
 	const struct act acts[] = { { "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", KEEP },
-				    { "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", HOLD }, { NULL, KEEP } };
+				    { "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", HOLD },
+				    { NULL, KEEP } };
 	const struct http_request_out post = {
 		.method = "POST",
 		.path = "/api/v1",
@@ -208,10 +265,11 @@ static void request_text(struct loop *l)
 	struct http_client *c = client_new(l, &o, NULL);
 	ask(l, c, &post, &g);
 	check(g.status == 200);
-	check(strcmp(o.last, "POST /api/v1 HTTP/1.1\r\nHost: api.example:443\r\nUser-Agent: test/1\r\n"
-			     "Accept: application/json\r\nAccept-Encoding: identity\r\n"
-			     "Authorization: Bearer s3cret\r\nContent-Type: application/json\r\n"
-			     "Content-Length: 7\r\n\r\n{\"a\":1}") == 0);
+	check(strcmp(o.last,
+		     "POST /api/v1 HTTP/1.1\r\nHost: api.example:443\r\nUser-Agent: test/1\r\n"
+		     "Accept: application/json\r\nAccept-Encoding: identity\r\n"
+		     "Authorization: Bearer s3cret\r\nContent-Type: application/json\r\n"
+		     "Content-Length: 7\r\n\r\n{\"a\":1}") == 0);
 	ask(l, c, &head, &g); /* its answer has no body, whatever its length says */
 	check(g.status == 200 && !g.body[0]);
 	end_all(l, c, &o);
@@ -239,15 +297,19 @@ static void refused_requests(struct loop *l)
 	for (size_t i = 0; i < array_len(bad); i++) {
 		struct fault why = { 0 };
 
-		check_row(bad[i].path, http_client_send(c, &bad[i], on_done, NULL, &why) == ERR_USAGE);
+		check_row(bad[i].path,
+			  http_client_send(c, &bad[i], on_done, NULL, &why) == ERR_USAGE);
 		check_row(bad[i].path, !strstr(why.why, "X: y") && !strstr(why.why, "xxx"));
 		check_row(bad[i].path, !http_client_is_busy(c));
 	}
 	struct fault why = { 0 };
-	const struct http_request_out huge = { .method = "PUT", .path = "/", .body = span_of(long_token, 1 << 20) };
+	const struct http_request_out huge = { .method = "PUT",
+					       .path = "/",
+					       .body = span_of(long_token, 1 << 20) };
 	check(http_client_send(c, &huge, on_done, NULL, &why) == ERR_LIMIT);
 	http_client_free(c);
-	check(http_client_new(&c, l, &(struct http_client_options){ .host = "" }, NULL) == ERR_USAGE);
+	check(http_client_new(&c, l, &(struct http_client_options){ .host = "" }, NULL) ==
+	      ERR_USAGE);
 }
 
 /* ---- kept connections ---- */
@@ -256,7 +318,9 @@ static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 static void keeps_one_connection(struct loop *l, SSL_CTX *tls, SSL_CTX *ca)
 {
-	const struct act acts[] = { { ok, KEEP }, { ok, KEEP }, { ok, KEEP }, { ok, HOLD }, { NULL, KEEP } };
+	const struct act acts[] = {
+		{ ok, KEEP }, { ok, KEEP }, { ok, KEEP }, { ok, HOLD }, { NULL, KEEP }
+	};
 	struct origin o;
 	struct got g = { 0 };
 
@@ -292,10 +356,16 @@ static void renews(struct loop *l)
 		{ "in flight, cut", { { ok, KEEP }, { "", CUT }, { ok, HOLD } }, 200, 3 },
 		{ "twice in flight", { { ok, KEEP }, { "", CLOSE }, { "", CLOSE } }, 0, 3 },
 		{ "after a byte of answer", { { ok, KEEP }, { "H", CLOSE } }, 0, 2 },
-		{ "said close", { { "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", HOLD },
-				  { ok, HOLD } }, 200, 2 },
-		{ "said too much", { { "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n", HOLD },
-				     { ok, HOLD } }, 200, 2 },
+		{ "said close",
+		  { { "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", HOLD },
+		    { ok, HOLD } },
+		  200,
+		  2 },
+		{ "said too much",
+		  { { "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n", HOLD },
+		    { ok, HOLD } },
+		  200,
+		  2 },
 	};
 	const struct http_request_out post = {
 		.method = "POST", .path = "/", .bearer = "t", .body = span_of("b", 1) };
@@ -360,8 +430,11 @@ static void silent_tls(struct loop *l)
 {
 	struct sockaddr_in at;
 	const int fd = listen_somewhere(4, &at);
-	const struct http_client_options options = { .tls = true, .tls_ctx = good_ca, .host = "127.0.0.1",
-						     .port = ntohs(at.sin_port), .timeout_ns = 60000000 };
+	const struct http_client_options options = { .tls = true,
+						     .tls_ctx = good_ca,
+						     .host = "127.0.0.1",
+						     .port = ntohs(at.sin_port),
+						     .timeout_ns = 60000000 };
 	struct http_client *c;
 	struct got g = { 0 };
 
@@ -394,7 +467,8 @@ static void refused_port(struct loop *l)
 static void wrong_trust(struct loop *l)
 {
 	static const struct act acts[] = { { ok, HOLD }, { NULL, KEEP } };
-	static const struct act plain[] = { { "HTTP/1.1 400 Bad Request\r\n\r\n", HASTY }, { NULL, KEEP } };
+	static const struct act plain[] = { { "HTTP/1.1 400 Bad Request\r\n\r\n", HASTY },
+					    { NULL, KEEP } };
 	const struct http_request_out secret = { .method = "GET", .path = "/", .bearer = "s3cret" };
 
 	for (int i = 0; i < 2; i++) {

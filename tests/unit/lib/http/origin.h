@@ -55,7 +55,8 @@ static inline ssize_t peer_read(struct peer *p, void *to, size_t n)
 static inline bool peer_write(struct peer *p, const char *from, size_t n)
 {
 	while (n) {
-		const ssize_t rc = p->ssl ? SSL_write(p->ssl, from, (int)n) : send(p->fd, from, n, MSG_NOSIGNAL);
+		const ssize_t rc = p->ssl ? SSL_write(p->ssl, from, (int)n)
+					  : send(p->fd, from, n, MSG_NOSIGNAL);
 		if (rc <= 0)
 			return false;
 		from += rc;
@@ -75,9 +76,11 @@ static inline bool origin_request(struct origin *o, struct peer *p, bool hasty)
 			return false;
 		n += (size_t)rc;
 		o->last[n] = '\0';
-		const char *head = strstr(o->last, "\r\n\r\n"), *length = strstr(o->last, "Content-Length: ");
+		const char *head = strstr(o->last, "\r\n\r\n"),
+			   *length = strstr(o->last, "Content-Length: ");
 		if (head && !want)
-			want = (size_t)(head + 4 - o->last) + (length && length < head ? strtoul(length + 16, NULL, 10) : 0);
+			want = (size_t)(head + 4 - o->last) +
+			       (length && length < head ? strtoul(length + 16, NULL, 10) : 0);
 		if (hasty || (want && n >= want))
 			return true;
 	}
@@ -100,7 +103,8 @@ static inline bool origin_serve(struct origin *o, struct peer *p)
 		if (a->after != DRIP) {
 			(void)!peer_write(p, a->answer, strlen(a->answer));
 		} else {
-			for (size_t i = 0; peer_write(p, &a->answer[i], 1); i = a->answer[i + 1] ? i + 1 : i)
+			for (size_t i = 0; peer_write(p, &a->answer[i], 1);
+			     i = a->answer[i + 1] ? i + 1 : i)
 				usleep(1000);
 			return true;
 		}
@@ -141,7 +145,8 @@ static inline void *origin_main(void *arg)
 /* acts ends with a row whose answer is NULL. */
 static inline void origin_start(struct origin *o, const struct act *acts, SSL_CTX *tls)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(at);
 
 	*o = (struct origin){ .acts = acts, .tls = tls };

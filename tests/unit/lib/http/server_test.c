@@ -34,9 +34,10 @@ static void serve(void *user, const struct http_server_request *r, struct http_s
 		buf_commit(reply->body, BIG);
 		return;
 	}
-	const int n = snprintf(text, sizeof(text), "path=%.*s query=%.*s accept=%.*s encoding=%.*s\n",
-			       (int)r->path.n, r->path.p, (int)r->query.n, r->query.p, (int)r->accept.n,
-			       r->accept.p, (int)r->accept_encoding.n, r->accept_encoding.p);
+	const int n =
+		snprintf(text, sizeof(text), "path=%.*s query=%.*s accept=%.*s encoding=%.*s\n",
+			 (int)r->path.n, r->path.p, (int)r->query.n, r->query.p, (int)r->accept.n,
+			 r->accept.p, (int)r->accept_encoding.n, r->accept_encoding.p);
 	must(buf_append(reply->body, text, (size_t)n) == 0);
 }
 
@@ -119,9 +120,11 @@ static const struct {
 	{ "empty query", GET("/a?") END, 200, false, "path=/a query= " },
 	{ "fields", GET("/a") "Accept: text/plain\r\naccept-encoding: gzip\r\n" END, 200, false,
 	  "accept=text/plain encoding=gzip" },
-	{ "absolute form", "GET http://x:80/a?q HTTP/1.1\r\nHost: x\r\n" END, 200, false, "path=/a query=q " },
+	{ "absolute form", "GET http://x:80/a?q HTTP/1.1\r\nHost: x\r\n" END, 200, false,
+	  "path=/a query=q " },
 	{ "1.0 closes", "GET /a HTTP/1.0\r\n" END, 200, true, "path=/a" },
-	{ "1.0 keeps when asked", "GET /a HTTP/1.0\r\nConnection: keep-alive\r\n" END, 200, false, "path=/a" },
+	{ "1.0 keeps when asked", "GET /a HTTP/1.0\r\nConnection: keep-alive\r\n" END, 200, false,
+	  "path=/a" },
 	{ "close", GET("/a") "Connection: close\r\n" END, 200, true, "\r\nConnection: close\r\n" },
 	{ "empty lines before", "\r\n\r\n" GET("/a") END, 200, false, "path=/a" },
 	{ "not found", GET("/none") END, 404, false, "Content-Length: 0\r\n" },
@@ -142,8 +145,8 @@ static const struct {
 	{ "two hosts", GET("/a") "Host: y\r\n" END, 400, true, "Host" },
 	{ "body", GET("/a") "Content-Length: 3\r\n\r\nabc", 413, true, "no body" },
 	{ "chunked body", GET("/a") "Transfer-Encoding: chunked\r\n" END, 413, true, "no body" },
-	{ "both lengths", GET("/a") "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n" END, 400, true,
-	  "ambiguous" },
+	{ "both lengths", GET("/a") "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n" END, 400,
+	  true, "ambiguous" },
 	{ "length no number", GET("/a") "Content-Length: +3\r\n" END, 400, true, "ambiguous" },
 	{ "not a path", "GET a HTTP/1.1\r\nHost: x\r\n" END, 400, true, "no path" },
 	{ "authority only", "GET http://x HTTP/1.1\r\nHost: x\r\n" END, 400, true, "no path" },
@@ -170,7 +173,8 @@ static void test_requests(struct loop *l)
 		say(l, e, requests[i].wire, strlen(requests[i].wire));
 		until(l, has_answer(e));
 		check_row(name, status_of(e) == requests[i].status);
-		check_row(name, !requests[i].needle || strstr(text_of(e), requests[i].needle) != NULL);
+		check_row(name,
+			  !requests[i].needle || strstr(text_of(e), requests[i].needle) != NULL);
 		if (requests[i].closes)
 			until(l, e->eof);
 		check_row(name, e->errors == 0);
@@ -203,7 +207,12 @@ static void test_chopped(struct loop *l)
 		const size_t pieces = cut > n ? n : 2;
 
 		for (size_t i = 0; i < pieces; i++) {
-			const size_t from = cut > n ? i : i ? cut : 0, to = cut > n ? i + 1 : i ? n : cut;
+			const size_t from = cut > n ? i
+					    : i	    ? cut
+						    : 0,
+				     to = cut > n ? i + 1
+					  : i	  ? n
+						  : cut;
 			if (from == to)
 				continue;
 			say(l, e, wire + from, to - from);
@@ -220,8 +229,8 @@ static void test_chopped(struct loop *l)
 
 static void test_keep_alive_and_pipeline(struct loop *l)
 {
-	static const char wire[] = GET("/one") END GET("/two") END "\r\n" GET("/three") "Connection: close\r\n" END
-		GET("/four") END;
+	static const char wire[] = GET("/one") END GET("/two") END
+		"\r\n" GET("/three") "Connection: close\r\n" END GET("/four") END;
 	struct http_server *s = open_server(l, NULL);
 	struct end *e = dial_server(l, s);
 
@@ -230,7 +239,8 @@ static void test_keep_alive_and_pipeline(struct loop *l)
 	say(l, e, wire, sizeof(wire) - 1);
 	until(l, e->eof);
 	const char *at = text_of(e);
-	static const char *const order[] = { "path=/zero", "path=/one", "path=/two", "path=/three" };
+	static const char *const order[] = { "path=/zero", "path=/one", "path=/two",
+					     "path=/three" };
 	for (size_t i = 0; i < array_len(order); i++) {
 		at = at ? strstr(at, order[i]) : NULL;
 		check_row(order[i], at != NULL);
@@ -251,7 +261,8 @@ static void test_head(struct loop *l)
 	say(l, e, wire, sizeof(wire) - 1);
 	until(l, strstr(text_of(e), "\r\n\r\n") != NULL);
 	check(status_of(e) == 200);
-	snprintf(length, sizeof(length), "Content-Length: %zu\r\n", strlen("path=/a query= accept= encoding=\n"));
+	snprintf(length, sizeof(length), "Content-Length: %zu\r\n",
+		 strlen("path=/a query= accept= encoding=\n"));
 	check(strstr(text_of(e), length) != NULL); /* that of the body that GET would bring */
 	check(strcmp(strstr(text_of(e), "\r\n\r\n"), "\r\n\r\n") == 0);
 	e->got_n = 0;
@@ -330,7 +341,8 @@ static void test_idle_ends_silently(struct loop *l)
 
 static void test_client_that_does_not_read(struct loop *l)
 {
-	struct http_server *s = open_server(l, &(struct http_server_options){ .answer_ns = 20 * MS });
+	struct http_server *s =
+		open_server(l, &(struct http_server_options){ .answer_ns = 20 * MS });
 	struct end *e = dial_server(l, s);
 
 	e->rearm = false; /* the receive that is armed takes one piece, then nothing is read */
@@ -361,11 +373,13 @@ static void test_many_that_do_not_read(struct loop *l)
 {
 	enum { SLOW = 64, REQUESTS = 600 };
 	static char all[REQUESTS * (sizeof(GET("/a") END) - 1)];
-	struct http_server *s = open_server(l, &(struct http_server_options){ .answer_ns = 3000 * MS });
+	struct http_server *s =
+		open_server(l, &(struct http_server_options){ .answer_ns = 3000 * MS });
 	struct end *slow[SLOW];
 
 	for (size_t i = 0; i < REQUESTS; i++)
-		memcpy(all + i * (sizeof(GET("/a") END) - 1), GET("/a") END, sizeof(GET("/a") END) - 1);
+		memcpy(all + i * (sizeof(GET("/a") END) - 1), GET("/a") END,
+		       sizeof(GET("/a") END) - 1);
 	for (size_t i = 0; i < SLOW; i++) {
 		slow[i] = dial_and_never_read(l, s);
 		end_send(slow[i], all, sizeof(all));
@@ -469,12 +483,15 @@ static void test_addresses(struct loop *l)
 {
 	struct http_server *s = open_server(l, NULL), *other = NULL;
 	struct fault why = { 0 };
-	struct http_server_options o = { .bind = "127.0.0.1", .port = http_server_port(s), .serve = serve };
+	struct http_server_options o = { .bind = "127.0.0.1",
+					 .port = http_server_port(s),
+					 .serve = serve };
 	char want[160];
 
 	check(http_server_new(&other, l, &o, &why) == ERR_SYS);
 	snprintf(want, sizeof(want),
-		 "port %u on 127.0.0.1 is already in use: set PIPEOPS_PORT or --port to a free one", o.port);
+		 "port %u on 127.0.0.1 is already in use: set PIPEOPS_PORT or --port to a free one",
+		 o.port);
 	check_row(why.why, strcmp(why.why, want) == 0);
 	check(other == NULL);
 	why = (struct fault){ 0 };

@@ -40,7 +40,7 @@ static void on_kick(void *user)
 	const struct side *s = user;
 
 	if (s->node->carrier)
-		carrier_kick(s->node->carrier);
+		chisel_conn_flush(s->node->carrier);
 }
 
 static void on_pipe_gone(void *user)
@@ -51,7 +51,7 @@ static void on_pipe_gone(void *user)
 	s->pipe = NULL;
 }
 
-static struct pipe_purse purse;
+static struct pipe_budget budget;
 
 static void start_pipe(struct side *s, struct loop *l, uint32_t channel)
 {
@@ -60,7 +60,7 @@ static void start_pipe(struct side *s, struct loop *l, uint32_t channel)
 		.channels = channels_of_ssh(node_ssh(s->node)),
 		.channel = channel,
 		.fd = s->inner_fd,
-		.purse = &purse,
+		.budget = &budget,
 		.on_bytes = on_bytes,
 		.on_passed = on_passed,
 		.kick = on_kick,
@@ -122,8 +122,10 @@ static struct links *links_new(struct loop *l)
 
 			tcp_pair(fd);
 			for (int e = 0; e < 2; e++)
-				must(!setsockopt(fd[e], SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) &&
-				     !setsockopt(fd[e], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)));
+				must(!setsockopt(fd[e], SOL_SOCKET, SO_RCVBUF, &size,
+						 sizeof(size)) &&
+				     !setsockopt(fd[e], SOL_SOCKET, SO_SNDBUF, &size,
+						 sizeof(size)));
 			k->sides[i][j].node = &k->nodes[j];
 			k->sides[i][j].inner_fd = fd[0];
 			k->sides[i][j].end = end_new(l, fd[1]);
@@ -131,7 +133,7 @@ static struct links *links_new(struct loop *l)
 		}
 		check(ssh_channel_open(node_ssh(&k->nodes[0]), "t", span_of(&i, 1)) == i);
 	}
-	carrier_kick(k->nodes[0].carrier);
+	chisel_conn_flush(k->nodes[0].carrier);
 	until(l, k->started == 2 * LINKS);
 	return k;
 }
@@ -294,7 +296,7 @@ static void body_abort(struct loop *l)
 	until(l, a->bytes[PIPE_TO_CHANNEL] >= WINDOW);
 	channel_pipe_abort(a->pipe);
 	check(a->gone == 0);
-	carrier_close(k->nodes[0].carrier);
+	chisel_conn_close(k->nodes[0].carrier);
 	until(l, a->gone && k->nodes[0].gone && k->nodes[1].lost);
 	until(l, a->end->errors == 1);
 	/* What came for the reader before is all it gets. */
@@ -318,7 +320,7 @@ static void body_closed_with_data_waiting(struct loop *l)
 		step(l);
 	const uint64_t came = b->bytes[PIPE_TO_SOCKET];
 	ssh_channel_close(node_ssh(&k->nodes[0]), a->channel);
-	carrier_kick(k->nodes[0].carrier);
+	chisel_conn_flush(k->nodes[0].carrier);
 	until(l, ssh_channels_open(node_ssh(&k->nodes[1])) == 1);
 	check(b->gone == 0);
 	size_t heard = 0;

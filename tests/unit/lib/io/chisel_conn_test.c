@@ -2,7 +2,7 @@
 
 static void part(struct node *n, const char *text)
 {
-	carrier_part(n->carrier, SSH_DISCONNECT_BY_APPLICATION, text);
+	chisel_conn_shutdown(n->carrier, SSH_DISCONNECT_BY_APPLICATION, text);
 	n->carrier = NULL;
 }
 
@@ -52,7 +52,7 @@ static void body_goodbye_amid_data(struct loop *l)
 
 		nodes_start(n, l, i % 2, 0);
 		check(ssh_channel_open(node_ssh(&n[0]), "t", span_of(NULL, 0)) >= 0);
-		carrier_kick(n[0].carrier);
+		chisel_conn_flush(n[0].carrier);
 		until(l, n[1].gone && n[0].lost);
 		check(n[0].disconnected == 1);
 		check(strcmp(n[0].goodbye, "enough") == 0);
@@ -90,14 +90,14 @@ static void body_close_while_sending(struct loop *l)
 
 		nodes_start(n, l, i, 0);
 		const int c = ssh_channel_open(node_ssh(&n[0]), "t", span_of(NULL, 0));
-		carrier_kick(n[0].carrier);
+		chisel_conn_flush(n[0].carrier);
 		until(l, ssh_channel_writable(node_ssh(&n[0]), (uint32_t)c) > 0);
 		on_flood(&n[0], &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_OPENED,
 						     .channel = (uint32_t)c });
-		carrier_kick(n[0].carrier);
-		carrier_close(n[0].carrier);
-		carrier_close(n[0].carrier);
-		carrier_kick(n[0].carrier);
+		chisel_conn_flush(n[0].carrier);
+		chisel_conn_close(n[0].carrier);
+		chisel_conn_close(n[0].carrier);
+		chisel_conn_flush(n[0].carrier);
 		check(n[0].gone == 0);
 		until(l, n[0].gone && n[1].lost);
 		check(n[1].code == ERR_CLOSED && *n[1].why);
@@ -134,16 +134,16 @@ static void body_peer_ends(struct loop *l)
 
 static void body_silent_peer(struct loop *l)
 {
-	struct stack_options o = node_options(false, false, 0);
+	struct chisel_stack_options o = node_options(false, false, 0);
 	struct node n = { .linger = true };
 	struct fault why = { 0 };
 	int fd[2];
 
 	o.ws.handshake_ns = 2000000;
 	tcp_pair(fd);
-	check(carrier_new(&n.carrier, l, fd[0], &o, &node_handler, &n, &why) == 0);
-	check(carrier_heard_ns(n.carrier) <= loop_now(l));
-	check(carrier_fd(n.carrier) == fd[0]);
+	check(chisel_conn_new(&n.carrier, l, fd[0], &o, &node_handler, &n, &why) == 0);
+	check(chisel_conn_heard_ns(n.carrier) <= loop_now(l));
+	check(chisel_conn_fd(n.carrier) == fd[0]);
 	until(l, n.lost);
 	check(n.code == ERR_TIMEOUT);
 	/* It has parted, and the peer won't end: its patience does. */
@@ -165,7 +165,7 @@ static void body_fault_outside(struct loop *l)
 	for (int i = 0; i < 20; i++)
 		step(l);
 	ssh_host_key_trust(node_ssh(&n[0]), false);
-	carrier_kick(n[0].carrier);
+	chisel_conn_flush(n[0].carrier);
 	check(n[0].lost == 0);
 	until(l, n[0].lost && n[1].lost);
 	check(n[0].turn < n[1].turn); /* not first when the peer has gone for it */
@@ -177,7 +177,7 @@ static void body_fault_outside(struct loop *l)
 
 static void body_refused_options(struct loop *l)
 {
-	struct stack_options o = node_options(false, false, 0);
+	struct chisel_stack_options o = node_options(false, false, 0);
 	struct carrier *c;
 	struct node n = { 0 };
 	struct fault why = { 0 };
@@ -185,7 +185,7 @@ static void body_refused_options(struct loop *l)
 
 	o.ssh.version = NULL;
 	tcp_pair(fd);
-	check(carrier_new(&c, l, fd[0], &o, &node_handler, &n, &why) == ERR_USAGE);
+	check(chisel_conn_new(&c, l, fd[0], &o, &node_handler, &n, &why) == ERR_USAGE);
 	check(why.code == ERR_USAGE && fcntl(fd[0], F_GETFD) < 0);
 	check(n.gone == 0);
 	close(fd[1]);

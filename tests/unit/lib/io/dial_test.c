@@ -406,7 +406,8 @@ static void remembered(struct loop *l)
 	count_answers = 0;
 	(void)start_with(l, "many.test", port, &memory, &t);
 	until(l, t.calls == 1);
-	check(t.r.why.code == ERR_NAME && t.r.phase == DIAL_RESOLVING); /* nothing to remember yet */
+	check(t.r.why.code == ERR_NAME &&
+	      t.r.phase == DIAL_RESOLVING); /* nothing to remember yet */
 
 	answers[0] = at;
 	count_answers = 1;

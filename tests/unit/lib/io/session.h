@@ -26,7 +26,7 @@ struct node {
 
 static inline struct ssh *node_ssh(struct node *n)
 {
-	return stack_ssh(carrier_stack(n->carrier));
+	return chisel_stack_ssh(chisel_conn_stack(n->carrier));
 }
 
 static inline void node_event(void *user, const struct ssh_event *ev)
@@ -49,7 +49,7 @@ static inline void node_event(void *user, const struct ssh_event *ev)
 	}
 }
 
-static inline void node_phase(void *user, enum stack_phase phase)
+static inline void node_phase(void *user, enum chisel_stack_phase phase)
 {
 	struct node *n = user;
 
@@ -70,9 +70,9 @@ static inline void node_lost(void *user, const struct fault *why)
 	n->code = why->code;
 	memcpy(n->why, why->why, sizeof(n->why));
 	if (n->linger)
-		carrier_part(n->carrier, SSH_DISCONNECT_BY_APPLICATION, "");
+		chisel_conn_shutdown(n->carrier, SSH_DISCONNECT_BY_APPLICATION, "");
 	else
-		carrier_close(n->carrier);
+		chisel_conn_close(n->carrier);
 	n->carrier = NULL;
 }
 
@@ -84,7 +84,7 @@ static inline void node_gone(void *user)
 	n->carrier = NULL;
 }
 
-static const struct carrier_handler node_handler = {
+static const struct chisel_conn_handler node_handler = {
 	.on_event = node_event,
 	.on_phase = node_phase,
 	.on_lost = node_lost,
@@ -114,15 +114,15 @@ static inline SSL_CTX *node_context(bool server)
 	return ctx[server];
 }
 
-static inline struct stack_options node_options(bool server, bool tls, uint32_t window)
+static inline struct chisel_stack_options node_options(bool server, bool tls, uint32_t window)
 {
 	static EVP_PKEY *key;
 
 	if (!key)
-		key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL,
-						   (const uint8_t *)"a host key for all nodes of tests",
-						   32);
-	return (struct stack_options){
+		key = EVP_PKEY_new_raw_private_key(
+			EVP_PKEY_ED25519, NULL,
+			(const uint8_t *)"a host key for all nodes of tests", 32);
+	return (struct chisel_stack_options){
 		.tls_ctx = tls ? node_context(server) : NULL,
 		.tls = { .server = server, .verify_name = server ? NULL : "gateway" },
 		.ws = { .server = server, .host = "gateway", .path = "/", .random = node_random },
@@ -141,10 +141,10 @@ static inline struct stack_options node_options(bool server, bool tls, uint32_t 
 static inline void node_start(struct node *n, struct loop *l, int fd, bool server, bool tls,
 			      uint32_t window)
 {
-	const struct stack_options o = node_options(server, tls, window);
+	const struct chisel_stack_options o = node_options(server, tls, window);
 	struct fault why = { 0 };
 
-	if (!check(carrier_new(&n->carrier, l, fd, &o, &node_handler, n, &why) == 0))
+	if (!check(chisel_conn_new(&n->carrier, l, fd, &o, &node_handler, n, &why) == 0))
 		puts(why.why);
 }
 
@@ -163,7 +163,7 @@ static inline void nodes_end(struct node *pair, struct loop *l)
 {
 	for (int i = 0; i < 2; i++)
 		if (pair[i].carrier && !pair[i].gone)
-			carrier_close(pair[i].carrier);
+			chisel_conn_close(pair[i].carrier);
 	until(l, pair[0].gone && pair[1].gone);
 	check(pair[0].gone == 1 && pair[1].gone == 1);
 	check(pair[0].lost <= 1 && pair[1].lost <= 1);

@@ -89,7 +89,7 @@ static void send_more(struct end *e)
 		const size_t n = min_size(sizeof(data), e->to_send - e->sent);
 		for (size_t i = 0; i < n; i++)
 			data[i] = byte_at(e->sent + i);
-		const int rc = ssh_channel_write(stack_ssh(e->s), e->channel, data, n);
+		const int rc = ssh_channel_write(chisel_stack_ssh(e->s), e->channel, data, n);
 		check(rc >= 0);
 		if (rc <= 0)
 			return;
@@ -99,7 +99,7 @@ static void send_more(struct end *e)
 
 static void on_event(struct end *e, const struct ssh_event *ev)
 {
-	struct ssh *ssh = stack_ssh(e->s);
+	struct ssh *ssh = chisel_stack_ssh(e->s);
 
 	switch (ev->kind) {
 	case SSH_EVENT_HOST_KEY:
@@ -158,22 +158,22 @@ static void draw(struct end *e)
 	struct ssh_event ev;
 	int rc;
 
-	while ((rc = stack_next(e->s, &ev)) == 1)
+	while ((rc = chisel_stack_next(e->s, &ev)) == 1)
 		on_event(e, &ev);
 	if (rc < 0 && e->rc == 0)
 		e->rc = rc;
-	e->phases |= 1u << stack_phase(e->s);
+	e->phases |= 1u << chisel_stack_phase(e->s);
 	if (e->rc == 0)
 		send_more(e);
 }
 
-/* The bytes are gone once stack_next() said 0: reading them later crashes. */
+/* The bytes are gone once chisel_stack_next() said 0: reading them later crashes. */
 static void feed(struct end *e, const void *bytes, size_t n, uint64_t now)
 {
 	struct fence in;
 
 	fence_init(&in, bytes, n);
-	const int rc = stack_feed(e->s, in.p, n, now);
+	const int rc = chisel_stack_feed(e->s, in.p, n, now);
 	if (rc < 0 && e->rc == 0)
 		e->rc = rc;
 	draw(e);
@@ -182,7 +182,7 @@ static void feed(struct end *e, const void *bytes, size_t n, uint64_t now)
 
 static bool move(struct pair *p, struct end *from, struct end *to)
 {
-	const struct span out = stack_pending(from->s);
+	const struct span out = chisel_stack_pending(from->s);
 	const size_t n = p->chop ? min_size(p->chop, out.n) : out.n;
 
 	if (out.n > from->pending_max)
@@ -191,8 +191,8 @@ static bool move(struct pair *p, struct end *from, struct end *to)
 		return false;
 	feed(to, out.p, n, p->now);
 	/* What was handed out stays where it is, whatever happened meanwhile. */
-	check(stack_pending(from->s).p == out.p);
-	stack_sent(from->s, n);
+	check(chisel_stack_pending(from->s).p == out.p);
+	chisel_stack_sent(from->s, n);
 	draw(from);
 	return true;
 }
@@ -206,21 +206,29 @@ static void run(struct pair *p)
 	}
 }
 
-static struct stack_options client_options(struct end *e, bool tls)
+static struct chisel_stack_options client_options(struct end *e, bool tls)
 {
-	return (struct stack_options){
+	return (struct chisel_stack_options){
 		.tls_ctx = tls ? client_ctx : NULL,
 		.tls = { .verify_name = "good.example" },
-		.ws = { .host = "good.example", .path = "/", .random = fill_random, .random_ctx = &e->seed },
-		.ssh = { .role = SSH_CLIENT, .version = CHISEL_CLIENT_VERSION, .any_version = true,
-			 .mem = &mem_heap, .random = fill_random, .random_ctx = &e->seed, .user = "u",
+		.ws = { .host = "good.example",
+			.path = "/",
+			.random = fill_random,
+			.random_ctx = &e->seed },
+		.ssh = { .role = SSH_CLIENT,
+			 .version = CHISEL_CLIENT_VERSION,
+			 .any_version = true,
+			 .mem = &mem_heap,
+			 .random = fill_random,
+			 .random_ctx = &e->seed,
+			 .user = "u",
 			 .password = "pw" },
 	};
 }
 
-static struct stack_options server_options(struct end *e, bool tls)
+static struct chisel_stack_options server_options(struct end *e, bool tls)
 {
-	return (struct stack_options){
+	return (struct chisel_stack_options){
 		.tls_ctx = tls ? server_ctx : NULL,
 		.tls = { .server = true },
 		.ws = { .server = true, .random = fill_random, .random_ctx = &e->seed },
@@ -233,15 +241,15 @@ static struct stack_options server_options(struct end *e, bool tls)
 static void start_client(struct end *e, bool tls)
 {
 	*e = (struct end){ .seed = 1 };
-	const struct stack_options o = client_options(e, tls);
-	check(stack_new(&e->s, &o, &mem_heap, 0, NULL) == 0);
+	const struct chisel_stack_options o = client_options(e, tls);
+	check(chisel_stack_new(&e->s, &o, &mem_heap, 0, NULL) == 0);
 }
 
 static void start_server(struct end *e, bool tls)
 {
 	*e = (struct end){ .seed = 2 };
-	const struct stack_options o = server_options(e, tls);
-	check(stack_new(&e->s, &o, &mem_heap, 0, NULL) == 0);
+	const struct chisel_stack_options o = server_options(e, tls);
+	check(chisel_stack_new(&e->s, &o, &mem_heap, 0, NULL) == 0);
 }
 
 static void pair_init(struct pair *p, bool tls, size_t chop)
@@ -253,8 +261,8 @@ static void pair_init(struct pair *p, bool tls, size_t chop)
 
 static void pair_fini(struct pair *p)
 {
-	stack_free(p->c.s);
-	stack_free(p->s.s);
+	chisel_stack_free(p->c.s);
+	chisel_stack_free(p->s.s);
 }
 
 /* ---- a whole life ---- */
@@ -265,17 +273,20 @@ static void live(bool tls, size_t chop, size_t bytes)
 	struct pair p;
 
 	pair_init(&p, tls, chop);
-	check(stack_phase(p.c.s) == (tls ? STACK_TLS : STACK_UPGRADE));
-	check((stack_tls(p.c.s) != NULL) == tls);
+	check(chisel_stack_phase(p.c.s) == (tls ? CHISEL_STACK_TLS : CHISEL_STACK_UPGRADE));
+	check((chisel_stack_tls(p.c.s) != NULL) == tls);
 	run(&p);
 	check(p.c.rc == 0 && p.s.rc == 0);
 	check(p.c.ready && p.s.ready && p.c.host_key && p.s.auth);
-	check(stack_phase(p.c.s) == STACK_READY && stack_phase(p.s.s) == STACK_READY);
-	check(ssh_global_request(stack_ssh(p.c.s), CHISEL_REQUEST_CONFIG, true, span_str(config), 1) >= 0);
+	check(chisel_stack_phase(p.c.s) == CHISEL_STACK_READY &&
+	      chisel_stack_phase(p.s.s) == CHISEL_STACK_READY);
+	check(ssh_global_request(chisel_stack_ssh(p.c.s), CHISEL_REQUEST_CONFIG, true,
+				 span_str(config), 1) >= 0);
 	run(&p);
 	check(p.c.config && p.s.config);
 
-	const int channel = ssh_channel_open(stack_ssh(p.s.s), CHISEL_CHANNEL, span_str("localhost:80"));
+	const int channel =
+		ssh_channel_open(chisel_stack_ssh(p.s.s), CHISEL_CHANNEL, span_str("localhost:80"));
 	check(channel >= 0);
 	p.s.channel = (uint32_t)channel;
 	p.c.to_send = p.s.to_send = bytes;
@@ -283,11 +294,11 @@ static void live(bool tls, size_t chop, size_t bytes)
 	check(p.c.got == bytes && p.s.got == bytes);
 	check(p.c.pending_max < 400 * 1024 && p.s.pending_max < 400 * 1024);
 
-	stack_close(p.c.s, SSH_DISCONNECT_BY_APPLICATION, "bye");
+	chisel_stack_close(p.c.s, SSH_DISCONNECT_BY_APPLICATION, "bye");
 	run(&p);
 	check(p.s.disconnected && p.s.rc == ERR_CLOSED);
-	check(strstr(stack_fault(p.s.s)->why, "bye") != NULL);
-	check(stack_pending(p.c.s).n == 0);
+	check(strstr(chisel_stack_fault(p.s.s)->why, "bye") != NULL);
+	check(chisel_stack_pending(p.c.s).n == 0);
 	pair_fini(&p);
 }
 
@@ -319,10 +330,10 @@ static void test_one_packet_is_one_message(void)
 	size_t frames = 0;
 
 	start_client(&e, false);
-	stack_sent(e.s, stack_pending(e.s).n);
+	chisel_stack_sent(e.s, chisel_stack_pending(e.s).n);
 	feed(&e, GOOD_ANSWER, sizeof(GOOD_ANSWER) - 1, 0);
-	check(stack_phase(e.s) == STACK_SSH);
-	const struct span out = stack_pending(e.s);
+	check(chisel_stack_phase(e.s) == CHISEL_STACK_SSH);
+	const struct span out = chisel_stack_pending(e.s);
 	memcpy(wire, out.p, out.n);
 	for (size_t at = 0; at < out.n; frames++) {
 		const int head = ws_frame_read(&f, wire + at, out.n - at, NULL);
@@ -332,13 +343,14 @@ static void test_one_packet_is_one_message(void)
 		uint8_t *payload = wire + at + head;
 		ws_frame_mask(&f, 0, payload, (size_t)f.payload);
 		if (frames == 0)
-			check(span_is(span_of(payload, (size_t)f.payload), CHISEL_CLIENT_VERSION "\r\n"));
+			check(span_is(span_of(payload, (size_t)f.payload),
+				      CHISEL_CLIENT_VERSION "\r\n"));
 		else
 			check(get_be(payload, 4) == f.payload - 4); /* one whole SSH packet */
 		at += (size_t)head + (size_t)f.payload;
 	}
 	check(frames == 2); /* and KEXINIT */
-	stack_free(e.s);
+	chisel_stack_free(e.s);
 }
 
 static void test_pings_are_answered_first(void)
@@ -348,9 +360,9 @@ static void test_pings_are_answered_first(void)
 
 	pair_init(&p, false, 0);
 	run(&p);
-	check(ssh_global_request(stack_ssh(p.c.s), "ping", true, span_of(NULL, 0), 1) >= 0);
+	check(ssh_global_request(chisel_stack_ssh(p.c.s), "ping", true, span_of(NULL, 0), 1) >= 0);
 	feed(&p.c, "\x89\x01x", 3, 0);
-	const struct span out = stack_pending(p.c.s);
+	const struct span out = chisel_stack_pending(p.c.s);
 	check(ws_frame_read(&f, out.p, out.n, NULL) == 6 && f.op == WS_OP_PONG);
 	check(out.n > 7); /* the request follows it */
 	pair_fini(&p);
@@ -366,15 +378,18 @@ static const struct ending_row {
 	const char *says;
 	int status;
 } endings[] = {
-	{ "text message", GOOD_ANSWER "\x81\x01x", sizeof(GOOD_ANSWER) + 2, ERR_PROTO, "text message", 0 },
+	{ "text message", GOOD_ANSWER "\x81\x01x", sizeof(GOOD_ANSWER) + 2, ERR_PROTO,
+	  "text message", 0 },
 	{ "close", GOOD_ANSWER "\x88\x06\x03\xe9gone", sizeof(GOOD_ANSWER) + 7, ERR_CLOSED,
 	  "closed the WebSocket (code 1001: gone)", 0 },
-	{ "close with an escape", GOOD_ANSWER "\x88\x03\x03\xe9\x1b", sizeof(GOOD_ANSWER) + 4, ERR_CLOSED,
-	  "(code 1001: \\x1b)", 0 },
-	{ "masked frame", GOOD_ANSWER "\x82\x81keysx", sizeof(GOOD_ANSWER) + 6, ERR_PROTO, "masked", 0 },
+	{ "close with an escape", GOOD_ANSWER "\x88\x03\x03\xe9\x1b", sizeof(GOOD_ANSWER) + 4,
+	  ERR_CLOSED, "(code 1001: \\x1b)", 0 },
+	{ "masked frame", GOOD_ANSWER "\x82\x81keysx", sizeof(GOOD_ANSWER) + 6, ERR_PROTO, "masked",
+	  0 },
 	{ "not SSH", GOOD_ANSWER "\x82\x06hello\n", sizeof(GOOD_ANSWER) + 7, 0, NULL, 0 },
 	{ "404", "HTTP/1.1 404 Not Found\r\n\r\n", 26, ERR_REFUSED, "404 Not Found", 404 },
-	{ "redirect", "HTTP/1.1 301 M\r\nLocation: https://b/\r\n\r\n", 40, ERR_REFUSED, "https://b", 301 },
+	{ "redirect", "HTTP/1.1 301 M\r\nLocation: https://b/\r\n\r\n", 40, ERR_REFUSED,
+	  "https://b", 301 },
 	{ "no HTTP", "\x15\x03\x01\r\n", 5, ERR_PROTO, "HTTP", 0 },
 };
 
@@ -385,23 +400,25 @@ static void test_endings(void)
 		struct end e;
 
 		start_client(&e, false);
-		stack_sent(e.s, stack_pending(e.s).n);
+		chisel_stack_sent(e.s, chisel_stack_pending(e.s).n);
 		feed(&e, r->wire, r->n, 0);
 		check_row(r->name, e.rc == (int)r->err);
-		check_row(r->name, stack_fault(e.s)->code == r->err);
-		check_row(r->name, !r->says || strstr(stack_fault(e.s)->why, r->says) != NULL);
-		check_row(r->name, stack_upgrade_status(e.s) == r->status);
+		check_row(r->name, chisel_stack_fault(e.s)->code == r->err);
+		check_row(r->name,
+			  !r->says || strstr(chisel_stack_fault(e.s)->why, r->says) != NULL);
+		check_row(r->name, chisel_stack_upgrade_status(e.s) == r->status);
 		if (r->err) { /* sticky, and harmless to go on with */
 			struct ssh_event ev;
-			check_row(r->name, stack_feed(e.s, (uint8_t[]){ 1 }, 1, 0) == (int)r->err);
-			check_row(r->name, stack_next(e.s, &ev) == (int)r->err);
-			check_row(r->name, stack_feed_end(e.s) == (int)r->err);
-			check_row(r->name, stack_tick(e.s, SECOND) == (int)r->err);
-			check_row(r->name, stack_deadline(e.s) == UINT64_MAX);
+			check_row(r->name,
+				  chisel_stack_feed(e.s, (uint8_t[]){ 1 }, 1, 0) == (int)r->err);
+			check_row(r->name, chisel_stack_next(e.s, &ev) == (int)r->err);
+			check_row(r->name, chisel_stack_feed_end(e.s) == (int)r->err);
+			check_row(r->name, chisel_stack_tick(e.s, SECOND) == (int)r->err);
+			check_row(r->name, chisel_stack_deadline(e.s) == UINT64_MAX);
 		}
-		stack_close(e.s, SSH_DISCONNECT_BY_APPLICATION, "");
-		stack_sent(e.s, stack_pending(e.s).n);
-		stack_free(e.s);
+		chisel_stack_close(e.s, SSH_DISCONNECT_BY_APPLICATION, "");
+		chisel_stack_sent(e.s, chisel_stack_pending(e.s).n);
+		chisel_stack_free(e.s);
 	}
 }
 
@@ -409,23 +426,23 @@ static void test_endings(void)
 static void test_end_of_stream(void)
 {
 	static const char *const says[] = {
-		[STACK_TLS] = "during the TLS handshake",
-		[STACK_UPGRADE] = "during the WebSocket upgrade",
-		[STACK_SSH] = "during the SSH handshake",
-		[STACK_READY] = "the peer closed the connection",
+		[CHISEL_STACK_TLS] = "during the TLS handshake",
+		[CHISEL_STACK_UPGRADE] = "during the WebSocket upgrade",
+		[CHISEL_STACK_SSH] = "during the SSH handshake",
+		[CHISEL_STACK_READY] = "the peer closed the connection",
 	};
 
-	for (int phase = STACK_TLS; phase <= STACK_READY; phase++) {
+	for (int phase = CHISEL_STACK_TLS; phase <= CHISEL_STACK_READY; phase++) {
 		struct pair p;
 		pair_init(&p, true, 0);
-		for (int i = 0; i < 100 && (int)stack_phase(p.c.s) < phase; i++) {
+		for (int i = 0; i < 100 && (int)chisel_stack_phase(p.c.s) < phase; i++) {
 			move(&p, &p.c, &p.s);
-			if ((int)stack_phase(p.c.s) < phase)
+			if ((int)chisel_stack_phase(p.c.s) < phase)
 				move(&p, &p.s, &p.c);
 		}
-		check((int)stack_phase(p.c.s) == phase);
-		check(stack_feed_end(p.c.s) == ERR_CLOSED);
-		check_row(says[phase], strstr(stack_fault(p.c.s)->why, says[phase]) != NULL);
+		check((int)chisel_stack_phase(p.c.s) == phase);
+		check(chisel_stack_feed_end(p.c.s) == ERR_CLOSED);
+		check_row(says[phase], strstr(chisel_stack_fault(p.c.s)->why, says[phase]) != NULL);
 		draw(&p.c);
 		check(p.c.rc == ERR_CLOSED);
 		pair_fini(&p);
@@ -437,9 +454,10 @@ static void test_phases_come_in_order(void)
 	struct pair p;
 
 	pair_init(&p, true, 1);
-	p.c.phases = 1u << STACK_TLS;
+	p.c.phases = 1u << CHISEL_STACK_TLS;
 	run(&p);
-	check(p.c.phases == (1u << STACK_TLS | 1u << STACK_UPGRADE | 1u << STACK_SSH | 1u << STACK_READY));
+	check(p.c.phases == (1u << CHISEL_STACK_TLS | 1u << CHISEL_STACK_UPGRADE |
+			     1u << CHISEL_STACK_SSH | 1u << CHISEL_STACK_READY));
 	pair_fini(&p);
 }
 
@@ -449,17 +467,17 @@ static void test_close_over_tls(void)
 
 	pair_init(&p, true, 0);
 	run(&p);
-	stack_close(p.s.s, SSH_DISCONNECT_BY_APPLICATION, "maintenance");
-	stack_close(p.s.s, SSH_DISCONNECT_BY_APPLICATION, "twice is once");
+	chisel_stack_close(p.s.s, SSH_DISCONNECT_BY_APPLICATION, "maintenance");
+	chisel_stack_close(p.s.s, SSH_DISCONNECT_BY_APPLICATION, "twice is once");
 	run(&p);
 	check(p.c.disconnected && p.c.rc == ERR_CLOSED);
-	check(strstr(stack_fault(p.c.s)->why, "maintenance") != NULL);
+	check(strstr(chisel_stack_fault(p.c.s)->why, "maintenance") != NULL);
 	pair_fini(&p);
 
 	/* Before anything is open there is nothing to say, and nothing breaks. */
 	pair_init(&p, true, 0);
-	stack_close(p.c.s, SSH_DISCONNECT_BY_APPLICATION, "early");
-	stack_sent(p.c.s, stack_pending(p.c.s).n);
+	chisel_stack_close(p.c.s, SSH_DISCONNECT_BY_APPLICATION, "early");
+	chisel_stack_sent(p.c.s, chisel_stack_pending(p.c.s).n);
 	pair_fini(&p);
 }
 
@@ -473,9 +491,9 @@ static void test_tls_ends_early(void)
 	start_client(&e, true);
 	check(tls_new(&peer, server_ctx, &o, &mem_heap, 0, NULL) == 0);
 	for (int i = 0; i < 4; i++) {
-		const struct span out = stack_pending(e.s);
+		const struct span out = chisel_stack_pending(e.s);
 		check(tls_feed(peer, out.p, out.n, 0) == (int)out.n);
-		stack_sent(e.s, out.n);
+		chisel_stack_sent(e.s, out.n);
 		while (tls_next(peer, &ev) == 1)
 			if (ev.kind == TLS_EVENT_DATA)
 				tls_close(peer);
@@ -483,9 +501,9 @@ static void test_tls_ends_early(void)
 		tls_sent(peer, tls_pending(peer).n);
 	}
 	check(e.rc == ERR_CLOSED);
-	check(strstr(stack_fault(e.s)->why, "during the WebSocket upgrade") != NULL);
+	check(strstr(chisel_stack_fault(e.s)->why, "during the WebSocket upgrade") != NULL);
 	tls_free(peer);
-	stack_free(e.s);
+	chisel_stack_free(e.s);
 }
 
 /* The client's half of the wire to a proxy; what follows is the server's. */
@@ -498,22 +516,23 @@ static void through_proxy(bool tls, bool willing)
 	p.c.seed = 1;
 	check(proxy_url_read(&url, "http://proxy.example:3128", NULL) == 0);
 	const struct proxy_options proxy = { .url = &url, .host = "good.example", .port = 443 };
-	struct stack_options o = client_options(&p.c, tls);
+	struct chisel_stack_options o = client_options(&p.c, tls);
 	o.proxy = &proxy;
-	check(stack_new(&p.c.s, &o, &mem_heap, 0, NULL) == 0);
-	check(stack_phase(p.c.s) == STACK_PROXY);
-	const struct span out = stack_pending(p.c.s);
+	check(chisel_stack_new(&p.c.s, &o, &mem_heap, 0, NULL) == 0);
+	check(chisel_stack_phase(p.c.s) == CHISEL_STACK_PROXY);
+	const struct span out = chisel_stack_pending(p.c.s);
 	check(out.n > 30 && memcmp(out.p, "CONNECT good.example:443 HTTP/1.1\r\n", 35) == 0);
-	stack_sent(p.c.s, out.n);
-	check(stack_pending(p.c.s).n == 0);
+	chisel_stack_sent(p.c.s, out.n);
+	check(chisel_stack_pending(p.c.s).n == 0);
 	if (willing) {
 		feed(&p.c, "HTTP/1.1 200 OK\r\n\r\n", 19, 0);
-		check(stack_phase(p.c.s) == (tls ? STACK_TLS : STACK_UPGRADE));
+		check(chisel_stack_phase(p.c.s) == (tls ? CHISEL_STACK_TLS : CHISEL_STACK_UPGRADE));
 		run(&p);
 		check(p.c.ready && p.s.ready);
 	} else {
 		feed(&p.c, "HTTP/1.1 502 No\r\n\r\n", 19, 0);
-		check(p.c.rc == ERR_REFUSED && strstr(stack_fault(p.c.s)->why, "proxy") != NULL);
+		check(p.c.rc == ERR_REFUSED &&
+		      strstr(chisel_stack_fault(p.c.s)->why, "proxy") != NULL);
 	}
 	pair_fini(&p);
 }
@@ -528,15 +547,16 @@ static void test_proxy(void)
 static void test_untrusted_certificate(void)
 {
 	struct pair p = { 0 };
-	struct stack_options o;
+	struct chisel_stack_options o;
 
 	start_server(&p.s, true);
 	p.c.seed = 1;
 	o = client_options(&p.c, true);
 	o.tls.verify_name = "other.example";
-	check(stack_new(&p.c.s, &o, &mem_heap, 0, NULL) == 0);
+	check(chisel_stack_new(&p.c.s, &o, &mem_heap, 0, NULL) == 0);
 	run(&p);
-	check(p.c.rc == ERR_TRUST && strstr(stack_fault(p.c.s)->why, "good.example") != NULL);
+	check(p.c.rc == ERR_TRUST &&
+	      strstr(chisel_stack_fault(p.c.s)->why, "good.example") != NULL);
 	pair_fini(&p);
 }
 
@@ -545,21 +565,21 @@ static void test_deadlines(void)
 	struct end e;
 
 	start_client(&e, true);
-	check(stack_deadline(e.s) == 10 * SECOND);
-	check(stack_tick(e.s, 10 * SECOND - 1) == 0);
-	check(stack_tick(e.s, 10 * SECOND) == ERR_TIMEOUT);
-	check(strstr(stack_fault(e.s)->why, "TLS handshake") != NULL);
-	stack_free(e.s);
+	check(chisel_stack_deadline(e.s) == 10 * SECOND);
+	check(chisel_stack_tick(e.s, 10 * SECOND - 1) == 0);
+	check(chisel_stack_tick(e.s, 10 * SECOND) == ERR_TIMEOUT);
+	check(strstr(chisel_stack_fault(e.s)->why, "TLS handshake") != NULL);
+	chisel_stack_free(e.s);
 
 	start_client(&e, false);
-	check(stack_tick(e.s, stack_deadline(e.s)) == ERR_TIMEOUT);
-	check(strstr(stack_fault(e.s)->why, "upgrade") != NULL);
-	stack_free(e.s);
+	check(chisel_stack_tick(e.s, chisel_stack_deadline(e.s)) == ERR_TIMEOUT);
+	check(strstr(chisel_stack_fault(e.s)->why, "upgrade") != NULL);
+	chisel_stack_free(e.s);
 
 	start_client(&e, false);
 	feed(&e, GOOD_ANSWER, sizeof(GOOD_ANSWER) - 1, 0);
-	check(stack_tick(e.s, stack_deadline(e.s)) == ERR_TIMEOUT);
-	stack_free(e.s);
+	check(chisel_stack_tick(e.s, chisel_stack_deadline(e.s)) == ERR_TIMEOUT);
+	chisel_stack_free(e.s);
 }
 
 /* ---- answers that come late ---- */
@@ -572,13 +592,13 @@ static void late(bool tls, size_t chop)
 	p.c.late = p.s.late = true;
 	run(&p);
 	check(p.c.rc == 0 && p.c.host_key && !p.c.ready);
-	ssh_host_key_trust(stack_ssh(p.c.s), true);
+	ssh_host_key_trust(chisel_stack_ssh(p.c.s), true);
 	draw(&p.c);
 	run(&p);
 	for (int i = 0; i < 2; i++) { /* none, then password */
 		check(p.s.rc == 0 && p.s.auth && !p.s.ready);
 		p.s.auth = false;
-		ssh_auth_answer(stack_ssh(p.s.s), i == 1);
+		ssh_auth_answer(chisel_stack_ssh(p.s.s), i == 1);
 		draw(&p.s);
 		run(&p);
 		if (p.s.ready)
@@ -627,13 +647,14 @@ static void famine_of(bool server, bool tls)
 		struct end *hungry = server ? &p.s : &p.c, *fed = server ? &p.c : &p.s;
 
 		hungry->seed = 3;
-		struct stack_options o = server ? server_options(hungry, tls) : client_options(hungry, tls);
+		struct chisel_stack_options o =
+			server ? server_options(hungry, tls) : client_options(hungry, tls);
 		o.ssh.mem = &f.mem;
 		if (server)
 			start_client(fed, tls);
 		else
 			start_server(fed, tls);
-		const int rc = stack_new(&hungry->s, &o, &f.mem, 0, NULL);
+		const int rc = chisel_stack_new(&hungry->s, &o, &f.mem, 0, NULL);
 		if (rc == 0)
 			run(&p);
 		starved = f.requests >= refuse;
@@ -653,7 +674,7 @@ static void test_famine(void)
 	famine_of(true, true);
 	famine_of(false, false);
 	famine_of(true, false);
-	stack_free(NULL);
+	chisel_stack_free(NULL);
 }
 
 int main(void)

@@ -42,9 +42,11 @@ static void test_good_remotes(void)
 		check_row(want->text, strcmp(r.bind_host, want->bind_host) == 0);
 		check_row(want->text, strcmp(r.host, want->host) == 0);
 		check_row(want->text, r.bind_port == want->bind_port && r.port == want->port);
-		check_row(want->text, chisel_remote_write(&r, text, sizeof(text)) == strlen(want->canonical));
+		check_row(want->text,
+			  chisel_remote_write(&r, text, sizeof(text)) == strlen(want->canonical));
 		check_row(want->text, strcmp(text, want->canonical) == 0);
-		check_row(want->text, chisel_target_write(&r, text, sizeof(text)) == strlen(want->target));
+		check_row(want->text,
+			  chisel_target_write(&r, text, sizeof(text)) == strlen(want->target));
 		check_row(want->text, strcmp(text, want->target) == 0);
 	}
 }
@@ -108,7 +110,8 @@ static void test_bad_remotes_say_why(void)
 		struct chisel_remote r = { .port = 7 };
 		struct fault why = { 0 };
 
-		check_row(bad_remotes[i].text, chisel_remote_read(&r, bad_remotes[i].text, &why) == ERR_USAGE);
+		check_row(bad_remotes[i].text,
+			  chisel_remote_read(&r, bad_remotes[i].text, &why) == ERR_USAGE);
 		check_row(bad_remotes[i].text, r.port == 7);
 		check_row(bad_remotes[i].text, strstr(why.why, bad_remotes[i].says) != NULL);
 		check_row(bad_remotes[i].text, strstr(why.why, "like R:") != NULL);
@@ -157,7 +160,9 @@ static void test_config_is_what_the_server_reads(void)
 
 static void test_config_escapes(void)
 {
-	const struct chisel_remote r = { .bind_host = "a\"b", .host = "c\\d\n", .port = 1, .bind_port = 2 };
+	const struct chisel_remote r = {
+		.bind_host = "a\"b", .host = "c\\d\n", .port = 1, .bind_port = 2
+	};
 	struct buf b;
 
 	buf_init(&b, &mem_heap, 65536);
@@ -243,7 +248,8 @@ static void test_good_urls(void)
 		const struct chisel_url *want = &urls[i].want;
 		struct chisel_url u;
 
-		check_row(urls[i].text, chisel_url_read(&u, urls[i].text, urls[i].tls_default, NULL) == 0);
+		check_row(urls[i].text,
+			  chisel_url_read(&u, urls[i].text, urls[i].tls_default, NULL) == 0);
 		check_row(urls[i].text, u.tls == want->tls && u.port == want->port);
 		check_row(urls[i].text, strcmp(u.host, want->host) == 0);
 		check_row(urls[i].text, strcmp(u.path, want->path) == 0);
@@ -257,10 +263,26 @@ static void test_good_urls(void)
 static void test_bad_urls(void)
 {
 	static const char *const rows[] = {
-		"", "https://", "ftp://a", "https:///x", "https://a:0", "https://a:65536", "https://a:",
-		"https://a:x", "https://[::1", "https://[::1]x", "https://a b", "https://a/\r\nX: y",
-		"https://a/\x7f", "https://a#x", "https://a/#x", "https://a\r\n", "https://\"a\"",
-		"https://secret:word@", "https://secret:word@a:x", "https://12345",
+		"",
+		"https://",
+		"ftp://a",
+		"https:///x",
+		"https://a:0",
+		"https://a:65536",
+		"https://a:",
+		"https://a:x",
+		"https://[::1",
+		"https://[::1]x",
+		"https://a b",
+		"https://a/\r\nX: y",
+		"https://a/\x7f",
+		"https://a#x",
+		"https://a/#x",
+		"https://a\r\n",
+		"https://\"a\"",
+		"https://secret:word@",
+		"https://secret:word@a:x",
+		"https://12345",
 	};
 
 	for (size_t i = 0; i < array_len(rows); i++) {
@@ -288,20 +310,21 @@ static void test_gateways(void)
 		{ "https://a", "", "", "a", "a", 443, false, false },
 		{ "ws://a:22", "", "", "a", "a:22", 22, false, true },
 	};
-	static const char *const bad[] = { "ssh://", "ssh://a/path", "ssh://a?x", "ssh://a:0", "ssh:a", "sshd://a",
-					   "ssh://bob@" };
+	static const char *const bad[] = { "ssh://", "ssh://a/path", "ssh://a?x", "ssh://a:0",
+					   "ssh:a",  "sshd://a",     "ssh://bob@" };
 	struct chisel_url u;
 
 	for (size_t i = 0; i < array_len(rows); i++) {
 		check_row(rows[i].text, chisel_gateway_read(&u, rows[i].text, true, NULL) == 0);
 		check_row(rows[i].text, u.ssh == rows[i].ssh && u.port == rows[i].port);
-		check_row(rows[i].text, chisel_url_is_plain(&u) == rows[i].plain && !(u.ssh && u.tls));
+		check_row(rows[i].text,
+			  chisel_url_is_plain(&u) == rows[i].plain && !(u.ssh && u.tls));
 		check_row(rows[i].text, strcmp(u.user, rows[i].user) == 0);
 		check_row(rows[i].text, strcmp(u.password, rows[i].password) == 0);
 		check_row(rows[i].text, strcmp(u.host, rows[i].host) == 0);
 		check_row(rows[i].text, strcmp(u.host_header, rows[i].header) == 0);
-		check_row(rows[i].text,
-			  chisel_url_read(&u, rows[i].text, true, NULL) == (rows[i].ssh ? ERR_USAGE : 0));
+		check_row(rows[i].text, chisel_url_read(&u, rows[i].text, true, NULL) ==
+						(rows[i].ssh ? ERR_USAGE : 0));
 	}
 	for (size_t i = 0; i < array_len(bad); i++)
 		check_row(bad[i], chisel_gateway_read(&u, bad[i], true, NULL) == ERR_USAGE);
@@ -319,7 +342,8 @@ static void test_url_bounds(void)
 		snprintf(text, sizeof(text), "https://a/%*d", (int)n, 0);
 		for (char *c = text + 10; *c; c++)
 			*c = 'p';
-		check(chisel_url_read(&u, text, true, NULL) == (n + 3 > sizeof(u.path) ? ERR_USAGE : 0));
+		check(chisel_url_read(&u, text, true, NULL) ==
+		      (n + 3 > sizeof(u.path) ? ERR_USAGE : 0));
 	}
 	memset(text, 'u', 1000);
 	memcpy(text, "https://", 8);
@@ -334,8 +358,9 @@ static void test_fingerprints(void)
 	/* SHA-256 of nothing */
 	static const char text[] = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 	static const uint8_t digest[32] = {
-		0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
-		0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+		0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4,
+		0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b,
+		0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 	};
 	static const char *const same[] = { text, "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
 					    "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",

@@ -42,7 +42,7 @@ static void test_what_is_json(void)
 		struct fence f;
 
 		fence_init(&f, rows[i].text, strlen(rows[i].text));
-		const int rc = answer_read(&o, span_of(f.p, f.n), &why);
+		const int rc = json_read(&o, span_of(f.p, f.n), &why);
 		check_row(rows[i].name, rc == rows[i].want);
 		check_row(rows[i].name, (rc < 0) == (why.why[0] != '\0'));
 		json_object_put(rc < 0 ? NULL : o);
@@ -54,8 +54,8 @@ static void test_nul_byte(void)
 {
 	struct json_object *o;
 
-	check(answer_read(&o, span_of("{}\0", 3), NULL) == ERR_PROTO);
-	check(answer_read(&o, span_of("{\"a\":\"\0\"}", 9), NULL) == ERR_PROTO);
+	check(json_read(&o, span_of("{}\0", 3), NULL) == ERR_PROTO);
+	check(json_read(&o, span_of("{\"a\":\"\0\"}", 9), NULL) == ERR_PROTO);
 }
 
 static void test_many_values_are_refused_unread(void)
@@ -67,45 +67,46 @@ static void test_many_values_are_refused_unread(void)
 
 	for (size_t i = 0; i < n; i++)
 		text[i] = "[],"[i % 3];
-	check(answer_read(&o, span_of(text, n), &why) == ERR_LIMIT);
+	check(json_read(&o, span_of(text, n), &why) == ERR_LIMIT);
 	/* The same bytes inside of a text are one value. */
 	memcpy(text, "{\"a\":\"", 6);
 	memcpy(text + n - 2, "\"}", 2);
-	check(answer_read(&o, span_of(text, n), NULL) == 0);
+	check(json_read(&o, span_of(text, n), NULL) == 0);
 	json_object_put(o);
 	free(text);
 }
 
 static void test_members(void)
 {
-	static const char text[] = "{\"t\":\"abc\",\"e\":\"\",\"n\":7,\"d\":5.0,\"h\":5.5,\"z\":null,"
-				   "\"b\":true,\"l\":[],\"o\":{},\"c\":\"a\\nb\",\"q\":\"\\u0000\","
-				   "\"big\":1e300,\"long\":99999999999999999999}";
+	static const char text[] =
+		"{\"t\":\"abc\",\"e\":\"\",\"n\":7,\"d\":5.0,\"h\":5.5,\"z\":null,"
+		"\"b\":true,\"l\":[],\"o\":{},\"c\":\"a\\nb\",\"q\":\"\\u0000\","
+		"\"big\":1e300,\"long\":99999999999999999999}";
 	struct json_object *o, *child;
 	char to[4];
 	int64_t n = -1;
 
-	check(answer_read(&o, span_str(text), NULL) == 0);
-	check(answer_text(o, "t", to, sizeof(to), NULL) == 1 && strcmp(to, "abc") == 0);
-	check(answer_text(o, "t", to, 3, NULL) == ERR_LIMIT);
-	check(answer_text(o, "e", to, sizeof(to), NULL) == 1 && !to[0]);
-	check(answer_text(o, "z", to, sizeof(to), NULL) == 0 && !to[0]);
-	check(answer_text(o, "none", to, sizeof(to), NULL) == 0 && !to[0]);
-	check(answer_text(o, "n", to, sizeof(to), NULL) == ERR_PROTO);
-	check(answer_text(o, "c", to, sizeof(to), NULL) == ERR_PROTO);
-	check(answer_text(o, "q", to, sizeof(to), NULL) == ERR_PROTO);
-	check(answer_number(o, "n", &n, NULL) == 1 && n == 7);
-	check(answer_number(o, "d", &n, NULL) == 1 && n == 5);
-	check(answer_number(o, "h", &n, NULL) == ERR_PROTO);
-	check(answer_number(o, "t", &n, NULL) == ERR_PROTO);
-	check(answer_number(o, "b", &n, NULL) == ERR_PROTO);
-	check(answer_number(o, "big", &n, NULL) == ERR_PROTO);
-	check(answer_number(o, "long", &n, NULL) == 1 && n == INT64_MAX);
-	check(answer_number(o, "z", &n, NULL) == 0);
-	check(answer_list(o, "l", &child, NULL) == 1);
-	check(answer_list(o, "o", &child, NULL) == ERR_PROTO);
-	check(answer_object(o, "o", &child, NULL) == 1);
-	check(answer_object(o, "l", &child, NULL) == ERR_PROTO);
+	check(json_read(&o, span_str(text), NULL) == 0);
+	check(json_read_text(o, "t", to, sizeof(to), NULL) == 1 && strcmp(to, "abc") == 0);
+	check(json_read_text(o, "t", to, 3, NULL) == ERR_LIMIT);
+	check(json_read_text(o, "e", to, sizeof(to), NULL) == 1 && !to[0]);
+	check(json_read_text(o, "z", to, sizeof(to), NULL) == 0 && !to[0]);
+	check(json_read_text(o, "none", to, sizeof(to), NULL) == 0 && !to[0]);
+	check(json_read_text(o, "n", to, sizeof(to), NULL) == ERR_PROTO);
+	check(json_read_text(o, "c", to, sizeof(to), NULL) == ERR_PROTO);
+	check(json_read_text(o, "q", to, sizeof(to), NULL) == ERR_PROTO);
+	check(json_read_number(o, "n", &n, NULL) == 1 && n == 7);
+	check(json_read_number(o, "d", &n, NULL) == 1 && n == 5);
+	check(json_read_number(o, "h", &n, NULL) == ERR_PROTO);
+	check(json_read_number(o, "t", &n, NULL) == ERR_PROTO);
+	check(json_read_number(o, "b", &n, NULL) == ERR_PROTO);
+	check(json_read_number(o, "big", &n, NULL) == ERR_PROTO);
+	check(json_read_number(o, "long", &n, NULL) == 1 && n == INT64_MAX);
+	check(json_read_number(o, "z", &n, NULL) == 0);
+	check(json_read_list(o, "l", &child, NULL) == 1);
+	check(json_read_list(o, "o", &child, NULL) == ERR_PROTO);
+	check(json_read_object(o, "o", &child, NULL) == 1);
+	check(json_read_object(o, "l", &child, NULL) == ERR_PROTO);
 	json_object_put(o);
 }
 
@@ -115,8 +116,8 @@ static void test_error_names_the_member(void)
 	struct fault why = { 0 };
 	char to[8];
 
-	check(answer_read(&o, span_str("{\"status\":5}"), NULL) == 0);
-	check(answer_text(o, "status", to, sizeof(to), &why) == ERR_PROTO);
+	check(json_read(&o, span_str("{\"status\":5}"), NULL) == 0);
+	check(json_read_text(o, "status", to, sizeof(to), &why) == ERR_PROTO);
 	check(strstr(why.why, "\"status\"") && strstr(why.why, "a number"));
 	json_object_put(o);
 }

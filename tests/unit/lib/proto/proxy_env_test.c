@@ -18,35 +18,108 @@ static void test_choice(void)
 		const char *host, *want, *variable; /* want: the proxy's host, "" directly */
 	} rows[] = {
 		{ "nothing", { NULL }, TLS, "h.example", "", NULL },
-		{ "TLS", { "HTTPS_PROXY=http://p1", "HTTP_PROXY=http://p2" }, TLS, "h.example", "p1", "HTTPS_PROXY" },
-		{ "plain", { "HTTPS_PROXY=http://p1", "HTTP_PROXY=http://p2" }, PLAIN, "h.example", "p2",
-		  "HTTP_PROXY" },
-		{ "SSH has neither", { "HTTPS_PROXY=http://p1", "HTTP_PROXY=http://p2" }, OTHER, "h.example", "", NULL },
-		{ "all", { "ALL_PROXY=socks5://p3" }, TLS, "h.example", "p3", "ALL_PROXY" },
-		{ "all, plain", { "ALL_PROXY=socks5://p3" }, PLAIN, "h.example", "p3", "ALL_PROXY" },
-		{ "all, SSH", { "all_proxy=socks5://p3" }, OTHER, "h.example", "p3", "all_proxy" },
-		{ "own before all", { "ALL_PROXY=socks5://p3", "https_proxy=http://p1" }, TLS, "h.example", "p1",
-		  "https_proxy" },
-		{ "lower case first", { "HTTPS_PROXY=http://up", "https_proxy=http://low" }, TLS, "h.example", "low",
-		  "https_proxy" },
-		{ "empty is none", { "https_proxy=", "HTTPS_PROXY=http://up" }, TLS, "h.example", "up", "HTTPS_PROXY" },
-		{ "all empty", { "https_proxy=", "HTTPS_PROXY=", "ALL_PROXY=" }, TLS, "h.example", "", NULL },
-		{ "no scheme", { "HTTPS_PROXY=p1:3128" }, TLS, "h.example", "p1", "HTTPS_PROXY" },
-		{ "CGI: HTTP_PROXY is a client's header", { "REQUEST_METHOD=GET", "HTTP_PROXY=http://evil" }, PLAIN,
-		  "h.example", "", NULL },
-		{ "CGI: http_proxy is not", { "REQUEST_METHOD=GET", "http_proxy=http://p" }, PLAIN, "h.example", "p",
-		  "http_proxy" },
-		{ "CGI: HTTPS_PROXY neither", { "REQUEST_METHOD=GET", "HTTPS_PROXY=http://p" }, TLS, "h.example", "p",
+		{ "TLS",
+		  { "HTTPS_PROXY=http://p1", "HTTP_PROXY=http://p2" },
+		  TLS,
+		  "h.example",
+		  "p1",
 		  "HTTPS_PROXY" },
-		{ "a name that begins the same", { "HTTPS_PROXY_OLD=http://p" }, TLS, "h.example", "", NULL },
+		{ "plain",
+		  { "HTTPS_PROXY=http://p1", "HTTP_PROXY=http://p2" },
+		  PLAIN,
+		  "h.example",
+		  "p2",
+		  "HTTP_PROXY" },
+		{ "SSH has neither",
+		  { "HTTPS_PROXY=http://p1", "HTTP_PROXY=http://p2" },
+		  OTHER,
+		  "h.example",
+		  "",
+		  NULL },
+		{ "all", { "ALL_PROXY=socks5://p3" }, TLS, "h.example", "p3", "ALL_PROXY" },
+		{ "all, plain",
+		  { "ALL_PROXY=socks5://p3" },
+		  PLAIN,
+		  "h.example",
+		  "p3",
+		  "ALL_PROXY" },
+		{ "all, SSH", { "all_proxy=socks5://p3" }, OTHER, "h.example", "p3", "all_proxy" },
+		{ "own before all",
+		  { "ALL_PROXY=socks5://p3", "https_proxy=http://p1" },
+		  TLS,
+		  "h.example",
+		  "p1",
+		  "https_proxy" },
+		{ "lower case first",
+		  { "HTTPS_PROXY=http://up", "https_proxy=http://low" },
+		  TLS,
+		  "h.example",
+		  "low",
+		  "https_proxy" },
+		{ "empty is none",
+		  { "https_proxy=", "HTTPS_PROXY=http://up" },
+		  TLS,
+		  "h.example",
+		  "up",
+		  "HTTPS_PROXY" },
+		{ "all empty",
+		  { "https_proxy=", "HTTPS_PROXY=", "ALL_PROXY=" },
+		  TLS,
+		  "h.example",
+		  "",
+		  NULL },
+		{ "no scheme", { "HTTPS_PROXY=p1:3128" }, TLS, "h.example", "p1", "HTTPS_PROXY" },
+		{ "CGI: HTTP_PROXY is a client's header",
+		  { "REQUEST_METHOD=GET", "HTTP_PROXY=http://evil" },
+		  PLAIN,
+		  "h.example",
+		  "",
+		  NULL },
+		{ "CGI: http_proxy is not",
+		  { "REQUEST_METHOD=GET", "http_proxy=http://p" },
+		  PLAIN,
+		  "h.example",
+		  "p",
+		  "http_proxy" },
+		{ "CGI: HTTPS_PROXY neither",
+		  { "REQUEST_METHOD=GET", "HTTPS_PROXY=http://p" },
+		  TLS,
+		  "h.example",
+		  "p",
+		  "HTTPS_PROXY" },
+		{ "a name that begins the same",
+		  { "HTTPS_PROXY_OLD=http://p" },
+		  TLS,
+		  "h.example",
+		  "",
+		  NULL },
 		{ "localhost", { "HTTPS_PROXY=http://p" }, TLS, "LocalHost", "", NULL },
 		{ "127.0.0.0/8", { "HTTPS_PROXY=http://p" }, TLS, "127.8.9.1", "", NULL },
 		{ "::1", { "HTTPS_PROXY=http://p" }, TLS, "::1", "", NULL },
-		{ "::ffff:127.0.0.1", { "HTTPS_PROXY=http://p" }, TLS, "::ffff:127.0.0.1", "", NULL },
-		{ "not loopback", { "HTTPS_PROXY=http://p" }, TLS, "128.0.0.1", "p", "HTTPS_PROXY" },
-		{ "NO_PROXY", { "HTTPS_PROXY=http://p", "NO_PROXY=h.example" }, TLS, "h.example", "", "NO_PROXY" },
-		{ "no_proxy first", { "HTTPS_PROXY=http://p", "NO_PROXY=h.example", "no_proxy=other" }, TLS, "h.example",
-		  "p", "HTTPS_PROXY" },
+		{ "::ffff:127.0.0.1",
+		  { "HTTPS_PROXY=http://p" },
+		  TLS,
+		  "::ffff:127.0.0.1",
+		  "",
+		  NULL },
+		{ "not loopback",
+		  { "HTTPS_PROXY=http://p" },
+		  TLS,
+		  "128.0.0.1",
+		  "p",
+		  "HTTPS_PROXY" },
+		{ "NO_PROXY",
+		  { "HTTPS_PROXY=http://p", "NO_PROXY=h.example" },
+		  TLS,
+		  "h.example",
+		  "",
+		  "NO_PROXY" },
+		{ "no_proxy first",
+		  { "HTTPS_PROXY=http://p", "NO_PROXY=h.example", "no_proxy=other" },
+		  TLS,
+		  "h.example",
+		  "p",
+		  "HTTPS_PROXY" },
 		{ "NO_PROXY alone", { "NO_PROXY=h.example" }, TLS, "h.example", "", NULL },
 	};
 
@@ -54,8 +127,8 @@ static void test_choice(void)
 		struct proxy_env_choice got;
 		struct fault why = { 0 };
 
-		check_row(rows[i].name,
-			  proxy_env_choose(&got, rows[i].env, rows[i].kind, rows[i].host, 443, &why) == 0);
+		check_row(rows[i].name, proxy_env_choose(&got, rows[i].env, rows[i].kind,
+							 rows[i].host, 443, &why) == 0);
 		check_row(rows[i].name, strcmp(got.url.host, rows[i].want) == 0);
 		check_row(rows[i].name, (got.url.kind == PROXY_NONE) == !*rows[i].want);
 		check_row(rows[i].name, got.variable == rows[i].variable ||
@@ -128,7 +201,8 @@ static void test_no_proxy(void)
 	};
 
 	for (size_t i = 0; i < array_len(rows); i++)
-		if (!check_row(rows[i].list, proxy_env_is_direct(rows[i].list, rows[i].host, 443) == rows[i].want))
+		if (!check_row(rows[i].list, proxy_env_is_direct(rows[i].list, rows[i].host, 443) ==
+						     rows[i].want))
 			printf("\"%s\" for %s\n", rows[i].list, rows[i].host);
 }
 
@@ -149,7 +223,8 @@ static void test_bad_values(void)
 	for (size_t i = 0; i < array_len(rows); i++) {
 		struct fault why = { 0 };
 
-		check_row(rows[i].env[0], proxy_env_choose(&got, rows[i].env, TLS, "h", 1, &why) == ERR_CONFIG);
+		check_row(rows[i].env[0],
+			  proxy_env_choose(&got, rows[i].env, TLS, "h", 1, &why) == ERR_CONFIG);
 		check_row(why.why, strstr(why.why, rows[i].says) && !strstr(why.why, "s3cret"));
 	}
 	memset(huge + strlen(huge), 'x', sizeof(huge) - 1 - strlen(huge));
@@ -162,7 +237,8 @@ static void test_credentials(void)
 	struct proxy_env_choice got;
 
 	check(proxy_env_choose(&got, env, TLS, "h", 1, NULL) == 0);
-	check(strcmp(got.url.user, "us") == 0 && strcmp(got.url.password, "p@w") == 0 && got.url.port == 3128);
+	check(strcmp(got.url.user, "us") == 0 && strcmp(got.url.password, "p@w") == 0 &&
+	      got.url.port == 3128);
 }
 
 int main(void)

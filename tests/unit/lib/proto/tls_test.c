@@ -16,11 +16,12 @@ static SSL_CTX *trusting, *distrusting, *serving;
 static void make_certs(void)
 {
 	certs_make_ca(&ca, "test CA");
-	certs_make_leaf(&good, &ca, "DNS:good.example,DNS:*.wild.example,IP:127.0.0.1,IP:::1", -CERTS_DAY,
-			CERTS_DAY);
+	certs_make_leaf(&good, &ca, "DNS:good.example,DNS:*.wild.example,IP:127.0.0.1,IP:::1",
+			-CERTS_DAY, CERTS_DAY);
 	certs_make_leaf(&expired, &ca, "DNS:good.example", -3 * CERTS_DAY, -CERTS_DAY);
 	certs_make_leaf(&early, &ca, "DNS:good.example", CERTS_DAY, 2 * CERTS_DAY);
-	certs_make_leaf(&other, &ca, "DNS:a.example,DNS:b.example,IP:10.0.0.1", -CERTS_DAY, CERTS_DAY);
+	certs_make_leaf(&other, &ca, "DNS:a.example,DNS:b.example,IP:10.0.0.1", -CERTS_DAY,
+			CERTS_DAY);
 	certs_make_leaf(&nameless, &ca, NULL, -CERTS_DAY, CERTS_DAY);
 	trusting = certs_client_ctx(&ca);
 	distrusting = certs_client_ctx(NULL);
@@ -122,7 +123,8 @@ static void run(struct pair *p)
 static void pair_init(struct pair *p, SSL_CTX *client_ctx, SSL_CTX *server_ctx,
 		      const struct tls_options *client)
 {
-	const struct tls_options c = client ? *client : (struct tls_options){ .verify_name = "good.example" };
+	const struct tls_options c =
+		client ? *client : (struct tls_options){ .verify_name = "good.example" };
 	const struct tls_options s = { .server = true, .tx_max = c.tx_max };
 
 	*p = (struct pair){ 0 };
@@ -150,11 +152,14 @@ static const struct trust_row {
 	{ "wildcard", &good, false, "x.wild.example", NULL },
 	{ "IPv4 address", &good, false, "127.0.0.1", NULL },
 	{ "IPv6 address", &good, false, "::1", NULL },
-	{ "wildcard spans one label", &good, false, "x.y.wild.example", "other names: good.example" },
-	{ "other address", &good, false, "127.0.0.2", "is for other names: good.example, *.wild.example, "
-						      "127.0.0.1, an IPv6 address" },
-	{ "other name", &other, false, "good.example", "certificate of good.example is for other names: "
-							"a.example, b.example, 10.0.0.1" },
+	{ "wildcard spans one label", &good, false, "x.y.wild.example",
+	  "other names: good.example" },
+	{ "other address", &good, false, "127.0.0.2",
+	  "is for other names: good.example, *.wild.example, "
+	  "127.0.0.1, an IPv6 address" },
+	{ "other name", &other, false, "good.example",
+	  "certificate of good.example is for other names: "
+	  "a.example, b.example, 10.0.0.1" },
 	{ "no common names", &nameless, false, "leaf", "other names: no name at all" },
 	{ "expired", &expired, false, "good.example", "expired" },
 	{ "not yet valid", &early, false, "good.example", "not yet valid" },
@@ -180,7 +185,8 @@ static void test_trust(void)
 			/* Our alert reached the server. */
 			check_row(r->name, p.s.rc == ERR_PROTO &&
 						   strstr(tls_fault(p.s.t)->why, "alert") != NULL);
-			check_row(r->name, tls_feed(p.c.t, (const uint8_t *)"x", 1, 0) == ERR_TRUST);
+			check_row(r->name,
+				  tls_feed(p.c.t, (const uint8_t *)"x", 1, 0) == ERR_TRUST);
 			check_row(r->name, tls_write(p.c.t, (const uint8_t *)"x", 1) == ERR_TRUST);
 		}
 		pair_fini(&p);
@@ -229,7 +235,8 @@ static void test_sni(void)
 
 	SSL_CTX_set_tlsext_servername_callback(server, note_sni);
 	for (size_t i = 0; i < array_len(sni_rows); i++) {
-		const struct tls_options o = { .verify_name = sni_rows[i].verify, .sni = sni_rows[i].sni };
+		const struct tls_options o = { .verify_name = sni_rows[i].verify,
+					       .sni = sni_rows[i].sni };
 		struct pair p;
 		pair_init(&p, trusting, server, &o);
 		run(&p);
@@ -405,7 +412,8 @@ static void test_no_TLS_at_all(void)
 		check(tls_pending(p.c.t).n > 0);
 		feed(&p.c, greetings[i], i == 4 ? 10 : strlen(greetings[i]));
 		check_row(greetings[i], p.c.rc == ERR_PROTO);
-		check_row(greetings[i], strstr(tls_fault(p.c.t)->why, "does not speak TLS on this port") != NULL);
+		check_row(greetings[i],
+			  strstr(tls_fault(p.c.t)->why, "does not speak TLS on this port") != NULL);
 		pair_fini(&p);
 	}
 }
@@ -441,7 +449,8 @@ static void test_a_changed_byte_is_noticed(void)
 
 		pair_init(&p, trusting, serving, NULL);
 		run(&p);
-		check(tls_write(p.c.t, (const uint8_t *)"0123456789012345678901234567890123456789", 40) == 40);
+		check(tls_write(p.c.t, (const uint8_t *)"0123456789012345678901234567890123456789",
+				40) == 40);
 		const struct span out = tls_pending(p.c.t);
 		check(out.n <= sizeof(wire) && out.n > at);
 		memcpy(wire, out.p, out.n);
@@ -479,7 +488,8 @@ static void test_famine(void)
 	for (size_t refuse = 1; rc == ERR_NOMEM && refuse < 30; refuse++) {
 		struct famine f;
 		struct pair p = { 0 };
-		const struct tls_options o = { .verify_name = "good.example" }, s = { .server = true };
+		const struct tls_options o = { .verify_name = "good.example" },
+					 s = { .server = true };
 		famine_init(&f, refuse);
 
 		rc = tls_new(&p.c.t, trusting, &o, &f.mem, 0, NULL);

@@ -10,13 +10,22 @@
 static const uint64_t buckets[] = { 1, 0, 2, 4 };
 static const double bounds[] = { 0.0001, 1, 2.5 };
 
-#define COUNTER(n, l, v) \
-	{ .kind = BUS_COUNTER, .name = n, .unit = "", .help = "Help.", .labels = l, .value = v, .scale = 1 }
-#define GAUGE(n, l, v) \
-	{ .kind = BUS_GAUGE, .name = n, .unit = "", .help = "Help.", .labels = l, .value = v, .scale = 1 }
-#define HISTOGRAM(n, l)                                                                               \
-	{ .kind = BUS_HISTOGRAM, .name = n, .unit = "seconds", .help = "Help.", .labels = l, .scale = 1e-9, \
-	  .buckets = buckets, .bounds = bounds, .buckets_n = 4, .sum = 1500000000 }
+#define COUNTER(n, l, v)                                                                           \
+	{                                                                                          \
+		.kind = BUS_COUNTER, .name = n, .unit = "", .help = "Help.", .labels = l,          \
+		.value = v, .scale = 1                                                             \
+	}
+#define GAUGE(n, l, v)                                                                             \
+	{                                                                                          \
+		.kind = BUS_GAUGE, .name = n, .unit = "", .help = "Help.", .labels = l,            \
+		.value = v, .scale = 1                                                             \
+	}
+#define HISTOGRAM(n, l)                                                                            \
+	{                                                                                          \
+		.kind = BUS_HISTOGRAM, .name = n, .unit = "seconds", .help = "Help.", .labels = l, \
+		.scale = 1e-9, .buckets = buckets, .bounds = bounds, .buckets_n = 4,               \
+		.sum = 1500000000                                                                  \
+	}
 
 static const struct {
 	const char *name;
@@ -24,28 +33,54 @@ static const struct {
 	const char *text, *openmetrics;
 	size_t dropped;
 } pages[] = {
-	{ "counter", { COUNTER("a_total", "", 7) },
+	{ "counter",
+	  { COUNTER("a_total", "", 7) },
 	  "# HELP a_total Help.\n# TYPE a_total counter\na_total 7\n",
-	  "# HELP a Help.\n# TYPE a counter\na_total 7\na_created 1700000000.250\n# EOF\n", 0 },
-	{ "largest counter", { COUNTER("a_total", "", UINT64_MAX) },
-	  "# HELP a_total Help.\n# TYPE a_total counter\na_total 18446744073709551615\n",
-	  "# HELP a Help.\n# TYPE a counter\na_total 18446744073709551615\na_created 1700000000.250\n# EOF\n",
+	  "# HELP a Help.\n# TYPE a counter\na_total 7\na_created 1700000000.250\n# EOF\n",
 	  0 },
-	{ "counter without its suffix", { COUNTER("a", "", 7) },
+	{ "largest counter",
+	  { COUNTER("a_total", "", UINT64_MAX) },
+	  "# HELP a_total Help.\n# TYPE a_total counter\na_total 18446744073709551615\n",
+	  "# HELP a Help.\n# TYPE a counter\na_total 18446744073709551615\na_created "
+	  "1700000000.250\n# EOF\n",
+	  0 },
+	{ "counter without its suffix",
+	  { COUNTER("a", "", 7) },
 	  "# HELP a_total Help.\n# TYPE a_total counter\na_total 7\n",
-	  "# HELP a Help.\n# TYPE a counter\na_total 7\na_created 1700000000.250\n# EOF\n", 0 },
-	{ "labels", { COUNTER("a_total", "x=\"1\"", 1), COUNTER("a_total", "x=\"2\"", 2) },
+	  "# HELP a Help.\n# TYPE a counter\na_total 7\na_created 1700000000.250\n# EOF\n",
+	  0 },
+	{ "labels",
+	  { COUNTER("a_total", "x=\"1\"", 1), COUNTER("a_total", "x=\"2\"", 2) },
 	  "# HELP a_total Help.\n# TYPE a_total counter\na_total{x=\"1\"} 1\na_total{x=\"2\"} 2\n",
-	  "# HELP a Help.\n# TYPE a counter\na_total{x=\"1\"} 1\na_created{x=\"1\"} 1700000000.250\n"
-	  "a_total{x=\"2\"} 2\na_created{x=\"2\"} 1700000000.250\n# EOF\n", 0 },
-	{ "unit", { { .kind = BUS_GAUGE, .name = "a_seconds", .unit = "seconds", .help = "H", .labels = "",
-		      .value = 300000000, .scale = 1e-9 } },
+	  "# HELP a Help.\n# TYPE a counter\na_total{x=\"1\"} 1\na_created{x=\"1\"} "
+	  "1700000000.250\n"
+	  "a_total{x=\"2\"} 2\na_created{x=\"2\"} 1700000000.250\n# EOF\n",
+	  0 },
+	{ "unit",
+	  { { .kind = BUS_GAUGE,
+	      .name = "a_seconds",
+	      .unit = "seconds",
+	      .help = "H",
+	      .labels = "",
+	      .value = 300000000,
+	      .scale = 1e-9 } },
 	  "# HELP a_seconds H\n# TYPE a_seconds gauge\na_seconds 0.3\n",
-	  "# HELP a_seconds H\n# TYPE a_seconds gauge\n# UNIT a_seconds seconds\na_seconds 0.3\n# EOF\n", 0 },
-	{ "unit that is not in the name", { { .kind = BUS_GAUGE, .name = "a", .unit = "seconds", .help = "H",
-					      .labels = "", .value = 2, .scale = 10 } },
-	  "# HELP a H\n# TYPE a gauge\na 20.0\n", "# HELP a H\n# TYPE a gauge\na 20.0\n# EOF\n", 0 },
-	{ "histogram", { HISTOGRAM("a_seconds", "x=\"1\"") },
+	  "# HELP a_seconds H\n# TYPE a_seconds gauge\n# UNIT a_seconds seconds\na_seconds 0.3\n# "
+	  "EOF\n",
+	  0 },
+	{ "unit that is not in the name",
+	  { { .kind = BUS_GAUGE,
+	      .name = "a",
+	      .unit = "seconds",
+	      .help = "H",
+	      .labels = "",
+	      .value = 2,
+	      .scale = 10 } },
+	  "# HELP a H\n# TYPE a gauge\na 20.0\n",
+	  "# HELP a H\n# TYPE a gauge\na 20.0\n# EOF\n",
+	  0 },
+	{ "histogram",
+	  { HISTOGRAM("a_seconds", "x=\"1\"") },
 	  "# HELP a_seconds Help.\n# TYPE a_seconds histogram\n"
 	  "a_seconds_bucket{x=\"1\",le=\"0.0001\"} 1\na_seconds_bucket{x=\"1\",le=\"1.0\"} 1\n"
 	  "a_seconds_bucket{x=\"1\",le=\"2.5\"} 3\na_seconds_bucket{x=\"1\",le=\"+Inf\"} 7\n"
@@ -53,33 +88,59 @@ static const struct {
 	  "# HELP a_seconds Help.\n# TYPE a_seconds histogram\n# UNIT a_seconds seconds\n"
 	  "a_seconds_bucket{x=\"1\",le=\"0.0001\"} 1\na_seconds_bucket{x=\"1\",le=\"1.0\"} 1\n"
 	  "a_seconds_bucket{x=\"1\",le=\"2.5\"} 3\na_seconds_bucket{x=\"1\",le=\"+Inf\"} 7\n"
-	  "a_seconds_sum{x=\"1\"} 1.5\na_seconds_count{x=\"1\"} 7\na_seconds_created{x=\"1\"} 1700000000.250\n"
-	  "# EOF\n", 0 },
-	{ "help is escaped", { { .kind = BUS_GAUGE, .name = "a", .unit = "", .help = "a\\b\n\"c\"", .labels = "",
-				 .scale = 1 } },
+	  "a_seconds_sum{x=\"1\"} 1.5\na_seconds_count{x=\"1\"} 7\na_seconds_created{x=\"1\"} "
+	  "1700000000.250\n"
+	  "# EOF\n",
+	  0 },
+	{ "help is escaped",
+	  { { .kind = BUS_GAUGE,
+	      .name = "a",
+	      .unit = "",
+	      .help = "a\\b\n\"c\"",
+	      .labels = "",
+	      .scale = 1 } },
 	  "# HELP a a\\\\b?\"c\"\n# TYPE a gauge\na 0\n",
-	  "# HELP a a\\\\b?\\\"c\\\"\n# TYPE a gauge\na 0\n# EOF\n", 0 },
+	  "# HELP a a\\\\b?\\\"c\\\"\n# TYPE a gauge\na 0\n# EOF\n",
+	  0 },
 	/* what would make the page invalid is left out */
-	{ "a family again", { GAUGE("a", "", 1), GAUGE("b", "", 2), GAUGE("a", "x=\"1\"", 3) },
+	{ "a family again",
+	  { GAUGE("a", "", 1), GAUGE("b", "", 2), GAUGE("a", "x=\"1\"", 3) },
 	  "# HELP a Help.\n# TYPE a gauge\na 1\n# HELP b Help.\n# TYPE b gauge\nb 2\n",
-	  "# HELP a Help.\n# TYPE a gauge\na 1\n# HELP b Help.\n# TYPE b gauge\nb 2\n# EOF\n", 1 },
-	{ "a series again", { GAUGE("a", "x=\"1\"", 1), GAUGE("a", "x=\"1\"", 2) },
-	  "# HELP a Help.\n# TYPE a gauge\na{x=\"1\"} 1\n", "# HELP a Help.\n# TYPE a gauge\na{x=\"1\"} 1\n# EOF\n",
+	  "# HELP a Help.\n# TYPE a gauge\na 1\n# HELP b Help.\n# TYPE b gauge\nb 2\n# EOF\n",
 	  1 },
-	{ "another kind of the same name", { GAUGE("a", "", 1), COUNTER("a", "", 2) },
-	  "# HELP a Help.\n# TYPE a gauge\na 1\n", "# HELP a Help.\n# TYPE a gauge\na 1\n# EOF\n", 1 },
-	{ "a gauge named as a counter's sample", { COUNTER("a_total", "", 1), GAUGE("a_created", "", 2) },
+	{ "a series again",
+	  { GAUGE("a", "x=\"1\"", 1), GAUGE("a", "x=\"1\"", 2) },
+	  "# HELP a Help.\n# TYPE a gauge\na{x=\"1\"} 1\n",
+	  "# HELP a Help.\n# TYPE a gauge\na{x=\"1\"} 1\n# EOF\n",
+	  1 },
+	{ "another kind of the same name",
+	  { GAUGE("a", "", 1), COUNTER("a", "", 2) },
+	  "# HELP a Help.\n# TYPE a gauge\na 1\n",
+	  "# HELP a Help.\n# TYPE a gauge\na 1\n# EOF\n",
+	  1 },
+	{ "a gauge named as a counter's sample",
+	  { COUNTER("a_total", "", 1), GAUGE("a_created", "", 2) },
 	  "# HELP a_total Help.\n# TYPE a_total counter\na_total 1\n",
-	  "# HELP a Help.\n# TYPE a counter\na_total 1\na_created 1700000000.250\n# EOF\n", 1 },
-	{ "a counter named as a histogram's sample", { HISTOGRAM("a", ""), COUNTER("a_sum_total", "", 2) },
+	  "# HELP a Help.\n# TYPE a counter\na_total 1\na_created 1700000000.250\n# EOF\n",
+	  1 },
+	{ "a counter named as a histogram's sample",
+	  { HISTOGRAM("a", ""), COUNTER("a_sum_total", "", 2) },
 	  "# HELP a Help.\n# TYPE a histogram\na_bucket{le=\"0.0001\"} 1\na_bucket{le=\"1.0\"} 1\n"
 	  "a_bucket{le=\"2.5\"} 3\na_bucket{le=\"+Inf\"} 7\na_sum 1.5\na_count 7\n",
 	  "# HELP a Help.\n# TYPE a histogram\na_bucket{le=\"0.0001\"} 1\na_bucket{le=\"1.0\"} 1\n"
-	  "a_bucket{le=\"2.5\"} 3\na_bucket{le=\"+Inf\"} 7\na_sum 1.5\na_count 7\na_created 1700000000.250\n# EOF\n",
+	  "a_bucket{le=\"2.5\"} 3\na_bucket{le=\"+Inf\"} 7\na_sum 1.5\na_count 7\na_created "
+	  "1700000000.250\n# EOF\n",
 	  1 },
-	{ "bad names", { GAUGE("1a", "", 1), GAUGE("a\nb 1", "", 2), GAUGE("", "", 3) }, "", "# EOF\n", 3 },
-	{ "bad labels", { GAUGE("a", "x", 1), GAUGE("a", "x=\"\n\"", 2), GAUGE("a", "le=\"1\"", 3) },
-	  "# HELP a Help.\n# TYPE a gauge\n", "# HELP a Help.\n# TYPE a gauge\n# EOF\n", 3 },
+	{ "bad names",
+	  { GAUGE("1a", "", 1), GAUGE("a\nb 1", "", 2), GAUGE("", "", 3) },
+	  "",
+	  "# EOF\n",
+	  3 },
+	{ "bad labels",
+	  { GAUGE("a", "x", 1), GAUGE("a", "x=\"\n\"", 2), GAUGE("a", "le=\"1\"", 3) },
+	  "# HELP a Help.\n# TYPE a gauge\n",
+	  "# HELP a Help.\n# TYPE a gauge\n# EOF\n",
+	  3 },
 };
 
 static struct exposition *start(struct buf *to, enum exposition_format format)
@@ -113,7 +174,8 @@ static void test_pages(void)
 			check_row(pages[i].name, exposition_dropped(e) == pages[i].dropped);
 			check_row(pages[i].name, exposition_end(e) == 0);
 			check_page(pages[i].name, &page,
-				   format == EXPOSITION_TEXT ? pages[i].text : pages[i].openmetrics);
+				   format == EXPOSITION_TEXT ? pages[i].text
+							     : pages[i].openmetrics);
 		}
 }
 
@@ -150,9 +212,19 @@ static void test_numbers(void)
 		double v;
 		const char *text;
 	} rows[] = {
-		{ 0, "0.0" }, { 1, "1.0" }, { 10, "10.0" }, { 0.00025, "0.00025" }, { 0.00001, "1e-05" },
-		{ 2.5, "2.5" }, { 1e22, "1e+22" }, { 0.1, "0.1" }, { 123456789.125, "123456789.125" },
-		{ 1.0 / 3, "0.3333333333333333" }, { INFINITY, "+Inf" }, { -INFINITY, "-Inf" }, { NAN, "NaN" },
+		{ 0, "0.0" },
+		{ 1, "1.0" },
+		{ 10, "10.0" },
+		{ 0.00025, "0.00025" },
+		{ 0.00001, "1e-05" },
+		{ 2.5, "2.5" },
+		{ 1e22, "1e+22" },
+		{ 0.1, "0.1" },
+		{ 123456789.125, "123456789.125" },
+		{ 1.0 / 3, "0.3333333333333333" },
+		{ INFINITY, "+Inf" },
+		{ -INFINITY, "-Inf" },
+		{ NAN, "NaN" },
 	};
 	char got[32];
 

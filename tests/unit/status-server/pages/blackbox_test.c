@@ -6,12 +6,13 @@
 #include "lib/app/log.h"
 #include "tests/unit/status-server/page.h"
 
-static struct json_object *page_of(struct pod_view *p, uint64_t now_ns)
+static struct json_object *page_of(struct view_fixture *p, uint64_t now_ns)
 {
 	struct buf page;
 
 	buf_init(&page, &mem_heap, 4 << 20);
-	check(blackbox_write(&page, pod_view_at(p, now_ns, UINT64_C(1700000000000000000))) == 0);
+	check(blackbox_write(&page, view_fixture_at(p, now_ns, UINT64_C(1700000000000000000))) ==
+	      0);
 	check(buf_append(&page, "", 1) == 0);
 	struct json_object *doc = json_tokener_parse((const char *)buf_bytes(&page).p);
 	if (!check(doc != NULL))
@@ -24,7 +25,8 @@ static struct json_object *page_of(struct pod_view *p, uint64_t now_ns)
 static void check_member(struct json_object *doc, const char *path, const char *want)
 {
 	struct json_object *found = NULL;
-	const char *got = json_pointer_get(doc, path, &found) == 0 ? json_object_get_string(found) : NULL;
+	const char *got =
+		json_pointer_get(doc, path, &found) == 0 ? json_object_get_string(found) : NULL;
 
 	if (!check_row(path, got ? want && strcmp(got, want) == 0 : !want))
 		printf("%s is %s\n", path, got ? got : "not there");
@@ -78,9 +80,9 @@ static void check_last_words(struct json_object *doc)
 static void test_living_and_ended(void)
 {
 	struct bus_fixture f;
-	struct pod_view p;
+	struct view_fixture p;
 	fixture_init(&f);
-	pod_view_init(&p, &f);
+	view_fixture_init(&p, &f);
 	struct bus_writer *w = busy_tunnel(&f);
 
 	struct json_object *doc = page_of(&p, SECOND);
@@ -104,7 +106,7 @@ static void test_living_and_ended(void)
 	check_member(doc, "/components/0/exit_code", "66");
 	check_last_words(doc);
 	json_object_put(doc);
-	pod_view_fini(&p);
+	view_fixture_fini(&p);
 	fixture_fini(&f);
 }
 
@@ -112,9 +114,9 @@ static void test_living_and_ended(void)
 static void test_killed(void)
 {
 	struct bus_fixture f;
-	struct pod_view p;
+	struct view_fixture p;
 	fixture_init(&f);
-	pod_view_init(&p, &f);
+	view_fixture_init(&p, &f);
 	const pid_t child = fork();
 	must(child >= 0);
 	if (child == 0) {
@@ -128,20 +130,23 @@ static void test_killed(void)
 	check_member(doc, "/components/0/exit_code", NULL);
 	check_last_words(doc);
 	json_object_put(doc);
-	pod_view_fini(&p);
+	view_fixture_fini(&p);
 	fixture_fini(&f);
 }
 
 static void test_control(void)
 {
 	struct bus_fixture f;
-	struct pod_view p;
+	struct view_fixture p;
 	fixture_init(&f);
-	pod_view_init(&p, &f);
+	view_fixture_init(&p, &f);
 	struct bus_writer *w = fixture_writer(&f, BUS_CONTROL);
 
-	bus_publish_registration(w, &(struct bus_registration){ .registered = 1, .nodes = 3, .pods = UINT64_MAX });
-	bus_publish_desired(w, &(struct bus_desired){ .gen = 7, .op = BUS_DESIRED_UP, .n = 2, .url = "https://t" });
+	bus_publish_registration(
+		w, &(struct bus_registration){ .registered = 1, .nodes = 3, .pods = UINT64_MAX });
+	bus_publish_desired(w,
+			    &(struct bus_desired){
+				    .gen = 7, .op = BUS_DESIRED_UP, .n = 2, .url = "https://t" });
 	struct json_object *doc = page_of(&p, SECOND);
 	check_member(doc, "/components/1/registration/registered", "true");
 	check_member(doc, "/components/1/registration/nodes", "3");
@@ -152,7 +157,7 @@ static void test_control(void)
 	check_member(doc, "/components/1/events/written", "0");
 	json_object_put(doc);
 	bus_writer_free(w, 0);
-	pod_view_fini(&p);
+	view_fixture_fini(&p);
 	fixture_fini(&f);
 }
 
@@ -160,9 +165,9 @@ static void test_control(void)
 static void test_bounded(void)
 {
 	struct bus_fixture f;
-	struct pod_view p;
+	struct view_fixture p;
 	fixture_init(&f);
-	pod_view_init(&p, &f);
+	view_fixture_init(&p, &f);
 	struct bus_writer *w = fixture_writer(&f, BUS_TUNNEL);
 
 	for (unsigned i = 1; i <= 3000; i++) {
@@ -179,7 +184,7 @@ static void test_bounded(void)
 	check(length_of(doc, "/components/0/events/lines") == 0);
 	json_object_put(doc);
 	bus_writer_free(w, 0);
-	pod_view_fini(&p);
+	view_fixture_fini(&p);
 	fixture_fini(&f);
 }
 
@@ -187,17 +192,17 @@ static void test_bounded(void)
 static void test_no_room(void)
 {
 	struct bus_fixture f;
-	struct pod_view p;
+	struct view_fixture p;
 	struct buf page;
 	fixture_init(&f);
-	pod_view_init(&p, &f);
+	view_fixture_init(&p, &f);
 	struct bus_writer *w = busy_tunnel(&f);
 
 	buf_init(&page, &mem_heap, 700);
-	check(blackbox_write(&page, pod_view_at(&p, SECOND, 1)) == ERR_LIMIT);
+	check(blackbox_write(&page, view_fixture_at(&p, SECOND, 1)) == ERR_LIMIT);
 	buf_fini(&page);
 	bus_writer_free(w, 0);
-	pod_view_fini(&p);
+	view_fixture_fini(&p);
 	fixture_fini(&f);
 }
 

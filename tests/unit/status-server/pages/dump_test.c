@@ -36,7 +36,8 @@ static void check_has(const struct dumped *d, const char *want)
 static void check_member(struct json_object *doc, const char *path, const char *want)
 {
 	struct json_object *found = NULL;
-	const char *got = json_pointer_get(doc, path, &found) == 0 ? json_object_get_string(found) : NULL;
+	const char *got =
+		json_pointer_get(doc, path, &found) == 0 ? json_object_get_string(found) : NULL;
 
 	if (!check_row(path, got ? want && strcmp(got, want) == 0 : !want))
 		printf("%s is %s\n", path, got ? got : "not there");
@@ -66,7 +67,8 @@ static void test_living_writer(void)
 	check_has(&d, "writer:\n  presence: alive\n");
 	check_has(&d, "  session:\n    state: up\n");
 	check_has(&d, "    server: host:1\n");
-	check_has(&d, "  pipeops_tunnel_bytes_total  forward=\"k8s-api\",direction=\"down\"  counter  4711\n");
+	check_has(&d, "  pipeops_tunnel_bytes_total  forward=\"k8s-api\",direction=\"down\"  "
+		      "counter  4711\n");
 	check_has(&d, "  pipeops_tunnel_up  -  gauge  0\n");
 	check_has(&d, "  histogram  1  20000000  0  0  0  0  0  0  0  1  0");
 	check_has(&d, "  warn  a \"line\"\n");
@@ -123,21 +125,26 @@ static const struct row rows[] = {
 	{ "good", H(reserved), 5, 0, 1, 0, "", "valid: true" },
 	{ "empty", 0, 0, 0, 1, 0, ERR_PROTO, "shorter than a header", "bytes: 0\n" },
 	{ "half a header", 0, 0, 0, 2000, 0, ERR_PROTO, "shorter than a header", "bytes: 2000\n" },
-	{ "header alone", 0, 0, 0, 4096, 0, ERR_PROTO, "shorter than a header", "magic: PIPEBUS1\n" },
+	{ "header alone", 0, 0, 0, 4096, 0, ERR_PROTO, "shorter than a header",
+	  "magic: PIPEBUS1\n" },
 	{ "cut", 0, 0, 0, 8192, 0, ERR_PROTO, "not as long", "  log  12  " },
 	{ "uneven", 0, 0, 0, 9000, 0, ERR_PROTO, "whole pages", "magic: PIPEBUS1\n" },
 	{ "magic with an escape", 0, 1, 27, 0, 1, ERR_PROTO, "no magic", "magic: ?IPEBUS1\n" },
 	{ "next major", H(major), 2, 0, 1, ERR_ALGO, "major version 2", "  major: 2\n" },
-	{ "byte order", H(endian), 0x04030201, 0, 1, ERR_ALGO, "byte order", "  endian: 0x4030201\n" },
-	{ "features", H(features_incompat), 0x80, 0, 1, ERR_ALGO, "features 0x80", "incompat: 0x80\n" },
+	{ "byte order", H(endian), 0x04030201, 0, 1, ERR_ALGO, "byte order",
+	  "  endian: 0x4030201\n" },
+	{ "features", H(features_incompat), 0x80, 0, 1, ERR_ALGO, "features 0x80",
+	  "incompat: 0x80\n" },
 	{ "checksum", H(reserved), 5, 0, 0, ERR_PROTO, "checksum", "  complete: true\n" },
 	{ "incomplete", 4092, 4, 0, 0, 1, ERR_PROTO, "not complete", "  complete: false\n" },
 	{ "role of nobody", H(role), 99, 0, 1, ERR_TRUST, "role 99", "  role_name: unknown\n" },
 	{ "build of escapes", 96, 1, 27, 0, 1, ERR_PROTO, "build", "  build: ?.2.3 test\n" },
-	{ "all sections there are", H(sections_n), 65535, 0, 1, ERR_LIMIT, "65535 sections", "  unknown  0  0" },
+	{ "all sections there are", H(sections_n), 65535, 0, 1, ERR_LIMIT, "65535 sections",
+	  "  unknown  0  0" },
 	{ "section outside", TOC(off), UINT64_MAX - 7, 0, 1, ERR_PROTO, "outside",
 	  "  descriptors  1  18446744073709551608" },
-	{ "section of another version", TOC(type), 4000000000, 0, 1, ERR_PROTO, "outside", "  unknown  4000000000" },
+	{ "section of another version", TOC(type), 4000000000, 0, 1, ERR_PROTO, "outside",
+	  "  unknown  4000000000" },
 };
 
 static void write_image(const struct row *r, const char *path)
@@ -264,7 +271,8 @@ static void test_no_plain_files(void)
 
 static void test_command_line(void)
 {
-	char dump_word[] = "dump", json[] = "--json", a[] = "/nowhere", b[] = "/elsewhere", odd[] = "-x";
+	char dump_word[] = "dump", json[] = "--json", a[] = "/nowhere", b[] = "/elsewhere",
+	     odd[] = "-x";
 
 	check(dump_main(1, (char *[]){ dump_word, NULL }) == EXIT_USAGE);
 	check(dump_main(2, (char *[]){ dump_word, json, NULL }) == EXIT_USAGE);

@@ -8,116 +8,121 @@ static const struct fault no_fault;
 static const struct fault bad_segment = { .code = ERR_TRUST, .why = "the segment has holes" };
 
 /* A pod in which all is well. */
-static struct source_view good_view(void)
+static struct pod_view good_view(void)
 {
-	struct source_view v = {
+	struct pod_view v = {
 		.realtime_ns = UINT64_C(1000000000000),
 		.has_session = true,
 		.has_registration = true,
 		.session = { .state = BUS_STATE_UP },
-		.registration = { .registered = 1, .last_heartbeat_realtime_ns = UINT64_C(999000000000) },
+		.registration = { .registered = 1,
+				  .last_heartbeat_realtime_ns = UINT64_C(999000000000) },
 	};
-	v.of[COMPONENT_TUNNEL] =
-		(struct component_view){ .name = "tunnel", .presence = BUS_ALIVE, .fault = &no_fault };
-	v.of[COMPONENT_CONTROL] =
-		(struct component_view){ .name = "control", .presence = BUS_ALIVE, .fault = &no_fault };
+	v.of[COMPONENT_TUNNEL] = (struct component_view){ .name = "tunnel",
+							  .presence = BUS_ALIVE,
+							  .fault = &no_fault };
+	v.of[COMPONENT_CONTROL] = (struct component_view){ .name = "control",
+							   .presence = BUS_ALIVE,
+							   .fault = &no_fault };
 	return v;
 }
 
-static void all_well(struct source_view *v)
+static void all_well(struct pod_view *v)
 {
 	(void)v;
 }
 
-static void idle(struct source_view *v)
+static void idle(struct pod_view *v)
 {
 	v->session.state = BUS_STATE_IDLE;
 }
 
-static void idle_by_inactivity(struct source_view *v)
+static void idle_by_inactivity(struct pod_view *v)
 {
 	idle(v);
 	v->session.idle_closed = 1;
 }
 
-static void closed_once_but_connecting(struct source_view *v)
+static void closed_once_but_connecting(struct pod_view *v)
 {
 	v->session.state = BUS_STATE_CONNECTING;
 	v->session.idle_closed = 1;
 }
 
-static void not_asked_for(struct source_view *v)
+static void not_asked_for(struct pod_view *v)
 {
 	idle(v);
 	v->has_desired = true;
 	v->desired = (struct bus_desired){ .gen = 3, .op = BUS_DESIRED_DOWN };
 }
 
-static void not_asked_yet(struct source_view *v)
+static void not_asked_yet(struct pod_view *v)
 {
 	not_asked_for(v);
 	v->desired.gen = 0;
 }
 
-static void asked_for(struct source_view *v)
+static void asked_for(struct pod_view *v)
 {
 	not_asked_for(v);
 	v->desired.op = BUS_DESIRED_UP;
 }
 
-static void backing_off(struct source_view *v)
+static void backing_off(struct pod_view *v)
 {
 	v->session.state = BUS_STATE_BACKOFF;
-	snprintf(v->session.last_error, sizeof(v->session.last_error), "connect: refused by gateway");
+	snprintf(v->session.last_error, sizeof(v->session.last_error),
+		 "connect: refused by gateway");
 }
 
-static void tunnel_absent(struct source_view *v)
+static void tunnel_absent(struct pod_view *v)
 {
 	v->of[COMPONENT_TUNNEL].presence = BUS_ABSENT;
 	v->has_session = false;
 }
 
-static void tunnel_stalled(struct source_view *v)
+static void tunnel_stalled(struct pod_view *v)
 {
 	v->of[COMPONENT_TUNNEL].presence = BUS_STALLED;
 }
 
-static void tunnel_dead(struct source_view *v)
+static void tunnel_dead(struct pod_view *v)
 {
 	v->of[COMPONENT_TUNNEL].presence = BUS_DEAD;
 	v->of[COMPONENT_TUNNEL].phase = BUS_FAILED;
 	v->of[COMPONENT_TUNNEL].exit_code = 137;
 }
 
-static void tunnel_unreadable(struct source_view *v)
+static void tunnel_unreadable(struct pod_view *v)
 {
 	v->of[COMPONENT_TUNNEL].presence = BUS_UNREADABLE;
 	v->of[COMPONENT_TUNNEL].fault = &bad_segment;
 	v->has_session = false;
 }
 
-static void tunnel_silent(struct source_view *v)
+static void tunnel_silent(struct pod_view *v)
 {
 	v->has_session = false;
 }
 
-static void unregistered(struct source_view *v)
+static void unregistered(struct pod_view *v)
 {
 	v->registration.registered = 0;
-	snprintf(v->registration.last_error, sizeof(v->registration.last_error), "401: token unknown");
+	snprintf(v->registration.last_error, sizeof(v->registration.last_error),
+		 "401: token unknown");
 }
 
-static void never_registered(struct source_view *v)
+static void never_registered(struct pod_view *v)
 {
 	v->has_registration = false;
 }
 
-static void control_dead(struct source_view *v)
+static void control_dead(struct pod_view *v)
 {
 	v->of[COMPONENT_CONTROL].presence = BUS_DEAD;
 }
 
-static void control_dead_not_asked_for(struct source_view *v)
+static void control_dead_not_asked_for(struct pod_view *v)
 {
 	not_asked_for(v);
 	control_dead(v);
@@ -125,31 +130,41 @@ static void control_dead_not_asked_for(struct source_view *v)
 
 static const struct {
 	const char *name;
-	void (*change)(struct source_view *v);
+	void (*change)(struct pod_view *v);
 	bool ready, registered, connected, up;
-	const char *tunnel, *why_tunnel, *why_control; /* parts of the sentences; NULL: lacks nothing */
+	const char *tunnel, *why_tunnel,
+		*why_control; /* parts of the sentences; NULL: lacks nothing */
 	bool ready_disabled; /* with the tunnel disabled by configuration */
 } rows[] = {
 	{ "all well", all_well, true, true, true, true, "up", NULL, NULL, true },
-	{ "idle by inactivity", idle_by_inactivity, true, true, true, false, "idle", NULL, NULL, true },
+	{ "idle by inactivity", idle_by_inactivity, true, true, true, false, "idle", NULL, NULL,
+	  true },
 	{ "not asked for", not_asked_for, true, true, true, false, "idle", NULL, NULL, true },
-	{ "not asked yet", not_asked_yet, false, true, true, false, "idle", "not known yet", NULL, true },
+	{ "not asked yet", not_asked_yet, false, true, true, false, "idle", "not known yet", NULL,
+	  true },
 	{ "nothing is known", idle, false, true, true, false, "idle", "not known yet", NULL, true },
 	{ "asked for", asked_for, false, true, true, false, "idle", "idle", NULL, true },
 	{ "was idle, connects", closed_once_but_connecting, false, true, true, false, "connecting",
 	  "not up yet but connecting", NULL, true },
-	{ "backoff", backing_off, false, true, true, false, "backoff", "backoff: connect: refused by gateway", NULL,
+	{ "backoff", backing_off, false, true, true, false, "backoff",
+	  "backoff: connect: refused by gateway", NULL, true },
+	{ "tunnel absent", tunnel_absent, false, true, true, false, "absent", "not started", NULL,
 	  true },
-	{ "tunnel absent", tunnel_absent, false, true, true, false, "absent", "not started", NULL, true },
-	{ "tunnel stalled", tunnel_stalled, false, true, true, false, "stalled", "hangs", NULL, true },
-	{ "tunnel dead", tunnel_dead, false, true, true, false, "dead", "failed, exit code 137", NULL, true },
-	{ "tunnel unreadable", tunnel_unreadable, false, true, true, false, "unreadable", "holes", NULL, true },
-	{ "tunnel says nothing", tunnel_silent, false, true, true, false, "unknown", "state yet", NULL, true },
-	{ "unregistered", unregistered, false, false, false, true, "up", NULL, "401: token unknown", false },
-	{ "never registered", never_registered, false, false, false, true, "up", NULL, "plane yet", false },
+	{ "tunnel stalled", tunnel_stalled, false, true, true, false, "stalled", "hangs", NULL,
+	  true },
+	{ "tunnel dead", tunnel_dead, false, true, true, false, "dead", "failed, exit code 137",
+	  NULL, true },
+	{ "tunnel unreadable", tunnel_unreadable, false, true, true, false, "unreadable", "holes",
+	  NULL, true },
+	{ "tunnel says nothing", tunnel_silent, false, true, true, false, "unknown", "state yet",
+	  NULL, true },
+	{ "unregistered", unregistered, false, false, false, true, "up", NULL, "401: token unknown",
+	  false },
+	{ "never registered", never_registered, false, false, false, true, "up", NULL, "plane yet",
+	  false },
 	{ "control dead", control_dead, false, false, false, true, "up", NULL, "has ended", false },
-	{ "dead control's wish", control_dead_not_asked_for, false, false, false, false, "idle", "not known yet",
-	  "has ended", false },
+	{ "dead control's wish", control_dead_not_asked_for, false, false, false, false, "idle",
+	  "not known yet", "has ended", false },
 };
 
 static bool lacks(const char *sentence, const char *part)
@@ -160,7 +175,7 @@ static bool lacks(const char *sentence, const char *part)
 static void test_rows(void)
 {
 	for (size_t i = 0; i < array_len(rows); i++) {
-		struct source_view v = good_view();
+		struct pod_view v = good_view();
 		struct readiness r;
 		const char *name = rows[i].name;
 
@@ -181,7 +196,7 @@ static void test_rows(void)
 
 static void test_heartbeat_age(void)
 {
-	struct source_view v = good_view();
+	struct pod_view v = good_view();
 	const uint64_t s = UINT64_C(1000000000);
 
 	v.registration.last_heartbeat_realtime_ns = 0;
@@ -190,7 +205,8 @@ static void test_heartbeat_age(void)
 	check(readiness_is_connected(&v));
 	v.registration.last_heartbeat_realtime_ns = v.realtime_ns - 30 * s;
 	check(!readiness_is_connected(&v));
-	v.registration.last_heartbeat_realtime_ns = v.realtime_ns + 100 * s; /* the clock was set back */
+	v.registration.last_heartbeat_realtime_ns =
+		v.realtime_ns + 100 * s; /* the clock was set back */
 	check(readiness_is_connected(&v));
 }
 

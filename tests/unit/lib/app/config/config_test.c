@@ -23,7 +23,8 @@ static void write_file(const char *name, const char *text)
 	must(f && fputs(text, f) >= 0 && fclose(f) == 0);
 }
 
-static int load(enum config_user program, const char *const *args, enum config_verb *verb, struct fault *why)
+static int load(enum config_user program, const char *const *args, enum config_verb *verb,
+		struct fault *why)
 {
 	char *argv[16] = { (char *)(uintptr_t) "program" };
 	int argc = 1;
@@ -76,14 +77,16 @@ static void test_table(void)
 
 		check_row(a->path, a->users != 0 && *a->help && strchr(a->path, '.'));
 		check_row(a->path, a->type != CONFIG_SECRET || !a->flag); /* it would stand in ps */
-		check_row(a->path, (a->type == CONFIG_CHOICE || a->type == CONFIG_COUNT) == (a->extra != NULL));
+		check_row(a->path, (a->type == CONFIG_CHOICE || a->type == CONFIG_COUNT) ==
+					   (a->extra != NULL));
 		check_row(a->path, config_row_at(a->path) == a);
 		for (size_t j = 0; j < i; j++) {
 			const struct config_row *b = &config_rows[j];
 
 			check_row(a->path, strcmp(a->path, b->path) != 0);
 			check_row(a->path, !a->flag || !b->flag || strcmp(a->flag, b->flag) != 0);
-			check_row(a->path, !a->variable || !b->variable || strcmp(a->variable, b->variable) != 0);
+			check_row(a->path, !a->variable || !b->variable ||
+						   strcmp(a->variable, b->variable) != 0);
 		}
 	}
 	check(!config_row_at("tunnel"));
@@ -96,12 +99,14 @@ static void test_defaults(void)
 
 	check(load(CONFIG_CONTROL, ARGS(), &verb, &why) == 0);
 	check(verb == CONFIG_RUN && !c.file[0]);
-	check(strcmp(c.api_url, "https://api.pipeops.sh") == 0 && strcmp(c.cluster_name, "default-cluster") == 0);
+	check(strcmp(c.api_url, "https://api.pipeops.sh") == 0 &&
+	      strcmp(c.cluster_name, "default-cluster") == 0);
 	check(c.timeout_ns == 30000000000 && c.inactivity_timeout_ns == 300000000000);
 	check(c.tunnel_enabled && !c.tls_skip_verify && c.status_port == 8080 && !c.token.text[0]);
 	check(strcmp(c.log_level, "info") == 0 && c.forwards_n == 3 && c.labels_n == 0);
 	check(strcmp(c.forwards[1].name, "kubelet-metrics") == 0 && c.forwards[1].port == 10250);
-	check(strcmp(c.forwards[2].local_addr, "localhost:8080") == 0 && !c.forwards[2].remote_port);
+	check(strcmp(c.forwards[2].local_addr, "localhost:8080") == 0 &&
+	      !c.forwards[2].remote_port);
 }
 
 /* ---- the file ---- */
@@ -170,23 +175,31 @@ static void test_example(void)
 	check(strcmp(c.log_output, "stdout") == 0 && strcmp(c.file, "t.yaml") == 0);
 	check(c.labels_n == 2 && strcmp(c.labels[1].key, "region") == 0 &&
 	      strcmp(c.labels[1].value, "us-east-1") == 0);
-	check(c.forwards_n == 3 && strcmp(c.forwards[2].host, "::1") == 0 && c.forwards[2].port == 8080 &&
-	      c.forwards[2].remote_port == 9000);
+	check(c.forwards_n == 3 && strcmp(c.forwards[2].host, "::1") == 0 &&
+	      c.forwards[2].port == 8080 && c.forwards[2].remote_port == 9000);
 }
 
 static void test_file_forms(void)
 {
 	static const char *const good[] = {
-		"", "\n# only a comment\n", "---\n", "---\nagent:\n", "tunnel: {enabled: no}\n",
+		"",
+		"\n# only a comment\n",
+		"---\n",
+		"---\nagent:\n",
+		"tunnel: {enabled: no}\n",
 		"tunnel:\n  enabled: OFF\n",
-		"agent: {labels: {}}\n", "agent:\n  id: 'x: y'\n", "\xef\xbb\xbf# byte order mark\n", "--- {}\n...\n",
+		"agent: {labels: {}}\n",
+		"agent:\n  id: 'x: y'\n",
+		"\xef\xbb\xbf# byte order mark\n",
+		"--- {}\n...\n",
 	};
 	struct fault why;
 
 	for (size_t i = 0; i < array_len(good); i++)
 		if (!check_row(good[i], load_text(good[i], &why) == 0))
 			puts(why.why);
-	check(load_text("tunnel:\n  forwards: []\n", &why) == 0 && c.forwards_n == 0); /* none is a wish */
+	check(load_text("tunnel:\n  forwards: []\n", &why) == 0 &&
+	      c.forwards_n == 0); /* none is a wish */
 	check(load_text("tunnel:\n  enabled: true\n", &why) == 0 && c.forwards_n == 3);
 }
 
@@ -239,7 +252,8 @@ static const struct {
 	{ "anchored section", "agent: &x\n  id: y\n", "t.yaml:1: anchors are not supported" },
 	{ "tag", "agent:\n  id: !!str y\n", "t.yaml:2: tags are not supported" },
 	{ "merge key", "agent:\n  <<: {id: y}\n", "t.yaml:2: unknown key 'agent.<<'" },
-	{ "two documents", "agent:\n  id: x\n---\nagent:\n  id: y\n", "t.yaml:3: more than one document" },
+	{ "two documents", "agent:\n  id: x\n---\nagent:\n  id: y\n",
+	  "t.yaml:3: more than one document" },
 	{ "no map", "- a\n", "t.yaml:1: the file is no map of keys" },
 	{ "text", "hello\n", "t.yaml:1: the file is no map of keys" },
 	{ "list as key", "[a]: b\n", "t.yaml:1: a key must be plain text" },
@@ -249,19 +263,24 @@ static const struct {
 	{ "key too long", NAME_32 NAME_32 NAME_32 NAME_32 NAME_32 NAME_32 NAME_32 NAME_32 ": 1\n",
 	  "t.yaml:1: key is too long" },
 
-	{ "forwards as a map", "tunnel:\n  forwards: {a: b}\n", "t.yaml:2: tunnel.forwards is a list" },
-	{ "forward as a text", "tunnel:\n  forwards: [a]\n", "t.yaml:2: a forward is a map of name" },
+	{ "forwards as a map", "tunnel:\n  forwards: {a: b}\n",
+	  "t.yaml:2: tunnel.forwards is a list" },
+	{ "forward as a text", "tunnel:\n  forwards: [a]\n",
+	  "t.yaml:2: a forward is a map of name" },
 	{ "forward without a name", "tunnel:\n  forwards:\n    - local_addr: a:1\n",
 	  "t.yaml:3: a forward needs name and local_addr" },
 	{ "forward without an address", "tunnel:\n  forwards:\n    - name: a\n",
 	  "t.yaml:3: a forward needs name and local_addr" },
-	{ "forward without a port", "tunnel:\n  forwards:\n    - name: a\n      local_addr: localhost\n",
+	{ "forward without a port",
+	  "tunnel:\n  forwards:\n    - name: a\n      local_addr: localhost\n",
 	  "t.yaml:4: \"localhost\" is no address" },
 	{ "forward to port 0", "tunnel:\n  forwards: [{name: a, local_addr: 'a:0'}]\n",
 	  "\"a:0\" is no address" },
-	{ "remote port", "tunnel:\n  forwards: [{name: a, local_addr: 'a:1', remote_port: 65536}]\n",
+	{ "remote port",
+	  "tunnel:\n  forwards: [{name: a, local_addr: 'a:1', remote_port: 65536}]\n",
 	  "remote_port is 0 (assigned" },
-	{ "remote port text", "tunnel:\n  forwards: [{name: a, local_addr: 'a:1', remote_port: x}]\n",
+	{ "remote port text",
+	  "tunnel:\n  forwards: [{name: a, local_addr: 'a:1', remote_port: x}]\n",
 	  "remote_port is 0 (assigned" },
 	{ "key of a forward", "tunnel:\n  forwards:\n    - name: a\n      local: b\n",
 	  "t.yaml:4: unknown key 'local' in a forward; known are name, local_addr" },
@@ -269,7 +288,8 @@ static const struct {
 	  "t.yaml:4: a key stands there twice" },
 	{ "name of a forward", "tunnel:\n  forwards: [{name: 'a b', local_addr: 'a:1'}]\n",
 	  "a forward's name is letters" },
-	{ "two of a name", "tunnel:\n  forwards:\n    - {name: a, local_addr: 'a:1'}\n"
+	{ "two of a name",
+	  "tunnel:\n  forwards:\n    - {name: a, local_addr: 'a:1'}\n"
 	  "    - {name: a, local_addr: 'b:1'}\n",
 	  "t.yaml:4: two forwards are named a" },
 	{ "deep", "tunnel:\n  forwards: [[[[[[[[[[[[[[[[[[[[[[a]]]]]]]]]]]]]]]]]]]]]]\n",
@@ -287,8 +307,9 @@ static void test_wrong_files(void)
 		struct fault why;
 
 		check_row(wrong[i].name, load_text(wrong[i].yaml, &why) == ERR_CONFIG);
-		if (!check_row(wrong[i].name, strncmp(why.why, wrong[i].want, strlen(wrong[i].want)) == 0 ||
-						      (wrong[i].want[0] != 't' && strstr(why.why, wrong[i].want))))
+		if (!check_row(wrong[i].name,
+			       strncmp(why.why, wrong[i].want, strlen(wrong[i].want)) == 0 ||
+				       (wrong[i].want[0] != 't' && strstr(why.why, wrong[i].want))))
 			puts(why.why);
 		check_row(wrong[i].name, !strstr(why.why, "s3cret"));
 	}
@@ -313,7 +334,8 @@ static void test_bounds(void)
 		check((load_text(text, &why) == 0) == (many == 32));
 		n = (size_t)snprintf(text, sizeof(text), "tunnel:\n  forwards:\n");
 		for (int i = 0; i < many; i++)
-			n += (size_t)snprintf(text + n, sizeof(text) - n, "    - {name: l%d, local_addr: 'a:1'}\n", i);
+			n += (size_t)snprintf(text + n, sizeof(text) - n,
+					      "    - {name: l%d, local_addr: 'a:1'}\n", i);
 		check((load_text(text, &why) == 0) == (many == 32));
 		check(c.forwards_n == 32);
 	}
@@ -359,7 +381,8 @@ static void test_later_wins(void)
 	check(strcmp(c.log_level, "debug") == 0);
 	setenv("PIPEOPS_LOG_LEVEL", "loud", 1);
 	check(load(CONFIG_CONTROL, ARGS(), &verb, &why) == ERR_CONFIG);
-	check(strcmp(why.why, "PIPEOPS_LOG_LEVEL: \"loud\" is not one of debug|info|warn|error") == 0);
+	check(strcmp(why.why, "PIPEOPS_LOG_LEVEL: \"loud\" is not one of debug|info|warn|error") ==
+	      0);
 	unsetenv("PIPEOPS_LOG_LEVEL");
 	unsetenv("PIPEOPS_CLUSTER_NAME");
 	unsetenv("PIPEOPS_AGENT_ID");
@@ -427,22 +450,55 @@ static void test_arguments(void)
 		{ { "--port", "81", "--bind=::1" }, CONFIG_STATUS, 0, CONFIG_RUN, "" },
 		{ { "--allow-plain", "--allow-plain=no" }, CONFIG_TUNNEL, 0, CONFIG_RUN, "" },
 		{ { "--help=x" }, CONFIG_TUNNEL, ERR_USAGE, CONFIG_RUN, "--help takes no value" },
-		{ { "--probe", "maybe" }, CONFIG_TUNNEL, ERR_USAGE, CONFIG_RUN, "--probe takes live or ready" },
+		{ { "--probe", "maybe" },
+		  CONFIG_TUNNEL,
+		  ERR_USAGE,
+		  CONFIG_RUN,
+		  "--probe takes live or ready" },
 		{ { "--probe" }, CONFIG_TUNNEL, ERR_USAGE, CONFIG_RUN, "--probe needs a value" },
 		{ { "--config" }, CONFIG_TUNNEL, ERR_USAGE, CONFIG_RUN, "--config needs a value" },
 		{ { "--port" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "--port needs a value" },
-		{ { "--port=" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "--port: \"\" is not a whole number in 1..65535" },
-		{ { "--prot", "81" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "unknown flag --prot; did you mean --port?" },
-		{ { "--confg=x" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "unknown flag --confg; did you mean --config?" },
-		{ { "--frobnicate" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN,
+		{ { "--port=" },
+		  CONFIG_STATUS,
+		  ERR_USAGE,
+		  CONFIG_RUN,
+		  "--port: \"\" is not a whole number in 1..65535" },
+		{ { "--prot", "81" },
+		  CONFIG_STATUS,
+		  ERR_USAGE,
+		  CONFIG_RUN,
+		  "unknown flag --prot; did you mean --port?" },
+		{ { "--confg=x" },
+		  CONFIG_STATUS,
+		  ERR_USAGE,
+		  CONFIG_RUN,
+		  "unknown flag --confg; did you mean --config?" },
+		{ { "--frobnicate" },
+		  CONFIG_STATUS,
+		  ERR_USAGE,
+		  CONFIG_RUN,
 		  "unknown flag --frobnicate; --help lists them" },
-		{ { "--bind", "::" }, CONFIG_TUNNEL, ERR_USAGE, CONFIG_RUN,
+		{ { "--bind", "::" },
+		  CONFIG_TUNNEL,
+		  ERR_USAGE,
+		  CONFIG_RUN,
 		  "--bind is not for this program, but for status-server" },
-		{ { "--ca-file", "x" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN,
+		{ { "--ca-file", "x" },
+		  CONFIG_STATUS,
+		  ERR_USAGE,
+		  CONFIG_RUN,
 		  "--ca-file is not for this program, but for tunnel-sidecar, control-agent" },
-		{ { "--token=s3cret" }, CONFIG_CONTROL, ERR_USAGE, CONFIG_RUN,
-		  "--token is no flag, as everybody sees a command line: use the variable PIPEOPS_TOKEN" },
-		{ { "up\x1b[31m" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "unexpected argument \"up\\x1b[31m\"" },
+		{ { "--token=s3cret" },
+		  CONFIG_CONTROL,
+		  ERR_USAGE,
+		  CONFIG_RUN,
+		  "--token is no flag, as everybody sees a command line: use the variable "
+		  "PIPEOPS_TOKEN" },
+		{ { "up\x1b[31m" },
+		  CONFIG_STATUS,
+		  ERR_USAGE,
+		  CONFIG_RUN,
+		  "unexpected argument \"up\\x1b[31m\"" },
 		{ { "--" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "unknown flag --; " },
 		{ { "-x" }, CONFIG_STATUS, ERR_USAGE, CONFIG_RUN, "unexpected argument \"-x\"" },
 	};
@@ -450,7 +506,8 @@ static void test_arguments(void)
 	for (size_t i = 0; i < array_len(rows); i++) {
 		enum config_verb verb;
 		struct fault why;
-		const char *args[5] = { rows[i].args[0], rows[i].args[1], rows[i].args[2], rows[i].args[3] };
+		const char *args[5] = { rows[i].args[0], rows[i].args[1], rows[i].args[2],
+					rows[i].args[3] };
 
 		const int rc = load(rows[i].program, args, &verb, &why);
 		check_row(args[0], rc == rows[i].rc);
@@ -461,7 +518,8 @@ static void test_arguments(void)
 	}
 	enum config_verb verb;
 	struct fault why;
-	check(load(CONFIG_STATUS, ARGS("--port", "81", "--bind=::1", "--port=82"), &verb, &why) == 0);
+	check(load(CONFIG_STATUS, ARGS("--port", "81", "--bind=::1", "--port=82"), &verb, &why) ==
+	      0);
 	check(c.status_port == 82 && strcmp(c.status_bind, "::1") == 0);
 	check(load(CONFIG_TUNNEL, ARGS("--allow-plain"), &verb, &why) == 0 && c.allow_plain);
 	check(load(CONFIG_TUNNEL, ARGS("--allow-plain=off"), &verb, &why) == 0 && !c.allow_plain);
@@ -480,8 +538,9 @@ static void test_durations(void)
 		{ "1us", 1000 },       { "7ns", 7 },		  { "1m1s1ms1us1ns", 61001001001 },
 		{ "0s", 0 },	       { "1000h", 3600000000000000 },
 	};
-	static const char *const bad[] = { "",	   " ",	   "s",	     "-1s",  "1.5s",  "5 s",	  "5x",
-					   "1h30", "5ss",  "5S",     "1001h", "99999999999999999999s",
+	static const char *const bad[] = { "",	   " ",	   "s",	      "-1s",
+					   "1.5s", "5 s",  "5x",      "1h30",
+					   "5ss",  "5S",   "1001h",   "99999999999999999999s",
 					   "5s ",  "5msm", "1000h1s", "3600001" };
 
 	for (size_t i = 0; i < array_len(good); i++) {
@@ -505,14 +564,30 @@ static void test_addresses(void)
 		const char *text, *host;
 		uint16_t port;
 	} good[] = {
-		{ "localhost:6443", "localhost", 6443 }, { "10.0.0.1:1", "10.0.0.1", 1 },
-		{ "[::1]:65535", "::1", 65535 },	 { "[fe80::1%eth0]:80", "fe80::1%eth0", 80 },
+		{ "localhost:6443", "localhost", 6443 },
+		{ "10.0.0.1:1", "10.0.0.1", 1 },
+		{ "[::1]:65535", "::1", 65535 },
+		{ "[fe80::1%eth0]:80", "fe80::1%eth0", 80 },
 		{ "a_b.svc.cluster.local:443", "a_b.svc.cluster.local", 443 },
 	};
-	static const char *const bad[] = { "", ":", ":80", "localhost", "localhost:", "localhost:0",
+	static const char *const bad[] = { "",
+					   ":",
+					   ":80",
+					   "localhost",
+					   "localhost:",
+					   "localhost:0",
 					   "localhost:65536",
-					   "localhost:8o", "::1:80", "[]:80", "[::1]", "[::1]80", "a b:80", "a/b:80",
-					   "http://a:80", "[::1:80", "a:-1", "a: 1" };
+					   "localhost:8o",
+					   "::1:80",
+					   "[]:80",
+					   "[::1]",
+					   "[::1]80",
+					   "a b:80",
+					   "a/b:80",
+					   "http://a:80",
+					   "[::1:80",
+					   "a:-1",
+					   "a: 1" };
 
 	for (size_t i = 0; i < array_len(good); i++) {
 		char host[256];
@@ -538,14 +613,17 @@ static void test_forward_names(void)
 	check(load_text("tunnel: {forwards: [{name: kubelet, local_addr: 'a:1'}, "
 			"{name: kubernetes-api, local_addr: 'a:2'}]}\n",
 			&why) == 0);
-	check(config_forward_find(&c, "kubernetes-api") == 1 && config_forward_find(&c, "k8s-api") == 1);
-	check(config_forward_find(&c, "kubelet") == 0 && config_forward_find(&c, "kubelet-metrics") == 0);
+	check(config_forward_find(&c, "kubernetes-api") == 1 &&
+	      config_forward_find(&c, "k8s-api") == 1);
+	check(config_forward_find(&c, "kubelet") == 0 &&
+	      config_forward_find(&c, "kubelet-metrics") == 0);
 	check(config_forward_find(&c, "agent-http") == -1 && config_forward_find(&c, "") == -1);
 	/* The exact name wins over its other name. */
 	check(load_text("tunnel: {forwards: [{name: k8s-api, local_addr: 'a:1'}, "
 			"{name: kubernetes-api, local_addr: 'a:2'}]}\n",
 			&why) == 0);
-	check(config_forward_find(&c, "kubernetes-api") == 1 && config_forward_find(&c, "k8s-api") == 0);
+	check(config_forward_find(&c, "kubernetes-api") == 1 &&
+	      config_forward_find(&c, "k8s-api") == 0);
 }
 
 /* ---- printing ---- */
@@ -565,9 +643,11 @@ static void test_print_reads_back(void)
 	static struct config before;
 	struct fault why;
 
-	check(load_text("agent: {id: \"q\\\"b\\\\s\", labels: {\"a b\": \"x\\ty\", u: \"\\u202eü\"}}\n"
+	check(load_text("agent: {id: \"q\\\"b\\\\s\", labels: {\"a b\": \"x\\ty\", u: "
+			"\"\\u202eü\"}}\n"
 			"pipeops: {token: s3cret, timeout: 1500ms}\n"
-			"tunnel: {inactivity_timeout: 0, forwards: [{name: z, local_addr: '[::1]:5', remote_port: 7}]}\n",
+			"tunnel: {inactivity_timeout: 0, forwards: [{name: z, local_addr: "
+			"'[::1]:5', remote_port: 7}]}\n",
 			&why) == 0);
 	before = c;
 	print_to_buffer(CONFIG_CONTROL);
@@ -598,7 +678,8 @@ static void test_help(void)
 		for (size_t i = 0; i < config_rows_n; i++) {
 			const struct config_row *row = &config_rows[i];
 
-			check_row(row->path, !strstr(printed, row->help) == !(row->users & programs[p]));
+			check_row(row->path,
+				  !strstr(printed, row->help) == !(row->users & programs[p]));
 		}
 	}
 }

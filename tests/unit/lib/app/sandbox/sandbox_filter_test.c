@@ -56,7 +56,8 @@ static int run(const struct sandbox_filter *f, const struct seccomp_data *data)
 		case BPF_RET | BPF_K:
 			if (i.k == SECCOMP_RET_ALLOW)
 				return ALLOWED;
-			return i.k == SECCOMP_RET_KILL_PROCESS ? KILLED : (int)(i.k & SECCOMP_RET_DATA);
+			return i.k == SECCOMP_RET_KILL_PROCESS ? KILLED
+							       : (int)(i.k & SECCOMP_RET_DATA);
 		default:
 			must(!"an instruction that the list does not use");
 		}
@@ -92,7 +93,10 @@ static const struct row rows[] = {
 	{ "clone3", 435, { 0 }, ENOSYS },
 	{ "a thread", SYS_clone, { THREAD }, ALLOWED },
 	{ "a process", SYS_clone, { SIGCHLD }, SANDBOX_IS_CHECKED ? ALLOWED : EPERM },
-	{ "a thread in a namespace", SYS_clone, { THREAD | CLONE_NEWNS }, SANDBOX_IS_CHECKED ? ALLOWED : EPERM },
+	{ "a thread in a namespace",
+	  SYS_clone,
+	  { THREAD | CLONE_NEWNS },
+	  SANDBOX_IS_CHECKED ? ALLOWED : EPERM },
 
 	{ "open to read", SYS_openat, { 0, 0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW }, ALLOWED },
 	{ "open a folder", SYS_openat, { 0, 0, O_PATH | O_DIRECTORY | O_CLOEXEC }, ALLOWED },
@@ -136,7 +140,10 @@ static const struct row rows[] = {
 	{ "non-blocking", SYS_ioctl, { 3, FIONBIO }, ALLOWED },
 	{ "a terminal's input", SYS_ioctl, { 3, TIOCSTI }, EPERM },
 
-	{ "memory", SYS_mmap, { 0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS }, ALLOWED },
+	{ "memory",
+	  SYS_mmap,
+	  { 0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS },
+	  ALLOWED },
 	{ "code", SYS_mmap, { 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE }, EPERM },
 	{ "memory to code", SYS_mprotect, { 0, 4096, PROT_READ | PROT_EXEC }, EPERM },
 	{ "memory to read", SYS_mprotect, { 0, 4096, PROT_READ }, ALLOWED },
@@ -172,9 +179,17 @@ static void test_status(void)
 		{ "status: TCP", SYS_socket, { AF_INET, SOCK_STREAM, 0 }, EPERM },
 		{ "status: connect", SYS_connect, { 3 }, EPERM },
 		{ "status: a thread", SYS_clone, { THREAD }, SANDBOX_IS_CHECKED ? ALLOWED : EPERM },
-		{ "status: a limit is asked", SYS_prlimit64, { 0, 7, 0, UINT64_C(0x7f0000001000) }, ALLOWED },
-		{ "status: a limit is set", SYS_prlimit64, { 0, 7, 0x1000 }, SANDBOX_IS_CHECKED ? ALLOWED : EPERM },
-		{ "status: a limit is set from far", SYS_prlimit64, { 0, 7, UINT64_C(0x7f0000000000) },
+		{ "status: a limit is asked",
+		  SYS_prlimit64,
+		  { 0, 7, 0, UINT64_C(0x7f0000001000) },
+		  ALLOWED },
+		{ "status: a limit is set",
+		  SYS_prlimit64,
+		  { 0, 7, 0x1000 },
+		  SANDBOX_IS_CHECKED ? ALLOWED : EPERM },
+		{ "status: a limit is set from far",
+		  SYS_prlimit64,
+		  { 0, 7, UINT64_C(0x7f0000000000) },
 		  SANDBOX_IS_CHECKED ? ALLOWED : EPERM },
 		{ "status: no delay", SYS_setsockopt, { 3, IPPROTO_TCP, TCP_NODELAY }, ALLOWED },
 		{ "status: open to write", SYS_openat, { 0, 0, O_WRONLY }, EPERM },
@@ -237,7 +252,8 @@ static int judge_kernel(void)
 		return 2;
 	while (!has_begun)
 		sched_yield();
-	if (!sandbox_filter_make(&f, CONFIG_TUNNEL, false, getpid()) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	if (!sandbox_filter_make(&f, CONFIG_TUNNEL, false, getpid()) ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return 3;
 	if (sandbox_filter_install(&f))
 		return 4;
@@ -252,7 +268,10 @@ static int judge_kernel(void)
 		return 8;
 	if (socket(AF_INET, SOCK_STREAM, 0) < 0 || socket(AF_UNIX, SOCK_STREAM, 0) >= 0)
 		return 9;
-	return pthread_create(&thread, NULL, other_thread, NULL) || pthread_join(thread, &result) || result ? 10 : 0;
+	return pthread_create(&thread, NULL, other_thread, NULL) || pthread_join(thread, &result) ||
+			       result
+		       ? 10
+		       : 0;
 }
 
 static void test_kernel(void)

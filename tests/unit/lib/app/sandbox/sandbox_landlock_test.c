@@ -118,12 +118,15 @@ static void test_files(void)
 		snprintf(name, sizeof(name), "ABI %ld", rows[i].abi);
 		begin(rows[i].abi, STEP_NONE);
 		check_row(name, sandbox_landlock_files(&kernel, read, array_len(read)) == 0);
-		check_row(name, fake.attr[0] == rows[i].files && !fake.attr[1] && fake.attr[2] == rows[i].scope);
+		check_row(name, fake.attr[0] == rows[i].files && !fake.attr[1] &&
+					fake.attr[2] == rows[i].scope);
 		check_row(name, fake.rules == 2 && fake.restricted == 1);
-		check_row(name, fake.rule[0].type == 1 && fake.rule[0].access == (1u << 2 | 1u << 3));
+		check_row(name,
+			  fake.rule[0].type == 1 && fake.rule[0].access == (1u << 2 | 1u << 3));
 		check_row(name, strcmp(fake.rule[0].path, "/etc") == 0);
 		/* A folder's right on a file is EINVAL. */
-		check_row(name, fake.rule[1].access == 1u << 2 && strcmp(fake.rule[1].path, "/etc/passwd") == 0);
+		check_row(name, fake.rule[1].access == 1u << 2 &&
+					strcmp(fake.rule[1].path, "/etc/passwd") == 0);
 		check_row(name, count_fds() == fds);
 	}
 }
@@ -142,7 +145,8 @@ static void test_ports(void)
 	check(!fake.attr[0] && fake.attr[1] == 3 && !fake.attr[2]); /* to bind: no port at all */
 	check(fake.rules == 3 && fake.restricted == 1);
 	for (size_t i = 0; i < fake.rules; i++)
-		check(fake.rule[i].type == 2 && fake.rule[i].access == 2 && fake.rule[i].port == ports[i]);
+		check(fake.rule[i].type == 2 && fake.rule[i].access == 2 &&
+		      fake.rule[i].port == ports[i]);
 }
 
 static void test_failures(void)
@@ -231,7 +235,8 @@ static void test_kernel(void)
 	check(waitpid(child, &status, 0) == child && WIFEXITED(status));
 	const int code = WEXITSTATUS(status);
 	if (code == 77 || code == 78)
-		printf(" [%s skipped: this kernel does not have it] ", code == 77 ? "Landlock" : "ports");
+		printf(" [%s skipped: this kernel does not have it] ",
+		       code == 77 ? "Landlock" : "ports");
 	else
 		check(code == 0);
 	if (code)

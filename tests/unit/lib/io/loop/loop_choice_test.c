@@ -162,7 +162,8 @@ static void test_restricted(void)
 			check_row(name, res == -EACCES);
 	}
 	check(submit(ring, IORING_OP_POLL_ADD, IOSQE_ASYNC) == -EACCES);
-	check(io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_PERSONALITY, NULL, 0) == -EACCES);
+	check(io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_PERSONALITY, NULL, 0) ==
+	      -EACCES);
 	loop_free(l);
 }
 

@@ -95,7 +95,8 @@ static void run_heads(const struct head_row *rows, size_t rows_n, read_fn *read)
 				check_row(r->name, rc == 0);
 			else
 				check_row(r->name, rc == (int)len && h.status == r->status &&
-							   h.minor == r->minor && h.fields_n == r->fields);
+							   h.minor == r->minor &&
+							   h.fields_n == r->fields);
 			fence_fini(&in);
 		}
 	}
@@ -108,7 +109,7 @@ static void test_request_heads(void)
 
 static void test_answer_heads(void)
 {
-	run_heads(answers, array_len(answers), http1_read_answer);
+	run_heads(answers, array_len(answers), http1_read_response);
 }
 
 static void test_NUL_is_refused_anywhere(void)
@@ -126,11 +127,13 @@ static void test_NUL_is_refused_anywhere(void)
 
 static void test_fields_are_found(void)
 {
-	static const char wire[] = "GET /path?x=1 HTTP/1.1\r\nHOST:  a.example \t\r\nconnection: keep-alive\r\n"
-				   "Connection: foo ,\tUpgrade,\r\nX: Upgrade2\r\n\r\nbody";
+	static const char wire[] =
+		"GET /path?x=1 HTTP/1.1\r\nHOST:  a.example \t\r\nconnection: keep-alive\r\n"
+		"Connection: foo ,\tUpgrade,\r\nX: Upgrade2\r\n\r\nbody";
 	struct http1_head h;
 
-	check(http1_read_request(&h, (const uint8_t *)wire, sizeof(wire) - 1, NULL) == sizeof(wire) - 5);
+	check(http1_read_request(&h, (const uint8_t *)wire, sizeof(wire) - 1, NULL) ==
+	      sizeof(wire) - 5);
 	check(span_is(h.method, "GET"));
 	check(span_is(h.target, "/path?x=1"));
 	check(span_is(http1_field(&h, "Host"), "a.example"));
@@ -155,8 +158,8 @@ static void test_bounds(void)
 	check(http1_read_request(&h, (uint8_t *)big, HTTP1_REQUEST_HEAD_MAX - 1, &why) == 0);
 	check(http1_read_request(&h, (uint8_t *)big, HTTP1_REQUEST_HEAD_MAX, &why) == ERR_LIMIT);
 	memcpy(big, "HTTP/1.1 200 O\r\n", 16);
-	check(http1_read_answer(&h, (uint8_t *)big, HTTP1_ANSWER_HEAD_MAX - 1, NULL) == 0);
-	check(http1_read_answer(&h, (uint8_t *)big, BIG, NULL) == ERR_LIMIT);
+	check(http1_read_response(&h, (uint8_t *)big, HTTP1_ANSWER_HEAD_MAX - 1, NULL) == 0);
+	check(http1_read_response(&h, (uint8_t *)big, BIG, NULL) == ERR_LIMIT);
 
 	n = sizeof(REQ) - 1;
 	memcpy(big, REQ, n);
@@ -184,7 +187,8 @@ static void test_keep_alive(void)
 
 	for (size_t i = 0; i < array_len(rows); i++) {
 		struct http1_head h;
-		check(http1_read_answer(&h, (const uint8_t *)rows[i].wire, strlen(rows[i].wire), NULL) > 0);
+		check(http1_read_response(&h, (const uint8_t *)rows[i].wire, strlen(rows[i].wire),
+					  NULL) > 0);
 		check_row(rows[i].wire, http1_is_keep_alive(&h) == rows[i].want);
 	}
 }
@@ -209,12 +213,16 @@ static const struct framing_row {
 	{ "request without", REQ "\r\n", false, HTTP1_NO_BODY, 0 },
 	{ "request with", REQ "Content-Length: 999999999999999999\r\n\r\n", false, HTTP1_LENGTH,
 	  999999999999999999 },
-	{ "both", ANS "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", false, ERR_PROTO, 0 },
-	{ "both to HEAD", ANS "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", true, ERR_PROTO, 0 },
+	{ "both", ANS "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", false, ERR_PROTO,
+	  0 },
+	{ "both to HEAD", ANS "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", true,
+	  ERR_PROTO, 0 },
 	{ "both, other order", REQ "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", false,
 	  ERR_PROTO, 0 },
-	{ "two equal lengths", ANS "Content-Length: 5\r\nContent-Length: 5\r\n\r\n", false, ERR_PROTO, 0 },
-	{ "two lengths", ANS "Content-Length: 5\r\ncontent-length: 6\r\n\r\n", false, ERR_PROTO, 0 },
+	{ "two equal lengths", ANS "Content-Length: 5\r\nContent-Length: 5\r\n\r\n", false,
+	  ERR_PROTO, 0 },
+	{ "two lengths", ANS "Content-Length: 5\r\ncontent-length: 6\r\n\r\n", false, ERR_PROTO,
+	  0 },
 	{ "list of lengths", ANS "Content-Length: 5, 5\r\n\r\n", false, ERR_PROTO, 0 },
 	{ "+5", ANS "Content-Length: +5\r\n\r\n", false, ERR_PROTO, 0 },
 	{ "-5", ANS "Content-Length: -5\r\n\r\n", false, ERR_PROTO, 0 },
@@ -223,11 +231,12 @@ static const struct framing_row {
 	{ "empty length", ANS "Content-Length:\r\n\r\n", false, ERR_PROTO, 0 },
 	{ "2^64", ANS "Content-Length: 18446744073709551616\r\n\r\n", false, ERR_PROTO, 0 },
 	{ "gzip, chunked", ANS "Transfer-Encoding: gzip, chunked\r\n\r\n", false, ERR_PROTO, 0 },
-	{ "chunked twice", ANS "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", false,
-	  ERR_PROTO, 0 },
+	{ "chunked twice", ANS "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+	  false, ERR_PROTO, 0 },
 	{ "xchunked", REQ "Transfer-Encoding: xchunked\r\n\r\n", false, ERR_PROTO, 0 },
 	{ "identity", ANS "Transfer-Encoding: identity\r\n\r\n", false, ERR_PROTO, 0 },
-	{ "chunked in 1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false, ERR_PROTO, 0 },
+	{ "chunked in 1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false,
+	  ERR_PROTO, 0 },
 };
 
 static void test_framing_decisions(void)
@@ -240,13 +249,14 @@ static void test_framing_decisions(void)
 		struct http1_head h;
 		struct http1_body b;
 
-		check_row(r->name, (answer ? http1_read_answer : http1_read_request)(
+		check_row(r->name, (answer ? http1_read_response : http1_read_request)(
 					   &h, wire, strlen(r->wire), NULL) > 0);
 		const int rc = http1_body_start(&b, &h, r->to_head, &why);
 		if (r->want < 0)
 			check_row(r->name, rc == r->want && why.why[0]);
 		else
-			check_row(r->name, rc == 0 && (int)b.framing == r->want && b.left == r->left &&
+			check_row(r->name, rc == 0 && (int)b.framing == r->want &&
+						   b.left == r->left &&
 						   b.done == (r->want == HTTP1_NO_BODY));
 	}
 }
@@ -261,13 +271,15 @@ static const struct body_row {
 } bodies[] = {
 	{ "length", HTTP1_LENGTH, 5, "helloNEXT", "hello", 0, 4 },
 	{ "until close", HTTP1_UNTIL_CLOSE, 0, "hello", "hello", 0, 0 },
-	{ "chunks", HTTP1_CHUNKED, 0, "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\nNEXT", "hello world", 0, 4 },
+	{ "chunks", HTTP1_CHUNKED, 0, "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\nNEXT", "hello world",
+	  0, 4 },
 	{ "no chunks", HTTP1_CHUNKED, 0, "0\r\n\r\n", "", 0, 0 },
 	{ "hex, both cases", HTTP1_CHUNKED, 0, "0a\r\n0123456789\r\nA\r\nabcdefghij\r\n000\r\n\r\n",
 	  "0123456789abcdefghij", 0, 0 },
 	{ "extension", HTTP1_CHUNKED, 0, "5;a=\"b\"\r\nhello\r\n0;x\r\n\r\n", "hello", 0, 0 },
 	{ "trailers", HTTP1_CHUNKED, 0, "1\r\nx\r\n0\r\nA: b\r\nC: d\r\n\r\nN", "x", 0, 1 },
-	{ "payload that looks like framing", HTTP1_CHUNKED, 0, "5\r\n0\r\n\r\n\r\n0\r\n\r\n", "0\r\n\r\n", 0, 0 },
+	{ "payload that looks like framing", HTTP1_CHUNKED, 0, "5\r\n0\r\n\r\n\r\n0\r\n\r\n",
+	  "0\r\n\r\n", 0, 0 },
 	{ "no size", HTTP1_CHUNKED, 0, "\r\nhello", "", ERR_PROTO, 0 },
 	{ "extension without a size", HTTP1_CHUNKED, 0, ";a\r\nhello", "", ERR_PROTO, 0 },
 	{ "negative", HTTP1_CHUNKED, 0, "-5\r\nhello", "", ERR_PROTO, 0 },
@@ -335,8 +347,9 @@ static void test_bodies_cut_everywhere(void)
 			if (row->err)
 				check_row(row->name, r.rc == (int)row->err);
 			else
-				check_row(row->name, r.rc >= 0 && r.at == n - row->rest &&
-							     r.b.done == (row->framing != HTTP1_UNTIL_CLOSE));
+				check_row(row->name,
+					  r.rc >= 0 && r.at == n - row->rest &&
+						  r.b.done == (row->framing != HTTP1_UNTIL_CLOSE));
 			fence_fini(&in);
 		}
 	}
@@ -378,9 +391,9 @@ static void test_what_is_written_reads_back(void)
 	check(span_is(h.target, "/a?b=%20") && h.fields_n == 2);
 	buf_consume(&b, buf_len(&b));
 
-	check(http1_write_answer(&b, 404) == 0);
+	check(http1_write_response(&b, 404) == 0);
 	check(http1_write_end(&b) == 0);
-	check(http1_read_answer(&h, buf_bytes(&b).p, buf_len(&b), NULL) == (int)buf_len(&b));
+	check(http1_read_response(&h, buf_bytes(&b).p, buf_len(&b), NULL) == (int)buf_len(&b));
 	check(h.status == 404 && span_is(h.reason, "Not Found"));
 	buf_fini(&b);
 }
@@ -412,7 +425,7 @@ static void test_famine_and_bound(void)
 
 	famine_init(&f, 1);
 	buf_init(&b, &f.mem, 4096);
-	check(http1_write_answer(&b, 200) == ERR_NOMEM);
+	check(http1_write_response(&b, 200) == ERR_NOMEM);
 	buf_fini(&b);
 	check(f.live == 0);
 	buf_init(&b, &mem_heap, 8);

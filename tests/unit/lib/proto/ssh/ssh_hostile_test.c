@@ -432,7 +432,7 @@ static void test_refused_opens_leave_nothing(void)
 		say(&p.c, SAY("\x5a" U32("\x06") "refuse" U32("\x05") U32("\0") "\0\0\x80\0"));
 		(void)pair_move(&p.c, &p.s);
 		pair_feed(&p, &p.s);
-		ssh_blame(p.s.ssh, GLITCH_FORBIDDEN_OPEN, i % 2 == 0);
+		ssh_charge(p.s.ssh, GLITCH_FORBIDDEN_OPEN, i % 2 == 0);
 		while (ssh_pending(p.s.ssh).n)
 			ssh_sent(p.s.ssh);
 		if (i == 1000)
@@ -440,7 +440,7 @@ static void test_refused_opens_leave_nothing(void)
 	}
 	check(p.s.rc == 0 && ssh_channels_open(p.s.ssh) == 1 && f.live == live);
 	check(ssh_stats(p.s.ssh)->glitches.counts[GLITCH_FORBIDDEN_OPEN] == 100000);
-	ssh_blame(p.s.ssh, GLITCH_FORBIDDEN_OPEN, LIMIT_GLITCHES + 1);
+	ssh_charge(p.s.ssh, GLITCH_FORBIDDEN_OPEN, LIMIT_GLITCHES + 1);
 	check(ssh_fault(p.s.ssh)->code == ERR_LIMIT &&
 	      strstr(ssh_fault(p.s.ssh)->why, "forbidden_open") != NULL);
 	pair_fini(&p);

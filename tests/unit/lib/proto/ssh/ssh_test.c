@@ -559,8 +559,8 @@ static void test_promise(void)
 		ssh_channel_at(p.c.ssh, id)->tx_packet = packets[i % 4];
 		ssh_set_tx_bound(p.c.ssh, 5000 + i / 4);
 		while ((promised = ssh_channel_writable(p.c.ssh, id)) > 0) {
-			if (!check(promised < 5200 && ssh_channel_write(p.c.ssh, id, data, promised) ==
-							      (int)promised))
+			if (!check(promised < 5200 &&
+				   ssh_channel_write(p.c.ssh, id, data, promised) == (int)promised))
 				break;
 			all += promised;
 		}

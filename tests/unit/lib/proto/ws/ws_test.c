@@ -169,7 +169,9 @@ static void start_server(struct end *e)
 static void test_request_is_what_the_rfc_asks(void)
 {
 	static const char *const headers[] = { "Authorization: Bearer x", "X-Y:z", NULL };
-	struct ws_options o = { .host = "h:1", .path = "/p?q", .protocol = "chisel-v3", .headers = headers };
+	struct ws_options o = {
+		.host = "h:1", .path = "/p?q", .protocol = "chisel-v3", .headers = headers
+	};
 	struct http1_head h;
 	struct end e;
 
@@ -217,50 +219,71 @@ static const struct answer_row {
 	const char *says;
 } answers[] = {
 	{ "good", GOOD_ANSWER, "O", 0, NULL },
-	{ "any case, any order", "HTTP/1.1 101 X\r\n" PROTOCOL ACCEPT "CONNECTION: foo, UPGRADE\r\nupgrade: "
-				 "WebSocket\r\n\r\n", "O", 0, NULL },
-	{ "after 100 and 103", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
-	  GOOD_ANSWER, "O", 0, NULL },
+	{ "any case, any order",
+	  "HTTP/1.1 101 X\r\n" PROTOCOL ACCEPT "CONNECTION: foo, UPGRADE\r\nupgrade: "
+	  "WebSocket\r\n\r\n",
+	  "O", 0, NULL },
+	{ "after 100 and 103",
+	  "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" GOOD_ANSWER,
+	  "O", 0, NULL },
 	{ "frames behind it", GOOD_ANSWER "\x82\x02hi\x82\x01!", "Ob:hi|b:!|", 0, NULL },
-	{ "close behind it", GOOD_ANSWER "\x88\x05\x03\xe8" "bye", "OC1000:bye", 0, NULL },
+	{ "close behind it",
+	  GOOD_ANSWER "\x88\x05\x03\xe8"
+		      "bye",
+	  "OC1000:bye", 0, NULL },
 	{ "200", "HTTP/1.1 200 OK\r\n\r\n<html>", "E-9", 200, "is this a chisel server" },
-	{ "403 with words", "HTTP/1.1 403 No\r\n\r\nnot you\x1b[2J\nmore", "E-9", 403, "not you\\x1b[2J" },
+	{ "403 with words", "HTTP/1.1 403 No\r\n\r\nnot you\x1b[2J\nmore", "E-9", 403,
+	  "not you\\x1b[2J" },
 	{ "502 of HTTP/1.0", "HTTP/1.0 502 Bad Gateway\r\n\r\n", "E-9", 502, "Bad Gateway" },
-	{ "redirect", "HTTP/1.1 302 Found\r\nLocation: https://evil.example/take?token=1\r\n\r\n", "E-9", 302,
-	  "points to https://evil.example: " },
+	{ "redirect", "HTTP/1.1 302 Found\r\nLocation: https://evil.example/take?token=1\r\n\r\n",
+	  "E-9", 302, "points to https://evil.example: " },
 	{ "redirect on the spot", "HTTP/1.1 303 Found\r\nLocation: /login\r\n\r\n", "E-9", 303,
 	  "points to /login: " },
 	{ "redirect to nowhere", "HTTP/1.1 302 Found\r\n\r\n", "E-9", 302, "302 Found" },
 	{ "HTTP/1.0 101", "HTTP/1.0 101 X\r\n" UP ACCEPT PROTOCOL "\r\n", "E-3", 0, "no upgrade" },
-	{ "no Upgrade", "HTTP/1.1 101 X\r\nConnection: Upgrade\r\n" ACCEPT PROTOCOL "\r\n", "E-3", 0,
-	  "no upgrade" },
-	{ "no Connection", "HTTP/1.1 101 X\r\nUpgrade: websocket\r\n" ACCEPT PROTOCOL "\r\n", "E-3", 0,
-	  "no upgrade" },
-	{ "other Upgrade", "HTTP/1.1 101 X\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n" ACCEPT PROTOCOL "\r\n",
-	  "E-3", 0, "no upgrade" },
+	{ "no Upgrade", "HTTP/1.1 101 X\r\nConnection: Upgrade\r\n" ACCEPT PROTOCOL "\r\n", "E-3",
+	  0, "no upgrade" },
+	{ "no Connection", "HTTP/1.1 101 X\r\nUpgrade: websocket\r\n" ACCEPT PROTOCOL "\r\n", "E-3",
+	  0, "no upgrade" },
+	{ "other Upgrade",
+	  "HTTP/1.1 101 X\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n" ACCEPT PROTOCOL "\r\n", "E-3",
+	  0, "no upgrade" },
 	{ "no Accept", "HTTP/1.1 101 X\r\n" UP PROTOCOL "\r\n", "E-3", 0, "Sec-WebSocket-Accept" },
-	{ "wrong Accept", "HTTP/1.1 101 X\r\n" UP "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xO0=\r\n"
-	  PROTOCOL "\r\n", "E-3", 0, "Sec-WebSocket-Accept" },
-	{ "Accept in other case", "HTTP/1.1 101 X\r\n" UP "Sec-WebSocket-Accept: S3PPLMBITXAQ9KYGZZHZRBK+XOO=\r\n"
-	  PROTOCOL "\r\n", "E-3", 0, "Sec-WebSocket-Accept" },
+	{ "wrong Accept",
+	  "HTTP/1.1 101 X\r\n" UP "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xO0=\r\n" PROTOCOL
+	  "\r\n",
+	  "E-3", 0, "Sec-WebSocket-Accept" },
+	{ "Accept in other case",
+	  "HTTP/1.1 101 X\r\n" UP "Sec-WebSocket-Accept: S3PPLMBITXAQ9KYGZZHZRBK+XOO=\r\n" PROTOCOL
+	  "\r\n",
+	  "E-3", 0, "Sec-WebSocket-Accept" },
 	{ "two Accepts", "HTTP/1.1 101 X\r\n" UP ACCEPT ACCEPT PROTOCOL "\r\n", "E-3", 0,
 	  "Sec-WebSocket-Accept" },
-	{ "extension", "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL
-	  "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", "E-3", 0, "extension" },
+	{ "extension",
+	  "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL
+	  "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+	  "E-3", 0, "extension" },
 	{ "subprotocol not repeated", "HTTP/1.1 101 X\r\n" UP ACCEPT "\r\n", "O", 0, NULL },
-	{ "other subprotocol", "HTTP/1.1 101 X\r\n" UP ACCEPT "Sec-WebSocket-Protocol: chisel-v2\r\n\r\n", "E-3",
-	  0, "chisel-v3" },
-	{ "subprotocol in other case", "HTTP/1.1 101 X\r\n" UP ACCEPT "Sec-WebSocket-Protocol: Chisel-V3\r\n\r\n",
-	  "E-3", 0, "chisel-v3" },
-	{ "two subprotocols", "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL PROTOCOL "\r\n", "E-3", 0, "chisel-v3" },
-	{ "list of subprotocols", "HTTP/1.1 101 X\r\n" UP ACCEPT
-	  "Sec-WebSocket-Protocol: chisel-v3, x\r\n\r\n", "E-3", 0, "chisel-v3" },
-	{ "smuggled length", "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL "Content-Length: 1\r\nContent-Length: 2\r\n"
-	  "\r\n", "E-3", 0, "Content-Length" },
-	{ "chunked body", "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL "Transfer-Encoding: chunked\r\n\r\n", "E-3", 0,
+	{ "other subprotocol",
+	  "HTTP/1.1 101 X\r\n" UP ACCEPT "Sec-WebSocket-Protocol: chisel-v2\r\n\r\n", "E-3", 0,
+	  "chisel-v3" },
+	{ "subprotocol in other case",
+	  "HTTP/1.1 101 X\r\n" UP ACCEPT "Sec-WebSocket-Protocol: Chisel-V3\r\n\r\n", "E-3", 0,
+	  "chisel-v3" },
+	{ "two subprotocols", "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL PROTOCOL "\r\n", "E-3", 0,
+	  "chisel-v3" },
+	{ "list of subprotocols",
+	  "HTTP/1.1 101 X\r\n" UP ACCEPT "Sec-WebSocket-Protocol: chisel-v3, x\r\n\r\n", "E-3", 0,
+	  "chisel-v3" },
+	{ "smuggled length",
+	  "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL "Content-Length: 1\r\nContent-Length: 2\r\n"
+	  "\r\n",
+	  "E-3", 0, "Content-Length" },
+	{ "chunked body",
+	  "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL "Transfer-Encoding: chunked\r\n\r\n", "E-3", 0,
 	  "Transfer-Encoding" },
-	{ "body", "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL "Content-Length: 5\r\n\r\nhello", "E-3", 0,
-	  "Content-Length" },
+	{ "body", "HTTP/1.1 101 X\r\n" UP ACCEPT PROTOCOL "Content-Length: 5\r\n\r\nhello", "E-3",
+	  0, "Content-Length" },
 	{ "SSH", "SSH-2.0-OpenSSH_9.2\r\n", "E-3", 0, "HTTP" },
 	{ "bare LF", "HTTP/1.1 101 X\n", "E-3", 0, "HTTP" },
 };
@@ -347,23 +370,35 @@ static const struct request_row {
 	int status; /* 101, or what the request is refused with; 0: no answer, ERR_PROTO */
 } requests[] = {
 	{ "good", GOOD_REQUEST, 101 },
-	{ "several subprotocols", ASK UP WANT_13 "Sec-WebSocket-Protocol: a, chisel-v3\r\n\r\n", 101 },
-	{ "keep-alive, Upgrade", ASK "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n" WANT_13 PROTOCOL
-	  "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", 101 },
+	{ "several subprotocols", ASK UP WANT_13 "Sec-WebSocket-Protocol: a, chisel-v3\r\n\r\n",
+	  101 },
+	{ "keep-alive, Upgrade",
+	  ASK "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n" WANT_13 PROTOCOL
+	      "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+	  101 },
 	{ "no Host", "GET / HTTP/1.1\r\n" UP WANT_13 PROTOCOL "\r\n", 400 },
 	{ "two Hosts", ASK "Host: y\r\n" UP WANT_13 PROTOCOL "\r\n", 400 },
 	{ "POST", "POST / HTTP/1.1\r\nHost: x\r\n" UP WANT_13 PROTOCOL "\r\n", 400 },
 	{ "HTTP/1.0", "GET / HTTP/1.0\r\nHost: x\r\n" UP WANT_13 PROTOCOL "\r\n", 400 },
 	{ "with a body", ASK UP WANT_13 PROTOCOL "Content-Length: 5\r\n\r\n", 400 },
 	{ "plain page", ASK "\r\n", 426 },
-	{ "version 8", ASK UP "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 8\r\n" PROTOCOL "\r\n", 426 },
+	{ "version 8",
+	  ASK UP "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 8\r\n" PROTOCOL "\r\n",
+	  426 },
 	{ "no key", ASK UP "Sec-WebSocket-Version: 13\r\n" PROTOCOL "\r\n", 400 },
 	{ "two keys", ASK UP WANT_13 "Sec-WebSocket-Key: " KEY "\r\n" PROTOCOL "\r\n", 400 },
-	{ "short key", ASK UP "Sec-WebSocket-Key: AAAA\r\nSec-WebSocket-Version: 13\r\n" PROTOCOL "\r\n", 400 },
-	{ "key of 17 bytes", ASK UP "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZWE=\r\nSec-WebSocket-Version: 13\r\n"
-	  PROTOCOL "\r\n", 400 },
-	{ "key no base64", ASK UP "Sec-WebSocket-Key: ?????????????????????A==\r\nSec-WebSocket-Version: 13\r\n"
-	  PROTOCOL "\r\n", 400 },
+	{ "short key",
+	  ASK UP "Sec-WebSocket-Key: AAAA\r\nSec-WebSocket-Version: 13\r\n" PROTOCOL "\r\n", 400 },
+	{ "key of 17 bytes",
+	  ASK UP
+	  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZWE=\r\nSec-WebSocket-Version: 13\r\n" PROTOCOL
+	  "\r\n",
+	  400 },
+	{ "key no base64",
+	  ASK UP
+	  "Sec-WebSocket-Key: ?????????????????????A==\r\nSec-WebSocket-Version: 13\r\n" PROTOCOL
+	  "\r\n",
+	  400 },
 	{ "no subprotocol", ASK UP WANT_13 "\r\n", 400 },
 	{ "other subprotocol", ASK UP WANT_13 "Sec-WebSocket-Protocol: chisel-v2\r\n\r\n", 400 },
 	{ "no HTTP", "\x16\x03\x01\r\n", 0 },
@@ -374,7 +409,7 @@ static int pending_status(struct ws *w)
 	const struct span out = ws_pending(w);
 	struct http1_head h;
 
-	return out.n && http1_read_answer(&h, out.p, out.n, NULL) > 0 ? h.status : 0;
+	return out.n && http1_read_response(&h, out.p, out.n, NULL) > 0 ? h.status : 0;
 }
 
 static void test_requests_cut_everywhere(void)
@@ -405,7 +440,7 @@ static void test_answer_proves_the_key(void)
 	end_init(&e, &server, &mem_heap);
 	feed_text(&e, GOOD_REQUEST);
 	const struct span out = ws_pending(e.ws);
-	check(http1_read_answer(&h, out.p, out.n, NULL) == (int)out.n);
+	check(http1_read_response(&h, out.p, out.n, NULL) == (int)out.n);
 	check(span_is(http1_field(&h, "Sec-WebSocket-Accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
 	check(span_is(http1_field(&h, "Sec-WebSocket-Protocol"), "chisel-v3"));
 	ws_free(e.ws);
@@ -512,7 +547,8 @@ static void test_messages_cut_everywhere(void)
 			}
 			check_row(r->name, strcmp(e.log, r->log) == 0);
 			if (r->close)
-				check_row(r->name, pending_close(e.ws, true) == r->close && !ws_is_open(e.ws));
+				check_row(r->name, pending_close(e.ws, true) == r->close &&
+							   !ws_is_open(e.ws));
 			else
 				check_row(r->name, ws_is_open(e.ws));
 			ws_free(e.ws);

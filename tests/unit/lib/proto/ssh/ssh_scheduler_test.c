@@ -210,7 +210,8 @@ static void test_turns_are_given_back(void)
 	const size_t promised = m->promised;
 	ssh_channel_eof(r->p.c.ssh, ev.channel);
 	check(m->promised < promised);
-	check(ssh_channel_write(r->p.c.ssh, SPARSE, data, 100) == 100); /* beside what is promised */
+	check(ssh_channel_write(r->p.c.ssh, SPARSE, data, 100) ==
+	      100); /* beside what is promised */
 	for (uint32_t i = 0; i < ALL; i++)
 		ssh_channel_close(r->p.c.ssh, i);
 	check(m->promised == 0 && m->waiting_n == 0);
@@ -421,5 +422,5 @@ static const struct test_case cases[] = {
 
 int main(void)
 {
-	return run_cases("ssh_turns", cases, array_len(cases));
+	return run_cases("ssh_scheduler", cases, array_len(cases));
 }

@@ -18,7 +18,7 @@ enum {
 	PIECE_MIN = 1024, /* as in ssh_channel.c: less is not worth a packet */
 };
 
-void ssh_turns_init(struct ssh *s)
+void ssh_scheduler_init(struct ssh *s)
 {
 	s->mux.fresh = s->mux.bulk = (struct ssh_queue){ SSH_CHANNEL_NONE, SSH_CHANNEL_NONE };
 	s->mux.waiting_n = 0;
@@ -81,7 +81,7 @@ static uint32_t quantum(const struct ssh *s)
 	return n > PIECE_MIN ? (uint32_t)n : PIECE_MIN;
 }
 
-void ssh_turns_block(struct ssh *s, struct ssh_channel *c, uint32_t id)
+void ssh_scheduler_block(struct ssh *s, struct ssh_channel *c, uint32_t id)
 {
 	end_turn(s, c);
 	if (!c->blocked && c->list != SSH_LIST_NONE)
@@ -91,18 +91,18 @@ void ssh_turns_block(struct ssh *s, struct ssh_channel *c, uint32_t id)
 		enqueue(s, id, c->heavy ? SSH_LIST_BULK : SSH_LIST_FRESH, false);
 }
 
-void ssh_turns_opened(struct ssh *s, struct ssh_channel *c, uint32_t id)
+void ssh_scheduler_opened(struct ssh *s, struct ssh_channel *c, uint32_t id)
 {
 	if (c->blocked)
-		ssh_turns_block(s, c, id);
+		ssh_scheduler_block(s, c, id);
 }
 
-void ssh_turns_owe_closed(struct ssh *s, uint32_t id)
+void ssh_scheduler_owe_closed(struct ssh *s, uint32_t id)
 {
 	enqueue(s, id, SSH_LIST_FRESH, true);
 }
 
-void ssh_turns_leave(struct ssh *s, uint32_t id)
+void ssh_scheduler_leave(struct ssh *s, uint32_t id)
 {
 	struct ssh_channel *c = &s->mux.table[id];
 
@@ -111,7 +111,7 @@ void ssh_turns_leave(struct ssh *s, uint32_t id)
 	c->blocked = false;
 }
 
-size_t ssh_turns_allow(const struct ssh *s, const struct ssh_channel *c)
+size_t ssh_scheduler_allow(const struct ssh *s, const struct ssh_channel *c)
 {
 	const struct ssh_mux *m = &s->mux;
 
@@ -120,11 +120,12 @@ size_t ssh_turns_allow(const struct ssh *s, const struct ssh_channel *c)
 	if (c->has_turn)
 		return c->deficit;
 	/* Silent so far: before those that were not, behind those that were. */
-	const bool first = c->list == SSH_LIST_NONE && !c->heavy && m->fresh.head == SSH_CHANNEL_NONE;
+	const bool first =
+		c->list == SSH_LIST_NONE && !c->heavy && m->fresh.head == SSH_CHANNEL_NONE;
 	return first ? quantum(s) : 0;
 }
 
-void ssh_turns_used(struct ssh *s, struct ssh_channel *c, uint32_t id, size_t n)
+void ssh_scheduler_used(struct ssh *s, struct ssh_channel *c, uint32_t id, size_t n)
 {
 	const bool in_turn = c->has_turn;
 
@@ -180,7 +181,8 @@ bool ssh_mux_next(struct ssh *s, struct ssh_event *ev)
 	struct ssh_mux *m = &s->mux;
 
 	for (;;) {
-		const uint32_t id = m->fresh.head != SSH_CHANNEL_NONE ? m->fresh.head : m->bulk.head;
+		const uint32_t id =
+			m->fresh.head != SSH_CHANNEL_NONE ? m->fresh.head : m->bulk.head;
 		if (id == SSH_CHANNEL_NONE)
 			break;
 		struct ssh_channel *c = &m->table[id];
