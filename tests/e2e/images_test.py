@@ -2,7 +2,8 @@
 """Builds both Dockerfiles and runs the pod's three containers as the manifest
 has them: users, read-only roots, no capabilities, volumes with their subPaths,
 docker's default seccomp profile; then the tunnel once more under a profile that
-refuses io_uring, as newer engines and most clusters do.
+refuses io_uring, as newer engines and most clusters do.  Each image holds one program
+and tells the commit that it was built from.
 
 Needs root, docker's engine and debootstrap, and is skipped by name where they
 can't be had.  There is no image registry here: the base image is made with
@@ -14,6 +15,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tarfile
 import tempfile
 import time
 import urllib.parse
@@ -24,6 +26,7 @@ from harness import BIN, ROOT, Failure, Program, Skip, check, equal, eventually,
 from pod import TOKEN, Devplane, parse_metrics, sum_of
 
 DOCKER_HOME = ROOT / "build/docker"
+WALL = ROOT / "build/peers/wall"
 BASE = "debian:trixie-slim"
 MIRROR = "http://deb.debian.org/debian"
 IMAGES = {
@@ -33,6 +36,18 @@ IMAGES = {
 }
 BULK = 8 << 20
 PREPARE = 330  # seconds for the base and the images; what was made by then is kept
+
+
+def revision():
+	code, text = harness.run(["git", "-C", ROOT, "rev-parse", "--short=12", "HEAD"])
+	equal(code, 0, f"git rev-parse: {text}")
+	return text
+
+
+def build_wall():
+	WALL.parent.mkdir(parents=True, exist_ok=True)
+	code, text = harness.run(["gcc", "-O1", "-static", "-o", WALL, ROOT / "tests/e2e/wall.c"])
+	equal(code, 0, f"wall: {text}")
 
 
 class Clock:
@@ -127,10 +142,12 @@ class Engine:
 	def build(self, name):
 		dockerfile, target = IMAGES[name]
 		started = time.monotonic()
+		# A linked worktree has its HEAD elsewhere: only there it has to be told.
+		told = [] if (ROOT / ".git").is_dir() else ["--build-arg", f"REVISION={revision()}"]
 		# The stage that compiles has a name too, or pruning would take it out of the cache.
 		for tag, stage in ((f"{dockerfile.lower()}:build", "build"), (f"pipeops/{name}:test", target)):
 			self("build", "--network=host", "-q", "-f", ROOT / dockerfile, "-t", tag,
-			     *(["--target", stage] if stage else []), ROOT)
+			     *(["--target", stage] if stage else []), *told, ROOT)
 		size = int(self("image", "inspect", "-f", "{{.Size}}", f"pipeops/{name}:test").stdout)
 		print(f"image {name}: {size / 1e6:.0f} MB, built in {time.monotonic() - started:.0f} s", flush=True)
 
@@ -144,6 +161,7 @@ def make_engine(t):
 		raise Skip("docker: its engine needs root")
 	if not (BIN / "devplane").exists() or harness.SHORT:
 		raise Skip("docker: once, with the release build")
+	build_wall()
 	DOCKER_HOME.mkdir(parents=True, exist_ok=True)
 	engine = Engine(t)
 	engine.make_base()
@@ -218,7 +236,8 @@ tunnel:
 			    "--security-opt=no-new-privileges", *options,
 			    "-u", f"{context['runAsUser']}:{self.spec['securityContext']['runAsGroup']}",
 			    "--memory", c["resources"]["limits"]["memory"].replace("Mi", "m"),
-			    *(f"-e{k}={v}" for k, v in values.items()), *self.mounts(c), image)
+			    *(f"-e{k}={v}" for k, v in values.items()), *self.mounts(c),
+			    "-v", f"{WALL}:/wall:ro", image)
 		self.t.stack.callback(self.engine, "rm", "-f", own, must=False)
 		return own
 
@@ -278,16 +297,39 @@ def check_probes(pod, names):
 
 def check_walls(pod, names):
 	"""What a container may write and may not see."""
+	def may(name, verb, path):
+		code = pod.exec(names[name], "/wall", verb, path).returncode
+		check(code in (0, 1), f"{name}: wall {verb} {path} ends with {code}")
+		return code == 0
 	writes = {"tunnel": "bus/tunnel", "control": "bus/control", "status": None}
 	for name, own in writes.items():
 		for place in ("bus/tunnel", "bus/control"):
-			code = pod.exec(names[name], "touch", f"/run/pipeops/{place}/probe").returncode
-			equal(code == 0, place == own, f"{name} can write to {place}")
-		check(pod.exec(names[name], "touch", "/usr/local/bin/probe").returncode, f"{name}'s root is read-only")
-		check(pod.exec(names[name], "test", "-e", "/var/run/secrets").returncode, f"{name} has a token")
-	check(pod.exec(names["tunnel"], "touch", "/run/pipeops/handoff/probe").returncode, "tunnel only reads the handoff")
-	equal(pod.exec(names["control"], "test", "-d", "/run/pipeops/handoff").returncode, 0, "control has the handoff")
-	check(pod.exec(names["status"], "test", "-e", "/run/pipeops/handoff").returncode, "status has no handoff")
+			equal(may(name, "write", f"/run/pipeops/{place}/probe"), place == own, f"{name} can write to {place}")
+		check(not may(name, "write", "/usr/local/bin/probe"), f"{name}'s root is read-only")
+		check(not may(name, "see", "/var/run/secrets"), f"{name} has a token")
+	check(not may("tunnel", "write", "/run/pipeops/handoff/probe"), "tunnel only reads the handoff")
+	check(may("control", "write", "/run/pipeops/handoff/probe"), "control has the handoff")
+	check(not may("status", "see", "/run/pipeops/handoff"), "status has no handoff")
+
+
+def check_contents(engine, pod, names):
+	"""One program in each image, of this commit, and certificates that it finds."""
+	for name, container in names.items():
+		program = pod.containers[name]["image"].split("/")[1].split(":")[0]
+		said = pod.exec(container, f"/usr/local/bin/{program}", "--version").stdout
+		check(f"({revision()})" in said, f"{program} --version tells the commit: {said!r}")
+		tar = pod.t.dir / f"{program}.tar"
+		engine("export", "-o", tar, container)
+		with tarfile.open(tar) as files:
+			found = {m.name: m for m in files}
+		# The engine makes empty files to mount on.
+		run = {n for n, m in found.items() if m.isreg() and m.size and m.mode & 0o111 and ".so" not in n}
+		equal(run, {f"usr/local/bin/{program}"}, f"programs in the image of {program}")
+		equal([n for n, m in found.items() if m.mode & 0o6000], [], "files with rights of their own")
+		check("usr/lib/ssl/certs" in found and sum(n.endswith(".0") for n in found) > 50, "certificates")
+		check(any(n.startswith("var/lib/dpkg/status.d/libc6") for n in found), "packages are listed for scanners")
+		size = sum(m.size for m in found.values())
+		check(size < 40e6, f"the image of {program} has {size / 1e6:.0f} MB")
 
 
 def check_end(engine, names):
@@ -308,6 +350,7 @@ def test_images(t):
 	carry(pod, service, far)
 	check_probes(pod, names)
 	check_walls(pod, names)
+	check_contents(engine, pod, names)
 	print("tunnel under docker's default seccomp profile: loop backend %s %s" % backend(pod, names), flush=True)
 	check_end(engine, names)
 	refuse_io_uring(t, engine)
@@ -331,6 +374,56 @@ def refuse_io_uring(t, engine):
 	check('backend="epoll"' in info and reason in info, f"/metrics says why: {info}")
 	print(f"tunnel where io_uring is refused: loop backend {name}: {reason}", flush=True)
 	check_end(engine, names)
+
+
+HEX = "0123456789abcdef0123456789abcdef01234567"
+# Files of a .git folder and what scripts/revision says of it.
+CHECKOUTS = {
+	"a branch": ({"HEAD": "ref: refs/heads/main\n", "refs/heads/main": HEX + "\n"}, HEX[:12]),
+	"a branch in a folder": ({"HEAD": "ref: refs/heads/a/b\n", "refs/heads/a/b": HEX + "\n"}, HEX[:12]),
+	"a packed branch": (
+		{"HEAD": "ref: refs/heads/main\n",
+		 "packed-refs": f"# pack-refs with: peeled\n{HEX[::-1]} refs/heads/main2\n{HEX} refs/heads/main\n^{HEX[::-1]}\n"},
+		HEX[:12]),
+	"loose goes before packed": (
+		{"HEAD": "ref: refs/heads/main\n", "refs/heads/main": HEX + "\n", "packed-refs": f"{HEX[::-1]} refs/heads/main\n"},
+		HEX[:12]),
+	"no branch": ({"HEAD": HEX + "\n"}, HEX[:12]),
+	"SHA-256": ({"HEAD": HEX + HEX[:24] + "\n"}, HEX[:12]),
+	"nothing": ({}, "unknown"),
+	"a branch without a commit": ({"HEAD": "ref: refs/heads/main\n"}, "unknown"),
+	"refs in a table": ({"HEAD": "ref: refs/heads/.invalid\n"}, "unknown"),
+	"a way out": ({"HEAD": "ref: refs/heads/../../x\n", "x": HEX + "\n"}, "unknown"),
+	"a ref of another kind": ({"HEAD": "ref: x\n", "x": HEX + "\n"}, "unknown"),
+	"an order to the shell": ({"HEAD": "$(echo " + HEX[:33] + ")\n"}, "unknown"),
+	"half an id": ({"HEAD": HEX[:20] + "\n"}, "unknown"),
+	"an id of other digits": ({"HEAD": "g" + HEX[1:] + "\n"}, "unknown"),
+	"an empty HEAD": ({"HEAD": ""}, "unknown"),
+}
+
+
+def test_revision_without_git(t):
+	for name, (files, want) in CHECKOUTS.items():
+		folder = t.dir / name
+		folder.mkdir()
+		for path, text in files.items():
+			(folder / path).parent.mkdir(parents=True, exist_ok=True)
+			(folder / path).write_text(text)
+		code, said = harness.run([ROOT / "scripts/revision", folder])
+		equal((code, said), (0, want), name)
+	(t.dir / "linked").write_text(f"gitdir: {t.dir}/nothing\n")
+	equal(harness.run([ROOT / "scripts/revision", t.dir / "linked"])[1], "unknown", "a linked worktree")
+	code, said = harness.run([ROOT / "scripts/revision", ROOT / ".git"])
+	if (ROOT / ".git").is_dir():
+		equal(said, revision(), "of this checkout")
+
+
+def test_base_can_be_pinned(t):
+	for path in ("Dockerfile.tunnel", "Dockerfile.agent"):
+		text = (ROOT / path).read_text()
+		equal(re.findall(r"^ARG BASE=(.*)$", text, re.M), [BASE], f"{path}: the base is one argument")
+		stages = re.findall(r"^FROM (\S+)", text, re.M)
+		equal((stages[0], set(stages[1:])), ("${BASE}", {"scratch"}), f"{path}: built on the base, run on nothing")
 
 
 if __name__ == "__main__":
