@@ -15,21 +15,18 @@ from harness import Echo, check, each, equal, eventually, together
 # S3, S8: stalls.
 
 def test_evil_s3_s8_stalls(t):
-	"""A server that stops in the middle is waited for so long and no longer; all at once,
-	as each takes its 10 to 30 s.  The words say which deadline it was."""
+	"""A server that stops in the middle is waited for so long and no longer.  The words say
+	which deadline it was: the engine's and the session's, once each, at once, as each takes
+	its 10 to 15 s.  Every other place is waited out on a clock of its own: each byte of the
+	handshake in tests/sim/handshake_test.c ("silence ends"), each packet of a key re-exchange
+	in ssh_edges_test.c ("stalled exchanges")."""
 	rows = [
-		("method", "the SSH handshake took too long|while ssh"),
-		("newkeys", "the SSH handshake took too long|while ssh"),
-		("keyed", "the SSH handshake took too long|while ssh"),
 		("auth", "the SSH handshake took too long|while ssh"),
 		("config", "while configuring"),
-		("re-method", "a key re-exchange took too long"),
-		("re-newkeys", "a key re-exchange took too long"),
 	]
 
 	def wait_out(io, place, words):
-		rekey = ("up:rekey=",) if place.startswith("re-") else ()
-		p = peer(t, f"{place}:stall=", *rekey)
+		p = peer(t, f"{place}:stall=")
 		c = client(t, f"http://127.0.0.1:{p.port}", t.open(Echo()), io=io, flags=["--keepalive", "0s"])
 		retry = c.wait("tunnel_retry", seconds=60)
 		check(re.search(words, retry["error"]), f"{place}: {retry['error']}")

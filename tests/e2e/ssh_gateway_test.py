@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 """`tunnel-sidecar client ssh://…`: a plain SSH server as the gateway, through
-libssh2.  The peers are OpenSSH's sshd and a Go server that breaks the rules."""
+libssh2.  The peers are OpenSSH's sshd and a Go server that breaks the rules.
+
+What the loop is asked for differently is met on both: echo, bulk, a reader that stops, drain,
+a server that dies or goes silent, a reset.  The rest knows nothing of it and takes one."""
 import base64
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -12,7 +16,7 @@ import threading
 
 import harness
 from harness import (MIB, SHORT, Duplex, Echo, LeakGate, Skip, check, connect, each, echo_once, equal, eventually,
-		     free_port, together, transfer)
+		     free_port, on_one_loop, together, transfer)
 from flow_test import Stopped
 from memory_group import SMALL, MemoryGroup
 from pod import Devplane, Pod, sum_of
@@ -48,8 +52,9 @@ def key_only(t):
 	return [f"AuthorizedKeysFile {t.dir}/user-key.pub", "AuthenticationMethods publickey"]
 
 
-@each(io=harness.IO, method=["password", "keyboard-interactive"])
-def test_password(t, io, method):
+@each(way=list(zip(itertools.cycle(harness.IO), ["password", "keyboard-interactive"])))
+def test_password(t, way):
+	io, method = way
 	sshd = Sshd(t, "ed25519", f"AuthenticationMethods {method}", password="secret").must_let_in()
 	_, port = tunnel(t, sshd, t.open(Echo()), io=io)
 	echo_once(port)
@@ -77,7 +82,7 @@ def test_host_key(t, kind):
 	check(kind in c.find("tunnel_up")["host_key"], "kind of the host key")
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_wrong_password(t, io):
 	sshd = Sshd(t, password="other").must_let_in()
 	c = client(t, sshd, remote(t.open(Echo()))[1], io=io)
@@ -110,7 +115,7 @@ def test_key_file_that_is_none(t):
 		check(name in text, f"the file is named: {text}")
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_wrong_fingerprint(t, io):
 	sshd = Sshd(t, password="secret")
 	c = client(t, sshd, remote(t.open(Echo()))[1], io=io, fingerprint="A" * 43 + "=")
@@ -119,7 +124,7 @@ def test_wrong_fingerprint(t, io):
 	check("userauth" not in sshd.program.text() and "password" not in sshd.program.text(), "nothing was told to it")
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_port_in_use_on_the_server(t, io):
 	sshd = Sshd(t, password="secret").must_let_in()
 	port, r = remote(t.open(Echo()))
@@ -154,7 +159,7 @@ def test_comes_back_when_the_server_does(t, io):
 	echo_once(port)
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_half_close_is_kept(t, io):
 	"""Each side may end its direction while the other still speaks."""
 	got = []
@@ -203,7 +208,7 @@ def test_bulk_both_ways_beside_churn_with_rekeys(t, io):
 	equal(c.count("tunnel_up"), 1, "times up")
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_many_connections_leave_nothing(t, io):
 	sshd = Sshd(t, password="secret").must_let_in()
 	c, port = tunnel(t, sshd, t.open(Echo()), io=io)
@@ -235,7 +240,7 @@ def test_a_slow_reader_does_not_hold_up_others(t, io):
 		hold.set()
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_service_that_is_not_there(t, io):
 	sshd = Sshd(t, password="secret").must_let_in()
 	port, r = remote(t.open(Echo()))
@@ -311,7 +316,7 @@ def test_pings_are_answered(t):
 	equal(c.count("tunnel_retry"), 0, "times lost")
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_through_an_http_proxy(t, io):
 	sshd = Sshd(t, password="secret").must_let_in()
 	proxy, d = t.open(ConnectProxy("dTpw")), t.open(Duplex())  # u:p
@@ -341,7 +346,7 @@ def pod(t, sshd, service, io, user=USER, password="secret", **options):
 	return Pod(t, plane, {"web": service.port}, io, server_ports=sshd.port, **options).start(), port
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_pod(t, io):
 	sshd = Sshd(t, password="secret").must_let_in()
 	p, port = pod(t, sshd, t.open(Echo()), io)
@@ -397,8 +402,9 @@ def test_what_may_lose_packets_is_not_agreed(t, offer):
 	equal(c.wait("tunnel_retry")["reason"], "no_common_algorithm", "reason")
 
 
-@each(io=harness.IO, misbehave=["garbage", "endless-banner", "endless-line"])
-def test_server_that_speaks_no_ssh(t, io, misbehave):
+@each(way=list(zip(itertools.cycle(harness.IO), ["garbage", "endless-banner", "endless-line"])))
+def test_server_that_speaks_no_ssh(t, way):
+	io, misbehave = way
 	s = Hostile(t, misbehave)
 	c = client(t, s, remote(t.open(Echo()))[1], io=io)
 	retry = c.wait("tunnel_retry")
@@ -407,7 +413,7 @@ def test_server_that_speaks_no_ssh(t, io, misbehave):
 	check(SHORT or c.rss() < 64 * MIB, f"{c.rss()} bytes are resident")
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_server_that_stalls(t, io):
 	"""In each phase; all at once, as each takes its time."""
 	echo = t.open(Echo())
@@ -418,7 +424,7 @@ def test_server_that_stalls(t, io):
 		equal((retry["reason"], retry["phase"]), ("timeout", phases[m]), f"reason and phase of {m}")
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_server_that_answers_no_ping(t, io):
 	s = Hostile(t, "stall-pings")
 	c, _ = tunnel(t, s, t.open(Echo()), io=io, flags=["--keepalive", "500ms"])
@@ -433,7 +439,7 @@ def test_server_that_grants_what_no_server_has(t):
 	equal(c.count("tunnel_retry"), 0, "times lost")
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_channels_that_were_not_asked_for(t, io):
 	echo = t.open(Echo())
 	s = Hostile(t, "unasked")
@@ -448,7 +454,7 @@ def test_channels_that_were_not_asked_for(t, io):
 	equal(c.count("tunnel_retry"), 0, "times lost")
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_a_server_that_speaks_before_the_service_is_there(t, io):
 	s = Hostile(t, "early")
 	# A name takes longer to dial than the server to speak.
@@ -456,7 +462,7 @@ def test_a_server_that_speaks_before_the_service_is_there(t, io):
 	equal(s.program.wait("echoed")["whole"], 50, "echoes that came back whole")
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_channels_that_are_left_at_once(t, io):
 	s = Hostile(t, "leave")
 	c, port = tunnel(t, s, t.open(Echo()), io=io)
@@ -465,7 +471,7 @@ def test_channels_that_are_left_at_once(t, io):
 	equal(c.count("tunnel_retry"), 0, "times lost")
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_a_pile_of_channels_is_bounded(t, io):
 	s = Hostile(t, "pile-up")
 	c, port = tunnel(t, s, t.open(Echo()), io=io)
@@ -478,7 +484,7 @@ def test_a_pile_of_channels_is_bounded(t, io):
 	c.gate = None  # the server leaves what it opened
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_stopped_readers_are_bounded(t, io):
 	"""40 windows of 2 MiB are more than a connection may hold: the fullest go."""
 	stopped = t.open(Stopped())
@@ -492,7 +498,7 @@ def test_stopped_readers_are_bounded(t, io):
 	stopped.over.set()
 
 
-@each(io=harness.IO)
+@on_one_loop
 def test_memory_that_is_short_costs_no_more_channels_than_it_must(t, io):
 	"""24 windows of 2 MiB, and 32 MiB for them: a third of the channels is enough."""
 	stopped = t.open(Stopped())

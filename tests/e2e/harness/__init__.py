@@ -19,6 +19,6 @@ from .checks import Failure, Skip, await_value, check, equal, eventually, togeth
 from .child import Program, program, read_event, run
 from .peers import Certificates, build_peers, chisel_peer, openssl, yaml_module
 from .ports import free_port
-from .runner import each, main
+from .runner import each, main, on_one_loop
 from .services import HEADER_BYTES, Duplex, Echo, Service, connect, echo_once, recv_exactly, transfer, works
-from .settings import BIN, IO, MIB, PATIENCE, PEERS, ROOT, SHORT
+from .settings import BIN, IO, MIB, ONE_LOOP, PATIENCE, PEERS, ROOT, SHORT

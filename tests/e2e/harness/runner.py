@@ -1,4 +1,5 @@
 """Runs the tests of one file and prints a line for each."""
+import hashlib
 import inspect
 import itertools
 import os
@@ -8,14 +9,35 @@ import traceback
 
 from .case import Case
 from .checks import Failure, Skip
+from .settings import IO, ONE_LOOP
 
 
 def each(**rows):
 	"""Repeats a test for every combination of the values given."""
 	def wrap(test):
 		test.rows = [dict(zip(rows, values)) for values in itertools.product(*rows.values())]
+		if ONE_LOOP and "io" in rows:
+			test.rows = _on_one_loop(test)
 		return test
 	return wrap
+
+
+def on_one_loop(test):
+	"""For a test whose subject does not know the loop: it takes io, one of the loops, which
+	by its name."""
+	test.rows = [{"io": io} for io in IO]
+	test.rows = _on_one_loop(test)
+	return test
+
+
+def _on_one_loop(test):
+	"""Of the rows of a test that differ by their loop only, one: which, a hash of the test's
+	name, its other values and E2E_ONE_LOOP says, so that both loops are met in a file."""
+	alike = {}
+	for row in test.rows:
+		alike.setdefault(str({k: v for k, v in row.items() if k != "io"}), []).append(row)
+	return [rows[hashlib.sha256(f"{ONE_LOOP} {test.__name__} {others}".encode()).digest()[0] % len(rows)]
+		for others, rows in alike.items()]
 
 
 def main():
@@ -57,7 +79,7 @@ def _run_one(label, test, row):
 		return True
 	except Exception as e:
 		reason = str(e).split("\n", 1)[0] if isinstance(e, Failure) else f"{type(e).__name__}: {e}"
-		print(f"FAILED {label}: {reason}", flush=True)
+		print(f"FAILED {label}: {reason} ({time.monotonic() - started:.1f} s)", flush=True)
 		if not isinstance(e, Failure):
 			print(_indent(traceback.format_exc()))
 		else:

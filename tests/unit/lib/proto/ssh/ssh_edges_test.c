@@ -169,6 +169,52 @@ static void test_early_wishes(void)
 	pair_fini(&p);
 }
 
+/* A key re-exchange that one end starts, of which the client hears `heard` packets and then
+ * nothing; false when they were all of it.  It is waited for 30 s, and not longer. */
+static bool stall_exchange(bool ours, size_t heard)
+{
+	struct pair p = { 0 };
+
+	start(&p);
+	p.now += 600 * 1000000000ull;
+	check(ssh_tick(p.c.ssh, p.now) == 0);
+	ssh_rekey(ours ? p.c.ssh : p.s.ssh);
+	check(ssh_tick(p.c.ssh, p.now) == 0);
+	for (bool moved = true; moved;) {
+		moved = pair_move(&p.c, &p.s);
+		pair_feed(&p, &p.s);
+		for (struct mspan out; (out = ssh_pending(p.s.ssh)).n; moved = true) {
+			if (heard > 0)
+				pair_put(&p.c, out.p, out.n);
+			heard -= heard > 0;
+			ssh_sent(p.s.ssh);
+		}
+		pair_feed(&p, &p.c);
+	}
+	const bool stalled = p.c.events[SSH_EVENT_REKEYED] == 0;
+	check(p.c.rc == 0 && p.s.rc == 0);
+	if (stalled) {
+		check(ssh_tick(p.c.ssh, p.now) == 0);
+		check(ssh_deadline(p.c.ssh) <= p.now + 30 * 1000000000ull);
+		check(ssh_tick(p.c.ssh, p.now + 30 * 1000000000ull - 1) == 0);
+		check(ssh_tick(p.c.ssh, p.now + 30 * 1000000000ull) == ERR_TIMEOUT);
+		check(strcmp(ssh_fault(p.c.ssh)->why, "a key re-exchange took too long") == 0);
+	}
+	pair_fini(&p);
+	return stalled;
+}
+
+static void test_stalled_exchanges(void)
+{
+	for (int ours = 0; ours < 2; ours++) {
+		size_t heard = ours ? 0 : 1; /* nothing has begun before the server's KEXINIT */
+
+		while (stall_exchange(ours, heard))
+			heard++;
+		check(heard == 3); /* KEXINIT, the reply, NEWKEYS */
+	}
+}
+
 int main(void)
 {
 	static const struct test_case cases[] = {
@@ -178,6 +224,7 @@ int main(void)
 		{ "late authentication", test_late_authentication },
 		{ "cut answers", test_cut_answers },
 		{ "early wishes", test_early_wishes },
+		{ "stalled exchanges", test_stalled_exchanges },
 	};
 
 	return run_cases("ssh edges", cases, array_len(cases));
