@@ -257,6 +257,20 @@ configMapGenerator:
 	check(own["metadata"]["name"] != base["metadata"]["name"], "and has a name of its own")
 
 
+def test_applied_again_changes_nothing(t):
+	"""kubectl compares lists that have no merge key as they stand: a field that the API server would
+	complete in one makes each apply "configured"."""
+	for v in pod()["volumes"]:
+		for source in v.get("projected", {}).get("sources", []):
+			for item in source.get("downwardAPI", {}).get("items", []):
+				equal(item["fieldRef"].get("apiVersion"), "v1", f"volume {v['name']}: {item['path']}")
+			check("expirationSeconds" in source.get("serviceAccountToken", {"expirationSeconds": 0}), "a token's time")
+	(policy,) = documents()["network.yaml"]
+	for rule in policy["spec"]["ingress"] + policy["spec"]["egress"]:
+		for port in rule["ports"]:
+			check("protocol" in port, f"network: {port}")
+
+
 def test_a_node_starts_it(t):
 	equal(list(kubelet.refusals(pod(), world())), [], "refusals")
 
