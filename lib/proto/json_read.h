@@ -1,10 +1,11 @@
 /*
- * answer -- one JSON object of the control plane, read within bounds.
+ * json_read -- one JSON object of a peer, read within bounds.
  *
- * Strict JSON (RFC 8259) only, UTF-8, depth 16, 16384 values, nothing after the
- * object.  Members that nobody asks for are ignored; one that is asked for and
- * has another type is an error that names it.  Texts come out whole or not at
- * all, and never with control characters in them.
+ * Strict JSON (RFC 8259) only, as json_check.h judges it: UTF-8, depth 16, 16384 values (each
+ * costs json-c up to some 300 bytes however short its text is), nothing after the object; a byte
+ * order mark in front is skipped.  Members that nobody asks for are ignored; one that is asked for
+ * and has another type is an error that names it; of a name that stands twice the last one counts.
+ * Texts come out whole or not at all, and never with control characters in them.
  */
 #ifndef LIB_PROTO_JSON_READ_H
 #define LIB_PROTO_JSON_READ_H

@@ -15,6 +15,16 @@ static void test_what_is_json(void)
 		{ "white space around", " {\"a\":1}\r\n\t ", 0 },
 		{ "unknown members", "{\"x\":{\"y\":[1,2,{}]}}", 0 },
 		{ "unicode", "{\"a\":\"\\u00e4\xc3\xa4\"}", 0 },
+		{ "umlaut alone", "{\"a\":\"z\xc3\xbcrich\"}", 0 },
+		{ "umlaut in a name", "{\"z\xc3\xbcrich\":1}", 0 },
+		{ "byte order mark", "\xef\xbb\xbf{\"a\":1}", 0 },
+		{ "two byte order marks", "\xef\xbb\xbf\xef\xbb\xbf{}", ERR_PROTO },
+		{ "byte order mark alone", "\xef\xbb\xbf", ERR_PROTO },
+		{ "UTF-16", "\xff\xfe{", ERR_PROTO },
+		{ "gzip", "\x1f\x8b\x08", ERR_PROTO },
+		{ "name twice", "{\"a\":1,\"a\":2}", 0 },
+		{ "NUL in a value", "{\"a\":\"\\u0000\"}", 0 },
+		{ "NUL in a name", "{\"a\\u0000b\":1}", ERR_PROTO },
 		{ "nothing", "", ERR_PROTO },
 		{ "blanks", "  ", ERR_PROTO },
 		{ "cut", "{\"a\":", ERR_PROTO },
@@ -65,8 +75,9 @@ static void test_many_values_are_refused_unread(void)
 	struct json_object *o;
 	struct fault why = { 0 };
 
-	for (size_t i = 0; i < n; i++)
-		text[i] = "[],"[i % 3];
+	text[0] = '[';
+	for (size_t i = 1; i < n; i++)
+		text[i] = "[],"[(i - 1) % 3];
 	check(json_read(&o, span_of(text, n), &why) == ERR_LIMIT);
 	/* The same bytes inside of a text are one value. */
 	memcpy(text, "{\"a\":\"", 6);
@@ -110,6 +121,40 @@ static void test_members(void)
 	json_object_put(o);
 }
 
+static void test_texts_come_out_as_they_are(void)
+{
+	struct json_object *o;
+	char to[32];
+
+	check(json_read(&o, span_str("\xef\xbb\xbf{\"a\":\"z\xc3\xbcrich \\u00fc \\ud83d\\ude00\","
+				     "\"b\":1,\"b\":\"last\"}"),
+			NULL) == 0);
+	check(json_read_text(o, "a", to, sizeof(to), NULL) == 1 &&
+	      strcmp(to, "z\xc3\xbcrich \xc3\xbc \xf0\x9f\x98\x80") == 0);
+	check(json_read_text(o, "b", to, sizeof(to), NULL) == 1 && strcmp(to, "last") == 0);
+	json_object_put(o);
+}
+
+static void test_what_it_is_instead(void)
+{
+	static const struct {
+		const char *text, *word;
+	} rows[] = {
+		{ "", "empty" },	      { "\xef\xbb\xbf", "empty" },
+		{ "<html>502</html>", "HTML" }, { "\x1f\x8b\x08\x08", "compressed" },
+		{ "\xfe\xff\x01{", "UTF-16" }, { "[1]", "no object" },
+		{ "{} x", "after its JSON" },
+	};
+
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct json_object *o;
+		struct fault why = { 0 };
+
+		check(json_read(&o, span_str(rows[i].text), &why) == ERR_PROTO);
+		check_row(rows[i].word, strstr(why.why, rows[i].word) != NULL);
+	}
+}
+
 static void test_error_names_the_member(void)
 {
 	struct json_object *o;
@@ -129,7 +174,9 @@ int main(void)
 		{ "NUL byte", test_nul_byte },
 		{ "many values", test_many_values_are_refused_unread },
 		{ "members", test_members },
+		{ "texts come out as they are", test_texts_come_out_as_they_are },
+		{ "what it is instead", test_what_it_is_instead },
 		{ "error names the member", test_error_names_the_member },
 	};
-	return run_cases("answer", cases, array_len(cases));
+	return run_cases("json_read", cases, array_len(cases));
 }
