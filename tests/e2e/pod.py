@@ -94,7 +94,7 @@ class Pod:
 
 	def __init__(self, t, plane, forwards, io="auto", **options):
 		self.t, self.plane, self.io = t, plane, io
-		self.status_port = free_port()
+		self.status_port, self.environment = free_port(), {}
 		for folder in ("bus", "handoff"):
 			(t.dir / folder).mkdir(exist_ok=True)
 		# The gateway's port is one of this machine's free ones, no tunnel server's.
@@ -105,7 +105,7 @@ class Pod:
 		self.config = configuration(t, api_url, forwards, self.status_port, io, **options)
 
 	def _start(self, name):
-		return self.t.start([harness.program(name), "--config", self.config])
+		return self.t.start([harness.program(name), "--config", self.config], env=self.environment)
 
 	def start(self):
 		self.start_status()

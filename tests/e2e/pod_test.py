@@ -166,6 +166,55 @@ def test_secrets_stay_secret(t):
 	scan("after failures and a kill")
 
 
+def occurrences(pid, secret):
+	"""How often it stands in the writable memory of a process (a sanitizer's shadow left out)."""
+	found, overlap = 0, len(secret) - 1
+	with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
+		for line in maps:
+			bounds, mode = line.split()[:2]
+			start, end = (int(x, 16) for x in bounds.split("-"))
+			if not mode.startswith("rw") or end - start > 1 << 30:
+				continue
+			tail = b""
+			for at in range(start, end, MIB):
+				try:
+					mem.seek(at)
+					piece = tail + mem.read(min(MIB, end - at))
+				except (OSError, ValueError, OverflowError):
+					break
+				found += piece.count(secret)
+				tail = piece[-overlap:]
+	return found
+
+
+def test_a_program_holds_no_secret_of_another(t):
+	"""The token stands in the file that all three read, another one in everybody's environment:
+	who does not own it has neither in memory, and nobody has one in /proc/PID/environ."""
+	if os.geteuid() != 0:
+		raise Skip("the memory of a program that is not dumpable: root's only")
+	in_environment = "canary-env-token-51be02"
+	e = t.open(Echo())
+	plane = Devplane(t, {"web": e.port})
+	p = Pod(t, plane, {"web": e.port})
+	p.environment = {"PIPEOPS_TOKEN": in_environment}
+	p.start_status()
+	p.start_tunnel()
+	eventually(lambda: p.get("/metrics")[0] == 200, "the status server answers")
+	p.tunnel.wait("started")
+	for program in (p.status, p.tunnel):
+		for secret in (TOKEN, in_environment):
+			equal(occurrences(program.pid, secret.encode()), 0, f"{secret} in {program.name}'s memory")
+	p.environment = {}
+	p.start_control()
+	p.tunnel.wait("tunnel_up")
+	echo_once(plane.ports()["web"])
+	check(occurrences(p.control.pid, TOKEN.encode()) > 0, "its owner has it: the search finds what is there")
+	for program in (p.status, p.tunnel):
+		equal(occurrences(program.pid, TOKEN.encode()), 0, f"the token in {program.name}'s memory, tunnel up")
+		with open(f"/proc/{program.pid}/environ", "rb") as f:
+			check(in_environment.encode() not in f.read(), f"a secret in {program.name}'s environ")
+
+
 # A control plane that answers what it should not.
 
 class BadPlane:

@@ -81,10 +81,9 @@ static bool is_printable(const char *text)
 	return true;
 }
 
-int config_set(struct config *c, const struct config_row *row, const char *text, const char *what,
-	       enum err code, struct fault *why)
+static int read_value(char *at, const struct config_row *row, const char *text, const char *what,
+		      enum err code, struct fault *why)
 {
-	char *at = (char *)c + row->offset;
 	char expected[160];
 	uint64_t ns;
 
@@ -120,6 +119,22 @@ int config_set(struct config *c, const struct config_row *row, const char *text,
 		return 0;
 	}
 	return 0;
+}
+
+int config_set(struct config *c, const struct config_row *row, const char *text, const char *what,
+	       enum err code, struct fault *why)
+{
+	return read_value((char *)c + row->offset, row, text, what, code, why);
+}
+
+int config_check(const struct config_row *row, const char *text, const char *what, enum err code,
+		 struct fault *why)
+{
+	_Alignas(uint64_t) char nowhere[CONFIG_TEXT_MAX];
+	const int rc = read_value(nowhere, row, text, what, code, why);
+
+	explicit_bzero(nowhere, sizeof(nowhere));
+	return rc;
 }
 
 int config_duration(const char *text, uint64_t *ns, struct fault *why)
@@ -431,7 +446,7 @@ static void set_default_forwards(struct config *c)
 
 /* The file to read: named ones must be there, the usual places may be empty.
  * Returns as config_file_read(). */
-static int read_file(struct config *c, const char *named, struct fault *why)
+static int read_file(struct config *c, unsigned program, const char *named, struct fault *why)
 {
 	char home[CONFIG_TEXT_MAX] = "";
 	const char *env = getenv("PIPEOPS_CONFIG"), *dir = getenv("HOME");
@@ -440,7 +455,7 @@ static int read_file(struct config *c, const char *named, struct fault *why)
 		named = env;
 	if (named) {
 		snprintf(c->file, sizeof(c->file), "%s", named);
-		return config_file_read(c, named, why);
+		return config_file_read(c, program, named, why);
 	}
 	if (dir && *dir)
 		snprintf(home, sizeof(home), "%s/.pipeops-agent.yaml", dir);
@@ -448,7 +463,7 @@ static int read_file(struct config *c, const char *named, struct fault *why)
 	for (size_t i = 0; i < array_len(places); i++)
 		if (*places[i] && access(places[i], F_OK) == 0) {
 			snprintf(c->file, sizeof(c->file), "%s", places[i]);
-			return config_file_read(c, places[i], why);
+			return config_file_read(c, program, places[i], why);
 		}
 	return 0;
 }
@@ -470,6 +485,21 @@ static int read_environment(struct config *c, unsigned program, struct fault *wh
 	return 0;
 }
 
+/* Whosever they are: an own secret is in the configuration now, and another's is
+ * none of ours.  The kernel shows these bytes as /proc/PID/environ. */
+static void wipe_environment(void)
+{
+	for (size_t i = 0; i < config_rows_n; i++) {
+		const struct config_row *row = &config_rows[i];
+		char *text =
+			row->type == CONFIG_SECRET && row->variable ? getenv(row->variable) : NULL;
+		if (!text)
+			continue;
+		explicit_bzero(text, strlen(text));
+		(void)unsetenv(row->variable);
+	}
+}
+
 int config_load(struct config *out, enum config_user program, int argc, char *const argv[],
 		enum config_verb *verb, struct fault *why)
 {
@@ -481,10 +511,11 @@ int config_load(struct config *out, enum config_user program, int argc, char *co
 		return rc;
 	rc = set_defaults(out, why);
 	if (rc >= 0)
-		rc = read_file(out, a.file, why);
+		rc = read_file(out, program, a.file, why);
 	const bool has_forwards = rc > 0;
 	if (rc >= 0)
 		rc = read_environment(out, program, why);
+	wipe_environment();
 	if (rc >= 0)
 		rc = read_arguments(&a, out, program, why);
 	if (rc >= 0 && !has_forwards)

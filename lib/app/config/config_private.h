@@ -33,15 +33,24 @@ extern const size_t config_rows_n;
 MUST_USE int config_set(struct config *c, const struct config_row *row, const char *text,
 			const char *what, enum err code, struct fault *why);
 
+/* The same without keeping the value: for another program's row. */
+MUST_USE int config_check(const struct config_row *row, const char *text, const char *what,
+			  enum err code, struct fault *why);
+
 /* Decimal digits within "min..max". */
 bool config_count(const char *text, const char *bounds, int64_t *to);
 
 /* Reads one YAML file over what is in *c.  1 when tunnel.forwards stands in it
- * (an empty list is a wish, too), else 0.  ERR_CONFIG with file and line. */
-MUST_USE int config_file_read(struct config *c, const char *path, struct fault *why);
-/* The same for text[0..n) that came from a file of that name. */
-MUST_USE int config_text_read(struct config *c, const char *file, const char *text, size_t n,
+ * (an empty list is a wish, too), else 0.  ERR_CONFIG with file and line.
+ *
+ * Rows of other programs are checked and not kept.  The YAML library copies each
+ * text several times and frees the copies unwiped, so a child process reads the
+ * file: what it saw of other programs' secrets ends with it. */
+MUST_USE int config_file_read(struct config *c, unsigned program, const char *path,
 			      struct fault *why);
+/* The same for text[0..n) that came from a file of that name, in this process. */
+MUST_USE int config_text_read(struct config *c, unsigned program, const char *file,
+			      const char *text, size_t n, struct fault *why);
 
 /* The row of a YAML path, NULL for none. */
 const struct config_row *config_row_at(const char *path);

@@ -1,11 +1,16 @@
 /* The YAML file, by libyaml's events: bounded in size and depth, no anchors,
- * aliases, tags or second documents, no key twice. */
+ * aliases, tags or second documents, no key twice.  Each program keeps its own
+ * rows; a child process does the reading, see config_private.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <yaml.h>
 
@@ -20,6 +25,7 @@ enum {
 
 struct reader {
 	struct config *c;
+	unsigned program; /* whose rows are kept */
 	const char *file;
 	struct fault *why;
 	yaml_parser_t parser;
@@ -296,7 +302,9 @@ static int read_value(struct reader *r, const char *path)
 	if (row->type == CONFIG_SECRET && strlen(scalar(r)) >= CONFIG_TEXT_MAX)
 		return complain(r, "the value is too long");
 	snprintf(what, sizeof(what), "%s:%lu: %s", r->file, line_of(r), path);
-	return config_set(r->c, row, scalar(r), what, ERR_CONFIG, r->why);
+	if (row->users & r->program)
+		return config_set(r->c, row, scalar(r), what, ERR_CONFIG, r->why);
+	return config_check(row, scalar(r), what, ERR_CONFIG, r->why);
 }
 
 /* Behind a mapping's start, to its end. */
@@ -398,10 +406,10 @@ static ssize_t load(const char *path, const char *name, char *to, struct fault *
 	return got < 0 || n > FILE_MAX ? -1 : (ssize_t)n;
 }
 
-int config_text_read(struct config *c, const char *file, const char *text, size_t n,
-		     struct fault *why)
+int config_text_read(struct config *c, unsigned program, const char *file, const char *text,
+		     size_t n, struct fault *why)
 {
-	struct reader r = { .c = c, .file = file, .why = why };
+	struct reader r = { .c = c, .program = program, .file = file, .why = why };
 
 	if (!yaml_parser_initialize(&r.parser))
 		return fault_set(why, ERR_NOMEM, "no memory to read %s", file);
@@ -413,17 +421,60 @@ int config_text_read(struct config *c, const char *file, const char *text, size_
 	return rc < 0 ? rc : r.has_forwards;
 }
 
-int config_file_read(struct config *c, const char *path, struct fault *why)
+/* What the child hands over. */
+struct result {
+	bool done;
+	int rc;
+	struct fault why;
+	struct config c;
+};
+
+static void read_in_child(struct result *to, unsigned program, const char *path, const char *name)
 {
-	char *text = malloc(FILE_MAX + 1), name[120];
+	const struct rlimit none = { 0, 0 };
+	char *text = malloc(FILE_MAX + 1);
+
+	(void)setrlimit(RLIMIT_CORE, &none);
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	if (!text) {
+		to->rc = fault_set(&to->why, ERR_NOMEM, "no memory to read %s", name);
+	} else {
+		const ssize_t n = load(path, name, text, &to->why);
+		to->rc = n < 0 ? ERR_CONFIG
+			       : config_text_read(&to->c, program, name, text, (size_t)n, &to->why);
+	}
+	to->done = true;
+	_exit(0);
+}
+
+int config_file_read(struct config *c, unsigned program, const char *path, struct fault *why)
+{
+	char name[120];
 
 	escape_text(name, sizeof(name), span_str(path));
-	if (!text)
+	struct result *to =
+		mmap(NULL, sizeof(*to), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (to == MAP_FAILED)
 		return fault_set(why, ERR_NOMEM, "no memory to read %s", name);
-	const ssize_t n = load(path, name, text, why);
-	const int rc = n < 0 ? ERR_CONFIG : config_text_read(c, name, text, (size_t)n, why);
-	explicit_bzero(text, FILE_MAX + 1); /* the token may stand in it */
-	free(text);
+	to->c = *c;
+	const pid_t child = fork();
+	if (child == 0)
+		read_in_child(to, program, path, name);
+	/* Whoever started us may have SIGCHLD ignored: then waitpid() waits all the same
+	 * and says ECHILD. */
+	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+	int rc = to->rc;
+	if (child < 0)
+		rc = fault_set_sys(why, errno, "configuration file %s: start of its reader", name);
+	else if (!to->done)
+		rc = fault_set(why, ERR_CONFIG, "configuration file %s: its reader crashed", name);
+	else if (rc < 0)
+		rc = fault_set(why, to->why.code, "%s", to->why.why);
+	else
+		*c = to->c;
+	explicit_bzero(to, sizeof(*to));
+	(void)munmap(to, sizeof(*to));
 	return rc;
 }
 
