@@ -28,7 +28,7 @@ static int refuse_unsupported(const struct config *c, struct fault *why)
 int preflight(const struct config *c, struct fault *why)
 {
 	struct secret token;
-	struct chisel_url url;
+	struct url url;
 	int rc = refuse_unsupported(c, why);
 
 	if (rc >= 0)

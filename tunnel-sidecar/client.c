@@ -11,6 +11,7 @@
 #include "lib/app/self.h"
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
+#include "lib/proto/ssh/ssh_fingerprint.h"
 #include "tunnel-sidecar/client_options.h"
 #include "tunnel-sidecar/proxy_choice.h"
 #include "tunnel-sidecar/session.h"
@@ -103,9 +104,9 @@ static int read_credentials(struct session_target *t, const struct client_option
 
 static int read_remotes(struct session_target *t, const struct client_options *o, struct fault *why)
 {
-	if (o->remotes_n > CHISEL_REMOTES_MAX)
+	if (o->remotes_n > SESSION_REMOTES_MAX)
 		return fault_set(why, ERR_USAGE, "%zu remotes; at most %d are possible",
-				 o->remotes_n, CHISEL_REMOTES_MAX);
+				 o->remotes_n, SESSION_REMOTES_MAX);
 	for (size_t i = 0; i < o->remotes_n; i++) {
 		const int rc = chisel_remote_read(&t->remotes[i], o->remotes[i], why);
 		if (rc < 0)
@@ -113,7 +114,7 @@ static int read_remotes(struct session_target *t, const struct client_options *o
 		t->forward[i] = (uint8_t)i;
 	}
 	t->n = o->remotes_n;
-	return 0;
+	return chisel_remotes_check(t->remotes, t->n, why);
 }
 
 /* The key for an SSH server.  A file that was named and can't be used: exit code 64. */
@@ -146,7 +147,7 @@ static int read_target(struct session_target *t, const struct client_options *o,
 				 "https://, or --allow-plain when the way there is trusted",
 				 t->url.host_header, t->url.ssh ? "ssh" : "plain http");
 	if (o->fingerprint) {
-		rc = chisel_fingerprint_check(o->fingerprint, why);
+		rc = ssh_fingerprint_check(o->fingerprint, why);
 		if (rc < 0)
 			return rc;
 		snprintf(t->fingerprint, sizeof(t->fingerprint), "%s", o->fingerprint);
@@ -200,8 +201,8 @@ static int lock_in(const struct client *c, const struct session_target *t,
 static int open_publish(struct client *c, const struct session_target *t,
 			const struct client_options *o, struct fault *why)
 {
-	char texts[CHISEL_REMOTES_MAX][2 * CHISEL_HOST_MAX + 32];
-	const char *names[CHISEL_REMOTES_MAX];
+	char texts[SESSION_REMOTES_MAX][2 * CHISEL_HOST_MAX + 32];
+	const char *names[SESSION_REMOTES_MAX];
 
 	for (size_t i = 0; i < t->n; i++) {
 		chisel_remote_write(&t->remotes[i], texts[i], sizeof(texts[i]));

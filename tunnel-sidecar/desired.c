@@ -12,6 +12,7 @@
 #include "lib/app/log.h"
 #include "lib/base/escape.h"
 #include "lib/base/rate.h"
+#include "lib/proto/ssh/ssh_fingerprint.h"
 #include "shm/doorbell.h"
 #include "shm/reader.h"
 #include "tunnel-sidecar/proxy_choice.h"
@@ -96,13 +97,15 @@ static int check_server(struct session_target *to, const struct bus_desired *r,
 				 "the control plane tells no fingerprint of the tunnel server's "
 				 "host key, and tunnel.require_fingerprint wants one");
 	if (r->fingerprint[0]) {
-		rc = chisel_fingerprint_check(r->fingerprint, why);
+		rc = ssh_fingerprint_check(r->fingerprint, why);
 		if (rc < 0)
 			return rc;
 		snprintf(to->fingerprint, sizeof(to->fingerprint), "%.63s", r->fingerprint);
 	}
 	return 0;
 }
+
+_Static_assert(CONFIG_FORWARDS_MAX == BUS_FORWARDS_MAX, "each configured forward is on the bus");
 
 int desired_check(struct session_target *to, const struct bus_desired *r, const struct config *c,
 		  struct fault *why)
@@ -111,10 +114,10 @@ int desired_check(struct session_target *to, const struct bus_desired *r, const 
 
 	if (rc < 0)
 		return rc;
-	if (r->n == 0 || r->n > BUS_FORWARDS_MAX || r->n > CHISEL_REMOTES_MAX)
+	if (r->n == 0 || r->n > SESSION_REMOTES_MAX)
 		return fault_set(why, ERR_CONFIG,
 				 "%" PRIu64 " forwards are wanted; 1 to %d are possible", r->n,
-				 CHISEL_REMOTES_MAX);
+				 SESSION_REMOTES_MAX);
 	for (size_t i = 0; i < r->n; i++) {
 		const uint16_t port = r->forward[i].remote_port, target = r->forward[i].target;
 

@@ -211,7 +211,7 @@ static const struct link_ops ops = {
 int link_chisel_new(struct link *out, struct channels *channels, struct session *s, int fd,
 		    struct fault *why)
 {
-	const struct chisel_url *url = &s->target.url;
+	const struct url *url = &s->target.url;
 	const struct proxy_options proxy = { &s->target.proxy, url->host, url->port };
 	struct carrier *carrier;
 	const struct chisel_stack_options options = {

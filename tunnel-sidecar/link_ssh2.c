@@ -138,12 +138,14 @@ static const struct link_ops ops = {
 	.part = part,
 };
 
+_Static_assert(SESSION_REMOTES_MAX <= SSH2_LISTENS_MAX, "ssh2 takes them all");
+
 int link_ssh2_new(struct link *out, struct channels *channels, struct session *s, int fd,
 		  struct fault *why)
 {
 	const struct proxy_options proxy = { &s->target.proxy, s->target.url.host,
 					     s->target.url.port };
-	struct ssh2_listen listens[CHISEL_REMOTES_MAX];
+	struct ssh2_listen listens[SESSION_REMOTES_MAX];
 	const struct ssh_key *key = s->o.ssh_key;
 	/* A quarter of the container's memory: from that on libssh2 cuts. */
 	const uint64_t part = s->forwards.windows.budget.limit;

@@ -16,17 +16,22 @@
 #include "shm/bus.h"
 #include "tunnel-sidecar/publish.h"
 
+/* Forwards of one session: as many as the bus has counters for.  chisel itself takes
+ * CHISEL_REMOTES_MAX. */
+#define SESSION_REMOTES_MAX BUS_FORWARDS_MAX
+_Static_assert(SESSION_REMOTES_MAX <= CHISEL_REMOTES_MAX, "chisel's engine takes them all");
+
 struct session;
 struct ssh_key;
 
 /* What is to be reached.  Plain data: compared by session_target_eq(). */
 struct session_target {
-	struct chisel_url url;
+	struct url url;
 	struct proxy_url proxy; /* PROXY_NONE: connects directly; not compared */
 	char fingerprint[64];	/* "" = any host key is taken, and that is logged */
 	char user[128], password[256];
-	struct chisel_remote remotes[CHISEL_REMOTES_MAX];
-	uint8_t forward[CHISEL_REMOTES_MAX]; /* index of each remote for the bus */
+	struct chisel_remote remotes[SESSION_REMOTES_MAX];
+	uint8_t forward[SESSION_REMOTES_MAX]; /* index of each remote for the bus */
 	size_t n;
 	uint64_t inactivity_ns; /* 0: never closed for being idle */
 };

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/base/limits.h"
+#include "lib/proto/ssh/ssh_fingerprint.h"
 
 /* ---- what a link tells ---- */
 
@@ -22,12 +23,12 @@ bool session_link_host_key(struct session *s, const uint8_t fingerprint[SSH_FING
 {
 	char text[45];
 
-	chisel_fingerprint_write(fingerprint, text);
+	ssh_fingerprint_write(fingerprint, text);
 	if (!s->target.fingerprint[0])
 		log_warn("host_key", "no fingerprint is configured: any host key is taken",
 			 L_STR("fingerprint", text));
-	const bool trusted = !s->target.fingerprint[0] ||
-			     chisel_fingerprint_is(s->target.fingerprint, fingerprint);
+	const bool trusted =
+		!s->target.fingerprint[0] || ssh_fingerprint_is(s->target.fingerprint, fingerprint);
 	if (!trusted)
 		log_error("host_key", "the server's host key is not the expected one",
 			  L_STR("fingerprint", text), L_STR("expected", s->target.fingerprint));

@@ -35,7 +35,7 @@ struct session {
 	uint64_t glitches_said[GLITCH_KINDS]; /* of it, on the bus already */
 	size_t links;			      /* alive, also those that only say goodbye */
 	struct forward_set forwards;
-	char targets[CHISEL_REMOTES_MAX][CHISEL_HOST_MAX + 16]; /* what a channel may name */
+	char targets[SESSION_REMOTES_MAX][CHISEL_HOST_MAX + 16]; /* what a channel may name */
 
 	uint64_t attempt_ns; /* when this attempt began */
 	uint64_t ping_ns;    /* sent and unanswered, else 0 */

@@ -12,8 +12,13 @@
 #include "lib/io/tls_context.h"
 #include "lib/proto/proxy_env.h"
 
-int control_plane_url(struct chisel_url *to, const struct config *c, struct fault *why)
+int control_plane_url(struct url *to, const struct config *c, struct fault *why)
 {
+	static const struct url_rules rules = {
+		.schemes = URL_OF(URL_HTTPS) | URL_OF(URL_HTTP),
+		.unwritten = URL_HTTPS,
+		.example = "https://api.example.com",
+	};
 	struct fault inner = { 0 };
 
 	if (strncasecmp(c->api_url, "ws", 2) == 0 && strstr(c->api_url, "://"))
@@ -24,10 +29,10 @@ int control_plane_url(struct chisel_url *to, const struct config *c, struct faul
 		return fault_set(
 			why, ERR_CONFIG,
 			"pipeops.api_url (PIPEOPS_API_URL) takes no query and no fragment");
-	if (chisel_url_read(to, c->api_url, true, &inner) < 0)
+	if (url_read(to, c->api_url, &rules, &inner) < 0)
 		return fault_set(why, ERR_CONFIG, "pipeops.api_url (PIPEOPS_API_URL): %.180s",
 				 inner.why);
-	if (to->user[0] || to->password[0])
+	if (to->has_user)
 		return fault_set(
 			why, ERR_CONFIG,
 			"pipeops.api_url (PIPEOPS_API_URL) takes no user and password: the token "

@@ -8,13 +8,13 @@
 #include "control-agent/plane/redact.h"
 #include "lib/app/config/config.h"
 #include "lib/http/client.h"
-#include "lib/proto/chisel.h"
+#include "lib/proto/url.h"
 
 struct control_plane {
 	struct loop *loop;
 	const struct config *config;
 	const char *service_token; /* for redaction; "" or the one that was sent */
-	struct chisel_url url;
+	struct url url;
 	char prefix[512]; /* the URL's path without its last "/" */
 	char user_agent[64];
 	struct proxy_url proxy; /* PROXY_NONE: reached directly */
@@ -30,7 +30,7 @@ void control_plane_fini(struct control_plane *cp); /* after its clients; accepts
 MUST_USE int control_plane_token(const struct config *c, struct secret *to, struct fault *why);
 
 /* The URL of the configuration, checked: https, or http where that is allowed. */
-MUST_USE int control_plane_url(struct chisel_url *to, const struct config *c, struct fault *why);
+MUST_USE int control_plane_url(struct url *to, const struct config *c, struct fault *why);
 
 /* A connection of its own: requests on one client go one after another. */
 MUST_USE int control_plane_client(const struct control_plane *cp, struct http_client **out,

@@ -7,12 +7,13 @@
 
 #include "lib/proto/chisel.h"
 #include "lib/proto/json_read.h"
+#include "lib/proto/ssh/ssh_fingerprint.h"
 
 static int read_server(struct tunnel_answer *out, const struct config *config,
 		       const struct json_object *o, struct fault *why)
 {
 	struct bus_desired *d = &out->desired;
-	struct chisel_url url;
+	struct url url;
 	struct fault inner = { 0 };
 	char text[BUS_TEXT_MAX - 8]; /* room for a scheme */
 
@@ -51,7 +52,7 @@ static int read_fingerprint(struct tunnel_answer *out, const struct json_object 
 		json_read_text(o, "server_fingerprint", to, sizeof(out->desired.fingerprint), why);
 
 	/* One that we can't read is an error, never "none": it was meant to protect. */
-	return rc < 0 || !to[0] ? rc : chisel_fingerprint_check(to, why);
+	return rc < 0 || !to[0] ? rc : ssh_fingerprint_check(to, why);
 }
 
 /* Standard base64 with padding (RFC 4648, section 4): EVP_DecodeBlock() also

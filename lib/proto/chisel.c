@@ -1,7 +1,9 @@
+/*
+ * chisel.c reads remotes as chisel's command line has them and writes what the
+ * protocol says about them.  Server URLs are read by url.c, under chisel's rules.
+ */
 #include "lib/proto/chisel.h"
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -18,21 +20,6 @@ static int refuse(struct fault *why, const char *text, const char *reason)
 
 	escape_text(shown, sizeof(shown), span_str(text));
 	return fault_set(why, ERR_USAGE, "remote \"%s\": %s", shown, reason);
-}
-
-/* 1..65535 in plain digits, as chisel's isPort; 0 for anything else. */
-static uint16_t read_port(struct span s)
-{
-	unsigned v = 0;
-
-	if (!s.n || s.n > 5)
-		return 0;
-	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] < '0' || s.p[i] > '9')
-			return 0;
-		v = v * 10 + (s.p[i] - '0');
-	}
-	return v <= UINT16_MAX ? (uint16_t)v : 0;
 }
 
 /* Splits at colons outside of brackets; the number of parts, or ERR_USAGE. */
@@ -60,35 +47,7 @@ static int split(struct span parts[PARTS_MAX], struct span s)
 	return ERR_USAGE;
 }
 
-static bool is_host_byte(uint8_t c, bool bracketed)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       c == '.' || c == '-' || c == '_' || (bracketed && (c == ':' || c == '%'));
-}
-
-static int read_host(char to[CHISEL_HOST_MAX + 1], struct span s)
-{
-	const bool bracketed = s.n > 2 && s.p[0] == '[' && s.p[s.n - 1] == ']';
-
-	if (bracketed)
-		s = span_of(s.p + 1, s.n - 2);
-	if (!s.n || s.n > CHISEL_HOST_MAX)
-		return ERR_USAGE;
-	bool numeric = true;
-	for (size_t i = 0; i < s.n; i++) {
-		if (!is_host_byte(s.p[i], bracketed))
-			return ERR_USAGE;
-		numeric = numeric && s.p[i] >= '0' && s.p[i] <= '9';
-	}
-	/* A lone number is a port out of range; brackets are for IPv6. */
-	if (numeric || (bracketed && !memchr(s.p, ':', s.n)))
-		return ERR_USAGE;
-	memcpy(to, s.p, s.n);
-	to[s.n] = '\0';
-	return 0;
-}
-
-/* "/tcp" goes. */
+/* "/tcp" goes, behind whichever part it stands. */
 static int strip_protocol(struct span *s, const char *text, struct fault *why)
 {
 	if (s->n < 4 || s->p[s->n - 4] != '/')
@@ -103,7 +62,7 @@ static int assign(struct chisel_remote *r, const struct span *parts, int n, cons
 		  struct fault *why)
 {
 	/* From the back: port of the target, its host, our port, our address. */
-	const uint16_t port = read_port(parts[n - 1]);
+	const uint16_t port = url_read_port(parts[n - 1]);
 	int at = n - 2;
 
 	if (!port)
@@ -111,15 +70,15 @@ static int assign(struct chisel_remote *r, const struct span *parts, int n, cons
 	r->port = r->bind_port = port;
 	snprintf(r->host, sizeof(r->host), "127.0.0.1");
 	snprintf(r->bind_host, sizeof(r->bind_host), "0.0.0.0");
-	if (at >= 0 && !read_port(parts[at])) {
-		if (read_host(r->host, parts[at]) < 0)
+	if (at >= 0 && !url_read_port(parts[at])) {
+		if (url_read_host(r->host, parts[at]) < 0)
 			return refuse(why, text,
 				      "the host is not a name or address; IPv6 stands in brackets, "
 				      "like R:8000:[::1]:6443");
 		at--;
 	}
 	if (at >= 0) {
-		r->bind_port = read_port(parts[at]);
+		r->bind_port = url_read_port(parts[at]);
 		if (!r->bind_port)
 			return refuse(why, text,
 				      "the server's port must be from 1 to 65535, " EXAMPLE);
@@ -132,7 +91,7 @@ static int assign(struct chisel_remote *r, const struct span *parts, int n, cons
 			return refuse(why, text,
 				      "name the target's host too: R:address:port:host:port, "
 				      "like R:0.0.0.0:8000:localhost:6443");
-		if (read_port(parts[at]) || read_host(r->bind_host, parts[at]) < 0)
+		if (url_read_port(parts[at]) || url_read_host(r->bind_host, parts[at]) < 0)
 			return refuse(why, text,
 				      "the server's address is not a name or address, "
 				      "like R:0.0.0.0:8000:localhost:6443");
@@ -158,12 +117,14 @@ int chisel_remote_read(struct chisel_remote *out, const char *text, struct fault
 		return refuse(
 			why, text,
 			"UDP forwards are not supported by this program; TCP ones are, " EXAMPLE);
-	int rc = strip_protocol(&s, text, why);
-	if (rc < 0)
-		return rc;
 	const int n = split(parts, s);
 	if (n < 0)
 		return refuse(why, text, "not of the form R:[address:]port:host:port, " EXAMPLE);
+	int rc = 0;
+	for (int i = 0; rc >= 0 && i < n; i++)
+		rc = strip_protocol(&parts[i], text, why);
+	if (rc < 0)
+		return rc;
 	if (span_is(parts[n - 1], "socks"))
 		return refuse(
 			why, text,
@@ -176,32 +137,52 @@ int chisel_remote_read(struct chisel_remote *out, const char *text, struct fault
 	return rc;
 }
 
-/* A host as it stands before ":port". */
-static const char *open_bracket(const char *host)
+/* Whether a listener at one address keeps the other from this port.  0.0.0.0 is
+ * all of IPv4, "::" everything; two names are compared as they are written. */
+static bool overlap(const char *a, const char *b)
 {
-	return strchr(host, ':') ? "[" : "";
+	const bool a_all = strcmp(a, "::") == 0 || (strcmp(a, "0.0.0.0") == 0 && !strchr(b, ':')),
+		   b_all = strcmp(b, "::") == 0 || (strcmp(b, "0.0.0.0") == 0 && !strchr(a, ':'));
+	const char *const one = strcasecmp(a, "localhost") == 0 ? "127.0.0.1" : a,
+			  *const two = strcasecmp(b, "localhost") == 0 ? "127.0.0.1" : b;
+
+	return a_all || b_all || strcasecmp(one, two) == 0;
 }
 
-static const char *close_bracket(const char *host)
+int chisel_remotes_check(const struct chisel_remote *remotes, size_t n, struct fault *why)
 {
-	return strchr(host, ':') ? "]" : "";
+	char one[2 * CHISEL_HOST_MAX + 40], two[2 * CHISEL_HOST_MAX + 40];
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j < i; j++) {
+			if (remotes[i].bind_port != remotes[j].bind_port ||
+			    !overlap(remotes[i].bind_host, remotes[j].bind_host))
+				continue;
+			chisel_remote_write(&remotes[j], one, sizeof(one));
+			chisel_remote_write(&remotes[i], two, sizeof(two));
+			return fault_set(why, ERR_USAGE,
+					 "the remotes %.80s and %.80s both want port %u of the "
+					 "server: give each its own",
+					 one, two, remotes[i].bind_port);
+		}
+	return 0;
 }
 
 size_t chisel_target_write(const struct chisel_remote *r, char *to, size_t n)
 {
-	return (size_t)snprintf(to, n, "%s%s%s:%u", open_bracket(r->host), r->host,
-				close_bracket(r->host), r->port);
+	return url_write_authority(to, n, r->host, r->port);
 }
 
 size_t chisel_remote_write(const struct chisel_remote *r, char *to, size_t n)
 {
-	char target[CHISEL_HOST_MAX + 16], bind[CHISEL_HOST_MAX + 16] = "";
+	char target[CHISEL_HOST_MAX + 16], bind[CHISEL_HOST_MAX + 16];
 
 	chisel_target_write(r, target, sizeof(target));
 	if (strcmp(r->bind_host, "0.0.0.0") != 0)
-		snprintf(bind, sizeof(bind), "%s%s%s:", open_bracket(r->bind_host), r->bind_host,
-			 close_bracket(r->bind_host));
-	return (size_t)snprintf(to, n, "R:%s%u=>%s", bind, r->bind_port,
+		url_write_authority(bind, sizeof(bind), r->bind_host, r->bind_port);
+	else
+		snprintf(bind, sizeof(bind), "%u", r->bind_port);
+	return (size_t)snprintf(to, n, "R:%s=>%s", bind,
 				strncmp(target, "127.0.0.1:", 10) == 0 ? target + 10 : target);
 }
 
@@ -213,13 +194,11 @@ static int append_text(struct buf *to, const char *text)
 }
 
 /* As a JSON string; the caller's hosts need not come from chisel_remote_read(). */
-static int append_json(struct buf *to, const char *before, const char *text, const char *after)
+static int append_json(struct buf *to, const char *text)
 {
 	static const char hex[] = "0123456789abcdef";
 	int rc = append_text(to, "\"");
 
-	if (rc >= 0)
-		rc = append_text(to, before);
 	for (const char *c = text; rc >= 0 && *c; c++) {
 		const uint8_t byte = (uint8_t)*c;
 		const char escaped[] = { '\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 15] };
@@ -229,16 +208,16 @@ static int append_json(struct buf *to, const char *before, const char *text, con
 		else
 			rc = buf_append(to, c, 1);
 	}
-	if (rc >= 0)
-		rc = append_text(to, after);
 	return rc < 0 ? rc : append_text(to, "\"");
 }
 
 static int append_host(struct buf *to, const char *key, const char *host)
 {
+	char text[CHISEL_HOST_MAX + 3];
 	const int rc = append_text(to, key);
 
-	return rc < 0 ? rc : append_json(to, open_bracket(host), host, close_bracket(host));
+	url_write_host(text, sizeof(text), host);
+	return rc < 0 ? rc : append_json(to, text);
 }
 
 static int append_port(struct buf *to, const char *key, uint16_t port)
@@ -270,7 +249,7 @@ int chisel_config_write(struct buf *to, const char *version, const struct chisel
 	int rc = append_text(to, "{\"Version\":");
 
 	if (rc >= 0)
-		rc = append_json(to, "", version, "");
+		rc = append_json(to, version);
 	if (rc >= 0)
 		rc = append_text(to, ",\"Remotes\":[");
 	for (size_t i = 0; rc >= 0 && i < n; i++) {
@@ -284,194 +263,36 @@ int chisel_config_write(struct buf *to, const char *version, const struct chisel
 
 /* ---- URLs ---- */
 
-static int refuse_url(struct fault *why, const char *text, const char *reason)
-{
-	char shown[120];
-	const char *at = strrchr(text, '@'); /* what stands before may be a password */
-	const size_t scheme = strspn(text, "abcdefghijklmnopqrstuvwxyz");
-	const int n =
-		at && scheme <= 8 && strncmp(text + scheme, "://", 3) == 0 ? (int)scheme + 3 : 0;
+enum { CHISEL_SCHEMES = URL_OF(URL_HTTPS) | URL_OF(URL_WSS) | URL_OF(URL_HTTP) | URL_OF(URL_WS) };
 
-	escape_text(shown, sizeof(shown), span_str(at ? at + 1 : text));
-	return fault_set(why, ERR_USAGE, "URL \"%.*s%s\": %s", n, text, shown, reason);
+static int read_server(struct url *out, const char *text, unsigned schemes, bool tls_default,
+		       struct fault *why)
+{
+	const struct url_rules rules = {
+		.schemes = schemes,
+		.unwritten = tls_default ? URL_HTTPS : URL_HTTP,
+		.example = "https://tunnel.example.com:443",
+	};
+	struct url u;
+	int rc = url_read(&u, text, &rules, why);
+
+	if (rc >= 0 && u.ssh && strcmp(u.path, "/") != 0)
+		rc = fault_set(why, ERR_USAGE,
+			       "URL \"ssh://%s\": an SSH server has no path: "
+			       "ssh://user@host:22",
+			       u.host_header);
+	if (rc >= 0)
+		memcpy(out, &u, sizeof(u));
+	url_wipe(&u);
+	return rc;
 }
 
-static bool is_loopback(const char *host)
+int chisel_url_read(struct url *out, const char *text, bool tls_default, struct fault *why)
 {
-	return strcasecmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-	       (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == strlen(host));
+	return read_server(out, text, CHISEL_SCHEMES, tls_default, why);
 }
 
-static int read_scheme(struct chisel_url *u, const char **at, bool tls_default, bool gateway)
+int chisel_gateway_read(struct url *out, const char *text, bool tls_default, struct fault *why)
 {
-	static const struct {
-		const char *name;
-		bool tls, ssh;
-	} schemes[] = { { "https", true, false },
-			{ "wss", true, false },
-			{ "http", false, false },
-			{ "ws", false, false },
-			{ "ssh", false, true } };
-	const char *colon = strstr(*at, "://");
-
-	u->tls = tls_default;
-	if (!colon)
-		return 0;
-	for (size_t i = 0; i < array_len(schemes); i++)
-		if ((gateway || !schemes[i].ssh) &&
-		    (size_t)(colon - *at) == strlen(schemes[i].name) &&
-		    strncasecmp(*at, schemes[i].name, strlen(schemes[i].name)) == 0) {
-			u->tls = schemes[i].tls;
-			u->ssh = schemes[i].ssh;
-			*at = colon + 3;
-			return 0;
-		}
-	return ERR_USAGE;
-}
-
-static int read_user(struct chisel_url *u, struct span *authority)
-{
-	const uint8_t *at = memrchr(authority->p, '@', authority->n);
-	if (!at)
-		return 0;
-	const size_t n = (size_t)(at - authority->p);
-	const uint8_t *colon = memchr(authority->p, ':', n);
-	const size_t user = colon ? (size_t)(colon - authority->p) : n;
-	const size_t password = colon ? n - user - 1 : 0;
-
-	if (user >= sizeof(u->user) || password >= sizeof(u->password))
-		return ERR_USAGE;
-	memcpy(u->user, authority->p, user);
-	if (colon)
-		memcpy(u->password, colon + 1, password);
-	authority->n -= n + 1;
-	authority->p = at + 1;
-	return 0;
-}
-
-static uint16_t default_port(const struct chisel_url *u)
-{
-	return u->ssh ? 22 : u->tls ? 443 : 80;
-}
-
-static int read_authority(struct chisel_url *u, struct span s)
-{
-	size_t end = s.n;
-	const bool bracketed = s.n && s.p[0] == '[';
-	const uint8_t *colon = NULL;
-
-	if (bracketed) {
-		const uint8_t *close = memchr(s.p, ']', s.n);
-		if (!close)
-			return ERR_USAGE;
-		end = (size_t)(close - s.p) + 1;
-		if (end < s.n)
-			colon = s.p + end;
-	} else {
-		colon = memchr(s.p, ':', s.n);
-		if (colon)
-			end = (size_t)(colon - s.p);
-	}
-	if (read_host(u->host, span_of(s.p, end)) < 0)
-		return ERR_USAGE;
-	u->port = default_port(u);
-	if (colon) {
-		u->port = *colon == ':' ? read_port(span_of(colon + 1, s.n - end - 1)) : 0;
-		if (!u->port)
-			return ERR_USAGE;
-	}
-	return 0;
-}
-
-static int read_url(struct chisel_url *out, const char *text, bool tls_default, bool gateway,
-		    struct fault *why)
-{
-	struct chisel_url u;
-	const char *at = text;
-
-	memset(&u, 0, sizeof(u));
-	if (read_scheme(&u, &at, tls_default, gateway) < 0)
-		return refuse_url(why, text,
-				  gateway ? "the scheme must be https, wss, http, ws or ssh"
-					  : "the scheme must be https, wss, http or ws");
-	const size_t n = strcspn(at, "/?#");
-	struct span authority = span_of(at, n);
-	if (read_user(&u, &authority) < 0)
-		return refuse_url(why, text, "user or password is too long");
-	if (read_authority(&u, authority) < 0)
-		return refuse_url(
-			why, text,
-			u.ssh ? "needs a host and an optional port, like ssh://user@host:22"
-			      : "needs a host and an optional port, like "
-				"https://tunnel.example.com:443");
-	for (const char *c = at + n; *c; c++)
-		if (*c <= ' ' || *c > '~' || *c == '#')
-			return refuse_url(why, text, "has a path with characters that no URL has");
-	if (strlen(at + n) + 2 > sizeof(u.path))
-		return refuse_url(why, text, "has too long a path");
-	snprintf(u.path, sizeof(u.path), "%s%s", at[n] == '/' ? "" : "/", at + n);
-	if (u.ssh && strcmp(u.path, "/") != 0)
-		return refuse_url(why, text, "an SSH server has no path: ssh://user@host:22");
-	if (u.port == default_port(&u))
-		snprintf(u.host_header, sizeof(u.host_header), "%s%s%s", open_bracket(u.host),
-			 u.host, close_bracket(u.host));
-	else
-		snprintf(u.host_header, sizeof(u.host_header), "%s%s%s:%u", open_bracket(u.host),
-			 u.host, close_bracket(u.host), u.port);
-	u.is_loopback = is_loopback(u.host);
-	memcpy(out, &u, sizeof(u));
-	return 0;
-}
-
-int chisel_url_read(struct chisel_url *out, const char *text, bool tls_default, struct fault *why)
-{
-	return read_url(out, text, tls_default, false, why);
-}
-
-int chisel_gateway_read(struct chisel_url *out, const char *text, bool tls_default,
-			struct fault *why)
-{
-	return read_url(out, text, tls_default, true, why);
-}
-
-/* ---- fingerprints ---- */
-
-void chisel_fingerprint_write(const uint8_t digest[32], char to[45])
-{
-	EVP_EncodeBlock((unsigned char *)to, digest, 32);
-}
-
-/* The 43 characters without prefix and padding. */
-static int strip_fingerprint(struct span *s)
-{
-	if (s->n > 7 && strncasecmp((const char *)s->p, "SHA256:", 7) == 0)
-		*s = span_of(s->p + 7, s->n - 7);
-	if (s->n == 44 && s->p[43] == '=')
-		s->n = 43;
-	return s->n == 43 ? 0 : ERR_USAGE;
-}
-
-bool chisel_fingerprint_is(const char *text, const uint8_t digest[32])
-{
-	char want[45];
-	struct span s = span_str(text);
-
-	chisel_fingerprint_write(digest, want);
-	return strip_fingerprint(&s) == 0 && CRYPTO_memcmp(s.p, want, 43) == 0;
-}
-
-int chisel_fingerprint_check(const char *text, struct fault *why)
-{
-	struct span s = span_str(text);
-	bool good = strip_fingerprint(&s) == 0;
-
-	for (size_t i = 0; good && i < s.n; i++)
-		good = (s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= 'A' && s.p[i] <= 'Z') ||
-		       (s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '+' || s.p[i] == '/';
-	if (good)
-		return 0;
-	return fault_set(
-		why, ERR_USAGE,
-		"the fingerprint must be the base64 of a SHA-256, 44 characters that end in '=' "
-		"(MD5 fingerprints are not accepted)");
+	return read_server(out, text, CHISEL_SCHEMES | URL_OF(URL_SSH), tls_default, why);
 }

@@ -9,6 +9,7 @@
 #define LIB_PROTO_CHISEL_H
 
 #include "lib/base/buf.h"
+#include "lib/proto/url.h"
 
 #define CHISEL_PROTOCOL	      "chisel-v3"
 #define CHISEL_CLIENT_VERSION "SSH-chisel-v3-client"
@@ -17,8 +18,8 @@
 #define CHISEL_REQUEST_CONFIG "config"
 #define CHISEL_REQUEST_PING   "ping" /* answered true with payload "pong" */
 
-#define CHISEL_HOST_MAX	   255
-#define CHISEL_REMOTES_MAX 32
+#define CHISEL_HOST_MAX	   URL_HOST_MAX
+#define CHISEL_REMOTES_MAX 512 /* of one client; each is some 100 bytes of `config` */
 
 /* One reverse TCP remote: the server listens on bind_host:bind_port, we dial
  * host:port for each connection. */
@@ -32,6 +33,9 @@ struct chisel_remote {
 /* Reads "R:<port>:<host>:<port>" and its short and bind forms.  ERR_USAGE with
  * the reason and a correct example. */
 MUST_USE int chisel_remote_read(struct chisel_remote *out, const char *text, struct fault *why);
+/* ERR_USAGE where two remotes want the same port of the server at addresses that
+ * overlap: the official server would refuse the second and keep the first for ever. */
+MUST_USE int chisel_remotes_check(const struct chisel_remote *remotes, size_t n, struct fault *why);
 /* The canonical text, as chisel's server prints it: "R:8000=>localhost:6443". */
 size_t chisel_remote_write(const struct chisel_remote *r, char *to, size_t n);
 /* The channel target the server will name: "localhost:6443", "[::1]:80". */
@@ -41,44 +45,25 @@ size_t chisel_target_write(const struct chisel_remote *r, char *to, size_t n);
 MUST_USE int chisel_config_write(struct buf *to, const char *version,
 				 const struct chisel_remote *remotes, size_t n);
 
-/* A server URL: https://, wss://, http://, ws://, or none of them; ssh:// where
- * chisel_gateway_read() read it. */
-struct chisel_url {
-	bool tls;
-	bool ssh;			/* a plain SSH server: neither TLS nor WebSocket; port 22 */
-	char host[CHISEL_HOST_MAX + 1]; /* without brackets */
-	uint16_t port;
-	char path[512]; /* "/" at least */
-	char host_header[CHISEL_HOST_MAX + 16];
-	bool is_loopback;	       /* localhost, 127.0.0.0/8, ::1 */
-	char user[128], password[256]; /* of user:pass@, else "" */
-};
-/* `tls_default` says what a text without a scheme means (the control plane's
+/* A server URL: https://, wss://, http://, ws://, or none of them.
+ * `tls_default` says what a text without a scheme means (the control plane's
  * tunnel_url: TLS; chisel's command line: plain).  ERR_USAGE. */
-MUST_USE int chisel_url_read(struct chisel_url *out, const char *text, bool tls_default,
+MUST_USE int chisel_url_read(struct url *out, const char *text, bool tls_default,
 			     struct fault *why);
 /* The same, and ssh://[user@]host[:port] of a gateway that is an SSH server. */
-MUST_USE int chisel_gateway_read(struct chisel_url *out, const char *text, bool tls_default,
+MUST_USE int chisel_gateway_read(struct url *out, const char *text, bool tls_default,
 				 struct fault *why);
 /* Whether the way there is plain: no TLS, no SSH. */
-static inline bool chisel_url_is_plain(const struct chisel_url *u)
+static inline bool chisel_url_is_plain(const struct url *u)
 {
 	return !u->tls && !u->ssh;
 }
 
 /* Without its host key's fingerprint nothing proves this server: whoever stands on
  * the way could take the credentials. */
-static inline bool chisel_url_needs_fingerprint(const struct chisel_url *u)
+static inline bool chisel_url_needs_fingerprint(const struct url *u)
 {
 	return !u->tls && !u->is_loopback;
 }
-
-/* Fingerprint text (base64 of SHA-256, padded) of 32 bytes. */
-void chisel_fingerprint_write(const uint8_t digest[32], char to[45]);
-/* True when `text` (padded or not, "SHA256:" allowed) names this digest;
- * compared in constant time. */
-bool chisel_fingerprint_is(const char *text, const uint8_t digest[32]);
-/* 0, or ERR_USAGE with the reason when text is no SHA-256 fingerprint. */
-MUST_USE int chisel_fingerprint_check(const char *text, struct fault *why);
 
 #endif

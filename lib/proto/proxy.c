@@ -1,3 +1,7 @@
+/*
+ * proxy.c writes what opens the way through a proxy and reads the proxy's reply.
+ * It moves no bytes of the connection itself, and knows no socket.
+ */
 #include "lib/proto/proxy.h"
 
 #include <arpa/inet.h>
@@ -8,8 +12,8 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/escape.h"
-#include "lib/proto/chisel.h"
 #include "lib/proto/http/http1.h"
+#include "lib/proto/url.h"
 
 enum {
 	TX_MAX = 2048,
@@ -36,88 +40,41 @@ struct proxy {
 
 /* ---- the URL ---- */
 
-static int hex_digit(char c)
-{
-	return c >= '0' && c <= '9'   ? c - '0'
-	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
-	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
-				      : -1;
-}
-
-/* %40 is how an "@" stands in a password (RFC 3986, 2.1).  False for what is no
- * such code, and for a control character: neither Basic nor a header has them. */
-static bool decode(char *text)
-{
-	char *to = text;
-
-	for (const char *p = text; *p; p++) {
-		const bool is_code = *p == '%';
-		const int high = is_code ? hex_digit(p[1]) : 0,
-			  low = is_code && high >= 0 ? hex_digit(p[2]) : 0;
-
-		if (high < 0 || low < 0)
-			return false;
-		*to = is_code ? (char)(high * 16 + low) : *p;
-		if ((unsigned char)*to++ < ' ')
-			return false;
-		p += is_code ? 2 : 0;
-	}
-	*to = '\0';
-	return true;
-}
-
 int proxy_url_read(struct proxy_url *out, const char *text, struct fault *why)
 {
-	static const struct {
-		const char *scheme;
-		enum proxy_kind kind;
-		uint16_t port;
-	} schemes[] = {
-		{ "http://", PROXY_HTTP, 80 },
-		{ "socks://", PROXY_SOCKS5, 1080 },
-		{ "socks5://", PROXY_SOCKS5, 1080 },
-		{ "socks5h://", PROXY_SOCKS5, 1080 },
+	static const struct url_rules rules = {
+		.schemes = URL_OF(URL_HTTP) | URL_OF(URL_SOCKS) | URL_OF(URL_SOCKS5) |
+			   URL_OF(URL_SOCKS5H),
+		.unwritten = URL_SCHEMES,
+		.example = "http://host:port",
 	};
-	struct chisel_url u;
+	struct url u;
 
-	for (size_t i = 0; i < array_len(schemes); i++) {
-		const size_t n = strlen(schemes[i].scheme);
-
-		if (strncasecmp(text, schemes[i].scheme, n) != 0)
-			continue;
-		if (chisel_url_read(&u, text + n, false, NULL) < 0)
-			break; /* its sentence speaks of tunnel servers */
-		*out = (struct proxy_url){ .kind = schemes[i].kind, .port = u.port };
-		/* 80 is the reader's default: take ours unless the port was written. */
-		const char *at = strrchr(text + n, '@');
-		const char *bracket = strrchr(at ? at : text + n, ']'); /* [::80] has no port */
-		if (u.port == 80 && !strstr(bracket ? bracket : at ? at : text + n, ":80"))
-			out->port = schemes[i].port;
-		memcpy(out->host, u.host, sizeof(out->host));
-		memcpy(out->user, u.user, sizeof(out->user));
-		memcpy(out->password, u.password, sizeof(out->password));
-		OPENSSL_cleanse(&u, sizeof(u));
-		if (decode(out->user) && decode(out->password))
-			return 0;
-		return fault_set(
-			why, ERR_USAGE,
-			"the proxy's user or password has a %% that begins no code: write it %%25");
-	}
-	return fault_set(why, ERR_USAGE,
-			 "the proxy must be http://host:port or socks://host:port, with user:pass@ "
-			 "if needed "
-			 "(proxies over TLS are not supported)");
+	if (url_read(&u, text, &rules, NULL) < 0)
+		return fault_set(why, ERR_USAGE,
+				 "the proxy must be http://host:port or socks://host:port, with "
+				 "user:pass@ if needed "
+				 "(proxies over TLS are not supported)");
+	*out = (struct proxy_url){ .kind = u.scheme == URL_HTTP ? PROXY_HTTP : PROXY_SOCKS5,
+				   .port = u.port };
+	memcpy(out->host, u.host, sizeof(out->host));
+	memcpy(out->user, u.user, sizeof(out->user));
+	memcpy(out->password, u.password, sizeof(out->password));
+	url_wipe(&u);
+	if (url_decode(out->user) && url_decode(out->password))
+		return 0;
+	return fault_set(
+		why, ERR_USAGE,
+		"the proxy's user or password has a %% that begins no code: write it %%25");
 }
 
 /* ---- what we say ---- */
 
 static int write_connect(struct proxy *p)
 {
-	const bool v6 = strchr(p->host, ':');
 	char target[300], plain[400], value[600] = "Basic ";
 
-	snprintf(target, sizeof(target), "%s%s%s:%u", v6 ? "[" : "", p->host, v6 ? "]" : "",
-		 p->port);
+	url_write_authority(target, sizeof(target), p->host, p->port);
 	int rc = http1_write_request(&p->tx, "CONNECT", target);
 	if (rc >= 0)
 		rc = http1_write_field(&p->tx, "Host", target);

@@ -11,6 +11,7 @@
 #include "lib/io/chisel_conn.h"
 #include "lib/io/channel_pipe.h"
 #include "lib/proto/chisel.h"
+#include "lib/proto/ssh/ssh_fingerprint.h"
 #include "lib/proto/ssh/ssh_hostkey.h"
 
 struct gateway {
@@ -432,7 +433,7 @@ int gateway_new(struct gateway **out, struct loop *l, const struct gateway_optio
 	snprintf(g->bind, sizeof(g->bind), "%s", options->bind);
 	g->host_key = EVP_EC_gen("P-256");
 	must(g->host_key && fingerprint(g->host_key, digest));
-	chisel_fingerprint_write(digest, g->fingerprint);
+	ssh_fingerprint_write(digest, g->fingerprint);
 	const int fd = listen_on(g->bind, options->port, &g->port);
 	if (fd < 0 || listener_new(&g->listener, l, fd, on_client, g, why) < 0) {
 		const int rc = fault_set(why, ERR_SYS, "gateway: can't listen on %s:%u", g->bind,

@@ -26,8 +26,8 @@
 #include <unistd.h>
 
 #include "lib/base/buf.h"
-#include "lib/proto/chisel.h"
 #include "lib/proto/ssh/ssh.h"
+#include "lib/proto/ssh/ssh_fingerprint.h"
 
 #define ECHO_MAX (8u << 20) /* above any window that the engine grants */
 
@@ -261,7 +261,7 @@ static void client_event(void *owner, struct link *l, struct ssh_event *ev)
 	struct errand *e = owner;
 	switch (ev->kind) {
 	case SSH_EVENT_HOST_KEY:
-		chisel_fingerprint_write(ev->fingerprint, e->fingerprint);
+		ssh_fingerprint_write(ev->fingerprint, e->fingerprint);
 		ssh_host_key_trust(l->ssh, true);
 		break;
 	case SSH_EVENT_READY:

@@ -13,7 +13,7 @@
 
 /* The target's URL. */
 #define PLAIN_SERVER                                                                               \
-	((struct chisel_url){ .host = "gw", .port = 9, .path = "/", .host_header = "gw:9" })
+	((struct url){ .host = "gw", .port = 9, .path = "/", .host_header = "gw:9" })
 
 bool plain_is_server(size_t dial); /* is it the i-th dial's address? */
 /* The session's connection, NULL when there is none. */

@@ -108,7 +108,7 @@ static void on_tick(struct timer *t)
 static void set_target(struct session_target *t, const struct world *w)
 {
 	memset(t, 0, sizeof(*t));
-	t->url = (struct chisel_url){ .tls = true, .host = "localhost", .path = "/",
+	t->url = (struct url){ .tls = true, .host = "localhost", .path = "/",
 				      .port = world_gateway_port(w) };
 	snprintf(t->url.host_header, sizeof(t->url.host_header), "localhost");
 	snprintf(t->user, sizeof(t->user), "u");

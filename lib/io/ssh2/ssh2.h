@@ -24,7 +24,7 @@
 #include "lib/io/loop/loop.h"
 #include "lib/proto/proxy.h"
 
-#define SSH2_LISTENS_MAX 32
+#define SSH2_LISTENS_MAX 512
 #define SSH2_KEY_MAX	 (64 * 1024) /* bytes of a private key file */
 
 struct ssh2;
