@@ -1,3 +1,7 @@
+/*
+ * The one place that maps a segment file: size and kind of the file, header,
+ * checksum, sections.  Descriptors are describe.c's.
+ */
 #include "shm/attach.h"
 
 #include <errno.h>
@@ -12,6 +16,7 @@
 #include "shm/crc32c.h"
 #include "shm/guard.h"
 #include "shm/publication.h"
+#include "shm/records.h"
 #include "shm/text.h"
 
 void bus_segment_init(struct bus_segment *s)
@@ -208,8 +213,8 @@ static int check_sections(struct bus_segment *s, struct fault *why)
 		rc = check_shards(s, BUS_SECTION_COUNTERS, why);
 	if (rc == 0)
 		rc = check_shards(s, BUS_SECTION_HISTOGRAMS, why);
-	for (unsigned type = BUS_SECTION_SESSION; type <= BUS_SECTION_DESIRED && rc == 0; type++)
-		rc = check_record(s, type, why);
+	for (unsigned i = 0; i < BUS_RECORDS_N && rc == 0; i++)
+		rc = check_record(s, bus_record_info[i].section, why);
 	if (rc == 0)
 		rc = check_ring(s, BUS_SECTION_LOG, &s->log, why);
 	if (rc == 0)

@@ -15,6 +15,7 @@
 
 enum bus_role { BUS_TUNNEL = 1, BUS_CONTROL = 2 };
 #define BUS_ROLES 2
+#define BUS_ANY	  0 /* of a record: each role publishes one of its own */
 
 #define BUS_FORWARDS_MAX 32
 #define BUS_NAME_MAX	 64
@@ -25,9 +26,10 @@ enum bus_phase { BUS_INIT, BUS_RUNNING, BUS_DRAINING, BUS_STOPPED, BUS_FAILED };
 /* The tunnel's states; names in bus_state_name(). */
 #define BUS_STATES(X)                                                                              \
 	X(IDLE, "idle")                                                                            \
-	X(RESOLVING, "resolving") X(CONNECTING, "connecting") X(TLS, "tls")                        \
-		X(UPGRADING, "upgrading") X(SSH, "ssh") X(CONFIGURING, "configuring") X(UP, "up")  \
-			X(DRAINING, "draining") X(BACKOFF, "backoff") X(FAILED, "failed")
+	X(RESOLVING, "resolving")                                                                  \
+	X(CONNECTING, "connecting") X(TLS, "tls") X(UPGRADING, "upgrading") X(SSH, "ssh")          \
+		X(CONFIGURING, "configuring") X(UP, "up") X(DRAINING, "draining")                  \
+			X(BACKOFF, "backoff") X(FAILED, "failed")
 enum bus_state {
 #define X(id, name) BUS_STATE_##id,
 	BUS_STATES(X)
@@ -76,8 +78,7 @@ enum bus_refusal {
 		BUS_REFUSALS_N
 };
 
-/* The numbers: BUS_C_<id> counters, BUS_G_<id> gauges, BUS_H_<id> histograms.
- * Rows: see fields.def. */
+/* The numbers: BUS_<id>.  Rows: see fields.def. */
 enum bus_field {
 #define BUS_FIELD(id, role, kind, labels, name, unit, help) BUS_##id,
 #include "shm/fields.def"
@@ -87,59 +88,28 @@ enum bus_field {
 
 /* ---- records: whole or not at all: README.md, "Records" ---- */
 
-/* tunnel: the session as it is now */
-struct bus_session {
-	uint64_t state; /* enum bus_state */
-	uint64_t since_realtime_ns;
-	uint64_t forwards_active;
-	uint64_t attempts;		 /* since it was last up */
-	uint64_t next_retry_realtime_ns; /* 0: none planned */
-	uint64_t idle_closed;		 /* 1: down by policy (inactivity), counts as ready */
-	char io_backend[16];
-	char io_reason[112];
-	char server[BUS_TEXT_MAX];
-	char cipher[BUS_NAME_MAX];
-	char last_error[BUS_TEXT_MAX]; /* "" when none; escaped */
-	char last_error_phase[32];
-	char last_error_reason[32]; /* err_name() */
-	char cause[32]; /* why it is not connected: bus_cause_name(); "none" when it is */
-};
-
-/* control: registration as it is now */
-struct bus_registration {
-	uint64_t registered; /* 0 or 1 */
-	uint64_t since_realtime_ns;
-	uint64_t last_heartbeat_realtime_ns; /* last one that was answered well; 0: none */
-	uint64_t nodes, pods;		     /* UINT64_MAX when not known */
-	char agent_id[BUS_NAME_MAX * 2];
-	char cluster_id[BUS_NAME_MAX];
-	char cluster_name[BUS_TEXT_MAX];
-	char last_error[BUS_TEXT_MAX];
-};
-
-/* control -> tunnel */
 enum bus_desired_op { BUS_DESIRED_DOWN = 0, BUS_DESIRED_UP = 1 };
-struct bus_desired {
-	uint64_t gen;		/* grows within one life of the writer; 0: nothing yet */
-	uint64_t op;		/* enum bus_desired_op */
-	uint64_t cred_gen;	/* names the credentials file in the handoff directory; 0: none */
-	uint64_t inactivity_ns; /* 0: never */
-	uint64_t n;
-	struct {
-		uint16_t remote_port;
-		uint16_t target; /* index into tunnel.forwards of the configuration */
-	} forward[BUS_FORWARDS_MAX];
-	char url[BUS_TEXT_MAX];
-	char fingerprint[BUS_NAME_MAX]; /* base64 of SHA-256, or "" */
+struct bus_ports {
+	uint16_t remote_port;
+	uint16_t target; /* index into tunnel.forwards of the configuration */
 };
 
-/* tunnel -> control */
-struct bus_observed {
-	uint8_t writer[16]; /* incarnation of the control segment that was read */
-	uint64_t gen_seen, gen_applied;
-	uint64_t state; /* enum bus_state */
-	uint64_t error; /* 0, or -enum err: why gen_seen was refused or the tunnel is not up */
-	char error_text[BUS_TEXT_MAX];
+/* struct bus_session, bus_observed, bus_registration, bus_desired: records.def
+ * says what each field is. */
+#define BUS_RECORD(ID, name, role, strict)	 struct bus_##name {
+#define BUS_VALUE(record, kind, field, key, max) uint64_t field;
+#define BUS_TEXT(record, field, key, size)	 char field[size];
+#define BUS_BYTES(record, field, key, size)	 uint8_t field[size];
+#define BUS_PORTS(record, field, key, n)	 struct bus_ports field[n];
+#define BUS_RECORD_END(ID, name)                                                                   \
+	}                                                                                          \
+	;
+#include "shm/records.def"
+
+enum bus_record_id {
+#define BUS_RECORD(ID, name, role, strict) BUS_RECORD_##ID,
+#include "shm/records.def"
+	BUS_RECORDS_N
 };
 
 const char *bus_state_name(uint64_t state); /* "unknown" for other values */

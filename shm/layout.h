@@ -53,14 +53,14 @@ enum bus_section {
 	BUS_SECTION_STRINGS,
 	BUS_SECTION_BOUNDS,
 	BUS_SECTION_LIVENESS,
-	BUS_SECTION_COUNTERS,	/* entsize: bytes of a shard, count: shards */
-	BUS_SECTION_HISTOGRAMS, /* the same */
-	BUS_SECTION_SESSION,	/* records: entsize: bytes from slot to slot, count: slots,
-				   flags: bytes of the record */
+	BUS_SECTION_COUNTERS,	 /* entsize: bytes of a shard, count: shards */
+	BUS_SECTION_HISTOGRAMS,	 /* the same */
+	BUS_SECTION_SESSION = 7, /* records.def: entsize: bytes from slot to slot, count: slots,
+				    flags: bytes of the record */
 	BUS_SECTION_OBSERVED,
 	BUS_SECTION_REGISTRATION,
 	BUS_SECTION_DESIRED,
-	BUS_SECTION_DOORBELL,
+	BUS_SECTION_DOORBELL = 11,
 	BUS_SECTION_LOG, /* rings: entsize: bytes of a slot, count: slots */
 	BUS_SECTION_EVENTS,
 	BUS_SECTION_TYPES /* larger numbers are of later versions: passed over */

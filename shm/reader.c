@@ -1,3 +1,7 @@
+/*
+ * A reader's life: attach, judge presence, copy numbers, records and lines out.
+ * What a file may look like is attach.c's; what a record may hold, records.c's.
+ */
 #include "shm/reader.h"
 
 #include <errno.h>
@@ -9,6 +13,7 @@
 #include "shm/attach.h"
 #include "shm/guard.h"
 #include "shm/publication.h"
+#include "shm/records.h"
 #include "shm/text.h"
 
 #define STALL_NS UINT64_C(3500000000)
@@ -34,7 +39,7 @@ struct bus_reader {
 	uint64_t life;		   /* counts attachments, to know old cursors */
 	uint64_t regressions;
 	uint64_t *values, *last; /* values_n of the segment each */
-	struct kept_record kept[BUS_SECTION_DESIRED - BUS_SECTION_SESSION + 1];
+	struct kept_record kept[BUS_RECORDS_N];
 };
 
 int bus_reader_new(struct bus_reader **out, const char *dir, enum bus_role role, struct fault *why)
@@ -385,25 +390,17 @@ bool bus_reader_doorbell(const struct bus_reader *r, struct bus_reader_place *to
 
 /* ---- records ---- */
 
-/* Forces the end of a text field and cleans it; how many bytes were dirt. */
-static size_t settle(char *text, size_t size)
+/* 1, 0 or ERR_PROTO; as the writer left it. */
+static int copy_record(struct bus_reader *r, enum bus_record_id id, void *to)
 {
-	const size_t n = strnlen(text, size - 1);
-
-	memset(text + n, 0, size - n);
-	return bus_text_clean(text, n);
-}
-#define SETTLE(field) settle(field, sizeof(field))
-
-static int read_record(struct bus_reader *r, enum bus_section type, void *to, size_t bytes)
-{
+	const struct bus_record_info *info = &bus_record_info[id];
 	struct bus_segment *s = &r->segment;
-	struct kept_record *kept = &r->kept[type - BUS_SECTION_SESSION];
+	struct kept_record *kept = &r->kept[id];
 	uint64_t words[BUS_SLOT_MAX / 8] = { 0 };
 	uint64_t version = 0;
 	struct bus_record record;
 
-	if (!bus_segment_record(s, type, bytes, &record))
+	if (!bus_segment_record(s, info->section, info->size, &record))
 		return 0;
 	if (s->cut)
 		return ERR_PROTO;
@@ -421,61 +418,15 @@ static int read_record(struct bus_reader *r, enum bus_section type, void *to, si
 	}
 	if (kept->version == 0)
 		return rc == 0 ? 0 : ERR_PROTO;
-	memcpy(to, kept->words, bytes);
+	memcpy(to, kept->words, info->size);
 	return 1;
 }
 
-int bus_read_session(struct bus_reader *r, struct bus_session *to)
+int bus_read(struct bus_reader *r, enum bus_record_id id, void *to)
 {
-	const int rc = read_record(r, BUS_SECTION_SESSION, to, sizeof(*to));
+	const int rc = copy_record(r, id, to);
 
-	if (rc > 0) {
-		SETTLE(to->io_backend);
-		SETTLE(to->io_reason);
-		SETTLE(to->server);
-		SETTLE(to->cipher);
-		SETTLE(to->last_error);
-		SETTLE(to->last_error_phase);
-		SETTLE(to->last_error_reason);
-	}
-	return rc;
-}
-
-int bus_read_observed(struct bus_reader *r, struct bus_observed *to)
-{
-	const int rc = read_record(r, BUS_SECTION_OBSERVED, to, sizeof(*to));
-
-	if (rc > 0)
-		SETTLE(to->error_text);
-	return rc;
-}
-
-int bus_read_registration(struct bus_reader *r, struct bus_registration *to)
-{
-	const int rc = read_record(r, BUS_SECTION_REGISTRATION, to, sizeof(*to));
-
-	if (rc > 0) {
-		SETTLE(to->agent_id);
-		SETTLE(to->cluster_id);
-		SETTLE(to->cluster_name);
-		SETTLE(to->last_error);
-	}
-	return rc;
-}
-
-/* The tunnel acts on it, so dirt is refused here, not made harmless. */
-int bus_read_desired(struct bus_reader *r, struct bus_desired *to)
-{
-	const int rc = read_record(r, BUS_SECTION_DESIRED, to, sizeof(*to));
-
-	if (rc <= 0)
-		return rc;
-	const bool has_ends = memchr(to->url, '\0', sizeof(to->url)) &&
-			      memchr(to->fingerprint, '\0', sizeof(to->fingerprint));
-	if (!has_ends || SETTLE(to->url) || SETTLE(to->fingerprint) || to->op > BUS_DESIRED_UP ||
-	    to->n > BUS_FORWARDS_MAX)
-		return ERR_PROTO;
-	return 1;
+	return rc > 0 && bus_record_settle(&bus_record_info[id], to) < 0 ? ERR_PROTO : rc;
 }
 
 /* ---- lines ---- */

@@ -83,11 +83,15 @@ struct bus_reader_place {
 };
 bool bus_reader_doorbell(const struct bus_reader *r, struct bus_reader_place *to);
 
-/* A record, whole: 1 copied, 0 never published or not attached, ERR_PROTO. */
-MUST_USE int bus_read_session(struct bus_reader *r, struct bus_session *to);
-MUST_USE int bus_read_observed(struct bus_reader *r, struct bus_observed *to);
-MUST_USE int bus_read_registration(struct bus_reader *r, struct bus_registration *to);
-MUST_USE int bus_read_desired(struct bus_reader *r, struct bus_desired *to);
+/* A record, whole and settled (records.h): 1 copied, 0 never published or not
+ * attached, ERR_PROTO.  `to` is the struct of that record. */
+MUST_USE int bus_read(struct bus_reader *r, enum bus_record_id id, void *to);
+#define BUS_RECORD(ID, name, role, strict)                                                         \
+	MUST_USE static inline int bus_read_##name(struct bus_reader *r, struct bus_##name *to)    \
+	{                                                                                          \
+		return bus_read(r, BUS_RECORD_##ID, to);                                           \
+	}
+#include "shm/records.def"
 
 /* Log ring: calls `each` for what is new since *cursor, oldest first; lines
  * that were overwritten meanwhile are added to *lost.  A cursor starts as 0 and

@@ -1,3 +1,7 @@
+/*
+ * A writer's life: the plan of its segment, filling it, and the calls that
+ * count, publish and log.  How a file becomes visible is publication.c's.
+ */
 #include "shm/writer.h"
 
 #include <limits.h>
@@ -16,6 +20,7 @@
 #include "shm/fields.h"
 #include "shm/publication.h"
 #include "shm/record.h"
+#include "shm/records.h"
 #include "shm/ring.h"
 #include "shm/text.h"
 
@@ -32,7 +37,7 @@ struct bus_writer {
 	uint32_t first[BUS_FIELDS_N], count[BUS_FIELDS_N]; /* as in struct bus_fields */
 	struct bus_liveness *liveness;
 	_Atomic uint64_t *counters, *histograms;
-	struct bus_record session, observed, registration, desired;
+	struct bus_record records[BUS_RECORDS_N];
 	struct bus_ring log, events;
 	_Atomic uint32_t *doorbell;
 };
@@ -98,14 +103,11 @@ static void plan_segment(struct bus_writer *w, struct plan *p, const struct bus_
 	      0);
 	place_words(p, BUS_SECTION_COUNTERS, f->counter_words);
 	place_words(p, BUS_SECTION_HISTOGRAMS, f->histogram_words);
-	if (w->role == BUS_TUNNEL) {
-		place_record(p, BUS_SECTION_SESSION, sizeof(struct bus_session));
-		place_record(p, BUS_SECTION_OBSERVED, sizeof(struct bus_observed));
-	} else {
-		place_record(p, BUS_SECTION_REGISTRATION, sizeof(struct bus_registration));
-		place_record(p, BUS_SECTION_DESIRED, sizeof(struct bus_desired));
+	for (size_t i = 0; i < BUS_RECORDS_N; i++)
+		if (bus_record_is_of(&bus_record_info[i], w->role))
+			place_record(p, bus_record_info[i].section, bus_record_info[i].size);
+	if (w->role == BUS_CONTROL)
 		place(p, BUS_SECTION_DOORBELL, BUS_LINE, 4, 1, 0);
-	}
 	place_ring(p, BUS_SECTION_LOG, BUS_LOG_SLOT, BUS_LOG_SLOTS);
 	place_ring(p, BUS_SECTION_EVENTS, BUS_EVENT_SLOT, BUS_EVENT_SLOTS);
 	w->len = bus_round_up(p->end, BUS_PAGE);
@@ -154,14 +156,10 @@ static void bind_section(struct bus_writer *w, const struct bus_toc_entry *e,
 	case BUS_SECTION_HISTOGRAMS:
 		w->histograms = at;
 		return;
-	case BUS_SECTION_SESSION:
-		return bind_record(w, &w->session, e);
-	case BUS_SECTION_OBSERVED:
-		return bind_record(w, &w->observed, e);
-	case BUS_SECTION_REGISTRATION:
-		return bind_record(w, &w->registration, e);
-	case BUS_SECTION_DESIRED:
-		return bind_record(w, &w->desired, e);
+#define BUS_RECORD(ID, name, role, strict)                                                         \
+	case BUS_SECTION_##ID:                                                                     \
+		return bind_record(w, &w->records[BUS_RECORD_##ID], e);
+#include "shm/records.def"
 	case BUS_SECTION_DOORBELL:
 		w->doorbell = at;
 		return;
@@ -384,35 +382,21 @@ void bus_observe(struct bus_writer *w, enum bus_field histogram, unsigned index,
 
 /* ---- records and lines ---- */
 
-static void publish_record(const struct bus_record *r, const void *record, size_t n)
+/* A hint: who sleeps on the word looks now, who missed it looks at the next poll. */
+static void ring_doorbell(struct bus_writer *w)
 {
-	must(r->version && r->words * 8 == n); /* of this role */
-	bus_record_publish(r, record);
-}
-
-void bus_publish_session(struct bus_writer *w, const struct bus_session *r)
-{
-	publish_record(&w->session, r, sizeof(*r));
-}
-
-void bus_publish_observed(struct bus_writer *w, const struct bus_observed *r)
-{
-	publish_record(&w->observed, r, sizeof(*r));
-}
-
-void bus_publish_registration(struct bus_writer *w, const struct bus_registration *r)
-{
-	publish_record(&w->registration, r, sizeof(*r));
-}
-
-void bus_publish_desired(struct bus_writer *w, const struct bus_desired *r)
-{
-	publish_record(&w->desired, r, sizeof(*r));
-	/* a hint: who sleeps on the word looks now, who missed it looks at the next poll */
 	atomic_store_explicit(w->doorbell,
 			      atomic_load_explicit(w->doorbell, memory_order_relaxed) + 1,
 			      memory_order_release);
 	syscall(SYS_futex, w->doorbell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+void bus_publish(struct bus_writer *w, enum bus_record_id id, const void *record)
+{
+	must(w->records[id].version); /* of this role */
+	bus_record_publish(&w->records[id], record);
+	if (id == BUS_RECORD_DESIRED)
+		ring_doorbell(w);
 }
 
 static void write_line(const struct bus_ring *r, unsigned level, const char *line, size_t n)

@@ -63,11 +63,15 @@ static inline void bus_cell_add(struct bus_cell *c, uint64_t n)
 #endif
 }
 
-void bus_publish_session(struct bus_writer *w, const struct bus_session *r);
-void bus_publish_observed(struct bus_writer *w, const struct bus_observed *r);
-void bus_publish_registration(struct bus_writer *w, const struct bus_registration *r);
-void bus_publish_desired(struct bus_writer *w,
-			 const struct bus_desired *r); /* rings the doorbell */
+/* A whole record, of this role; `record` is the struct of that record.  For
+ * BUS_RECORD_DESIRED it rings the doorbell, too. */
+void bus_publish(struct bus_writer *w, enum bus_record_id id, const void *record);
+#define BUS_RECORD(ID, name, role, strict)                                                         \
+	static inline void bus_publish_##name(struct bus_writer *w, const struct bus_##name *r)    \
+	{                                                                                          \
+		bus_publish(w, BUS_RECORD_##ID, r);                                                \
+	}
+#include "shm/records.def"
 
 void bus_log(struct bus_writer *w, unsigned level, const char *line, size_t n);
 void bus_event(struct bus_writer *w, const char *text); /* state transitions and the like */

@@ -165,6 +165,19 @@ void json_write_bool(struct json_writer *j, const char *key, bool value)
 	end_value(j);
 }
 
+void json_write_hex(struct json_writer *j, const char *key, const uint8_t *p, size_t n)
+{
+	static const char digits[] = "0123456789abcdef";
+	const char *quote = j->plain ? "" : "\"";
+
+	start_value(j, key);
+	put_str(j, quote);
+	for (size_t i = 0; i < n; i++)
+		put(j, (const char[]){ digits[p[i] >> 4], digits[p[i] & 15] }, 2);
+	put_str(j, quote);
+	end_value(j);
+}
+
 void json_write_time(struct json_writer *j, const char *key, uint64_t realtime_ns)
 {
 	const time_t s = (time_t)(realtime_ns / 1000000000u);

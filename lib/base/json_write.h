@@ -27,6 +27,8 @@ void json_write_text(struct json_writer *j, const char *key, const char *value);
 void json_write_span(struct json_writer *j, const char *key, struct span value);
 void json_write_number(struct json_writer *j, const char *key, uint64_t value);
 void json_write_bool(struct json_writer *j, const char *key, bool value);
+/* Two lower-case digits for each byte. */
+void json_write_hex(struct json_writer *j, const char *key, const uint8_t *p, size_t n);
 /* RFC 3339 in UTC, to the millisecond; null for 0. */
 void json_write_time(struct json_writer *j, const char *key, uint64_t realtime_ns);
 

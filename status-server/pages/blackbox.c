@@ -1,83 +1,86 @@
+/*
+ * One container's last words as JSON: records by the tables of records.def,
+ * lines of the two rings, the end of the life before.  It judges nothing.
+ */
 #include "status-server/pages/blackbox.h"
-
-#include <stdio.h>
 
 #include "lib/app/log.h"
 #include "lib/base/json_write.h"
+#include "shm/records.h"
 
-static void write_session(struct json_writer *j, const struct bus_session *s)
+static void write_ports(struct json_writer *j, const char *key, const struct bus_ports *p,
+			size_t room)
 {
-	json_write_open(j, "session", '{');
-	json_write_text(j, "state", bus_state_name(s->state));
-	json_write_time(j, "since", s->since_realtime_ns);
-	json_write_number(j, "forwards_active", s->forwards_active);
-	json_write_number(j, "attempts", s->attempts);
-	json_write_time(j, "next_retry", s->next_retry_realtime_ns);
-	json_write_bool(j, "idle_closed", s->idle_closed != 0);
-	json_write_text(j, "io_backend", s->io_backend);
-	json_write_text(j, "io_reason", s->io_reason);
-	json_write_text(j, "server", s->server);
-	json_write_text(j, "cipher", s->cipher);
-	json_write_text(j, "last_error", s->last_error);
-	json_write_text(j, "last_error_phase", s->last_error_phase);
-	json_write_text(j, "last_error_reason", s->last_error_reason);
-	json_write_text(j, "cause", s->cause);
-	json_write_close(j, '}');
+	json_write_open(j, key, '[');
+	for (size_t i = 0; i < room && p[i].remote_port; i++) {
+		json_write_open(j, NULL, '{');
+		json_write_number(j, "remote_port", p[i].remote_port);
+		json_write_number(j, "target", p[i].target);
+		json_write_close(j, '}');
+	}
+	json_write_close(j, ']');
 }
 
-static void write_observed(struct json_writer *j, const struct bus_observed *o)
+static void write_value(struct json_writer *j, const struct bus_record_field *f, uint64_t v)
 {
-	json_write_open(j, "observed", '{');
-	json_write_number(j, "gen_seen", o->gen_seen);
-	json_write_number(j, "gen_applied", o->gen_applied);
-	json_write_text(j, "state", bus_state_name(o->state));
-	if (o->error)
-		json_write_text(j, "error", o->error_text);
-	json_write_close(j, '}');
+	switch (f->kind) {
+	case BUS_VALUE_COUNT:
+		if (v == UINT64_MAX)
+			return;
+		json_write_number(j, f->key, v);
+		return;
+	case BUS_VALUE_FLAG:
+		json_write_bool(j, f->key, v != 0);
+		return;
+	case BUS_VALUE_TIME:
+		json_write_time(j, f->key, v);
+		return;
+	case BUS_VALUE_STATE:
+		json_write_text(j, f->key, bus_state_name(v));
+		return;
+	case BUS_VALUE_OP:
+		json_write_text(j, f->key, v == BUS_DESIRED_UP ? "up" : "down");
+		return;
+	case BUS_VALUE_ERROR:
+		if (v)
+			json_write_text(j, f->key, v < 1000 ? err_name(-(int)v) : "unknown");
+		return;
+	case BUS_VALUE_NUMBER:
+	case BUS_VALUE_TEXT:
+	case BUS_VALUE_BYTES:
+	case BUS_VALUE_PORTS:
+		break;
+	}
+	json_write_number(j, f->key, v);
 }
 
-static void write_registration(struct json_writer *j, const struct bus_registration *r)
+static void write_field(struct json_writer *j, const struct bus_record_field *f, const char *record)
 {
-	json_write_open(j, "registration", '{');
-	json_write_bool(j, "registered", r->registered != 0);
-	json_write_time(j, "since", r->since_realtime_ns);
-	json_write_time(j, "last_heartbeat", r->last_heartbeat_realtime_ns);
-	if (r->nodes != UINT64_MAX)
-		json_write_number(j, "nodes", r->nodes);
-	if (r->pods != UINT64_MAX)
-		json_write_number(j, "pods", r->pods);
-	json_write_text(j, "agent_id", r->agent_id);
-	json_write_text(j, "cluster_id", r->cluster_id);
-	json_write_text(j, "cluster_name", r->cluster_name);
-	json_write_text(j, "last_error", r->last_error);
-	json_write_close(j, '}');
-}
+	const void *at = record + f->at;
 
-static void write_desired(struct json_writer *j, const struct bus_desired *d)
-{
-	json_write_open(j, "desired", '{');
-	json_write_number(j, "gen", d->gen);
-	json_write_text(j, "op", d->op == BUS_DESIRED_UP ? "up" : "down");
-	json_write_text(j, "url", d->url);
-	json_write_number(j, "forwards", d->n);
-	json_write_close(j, '}');
+	if (f->kind == BUS_VALUE_TEXT)
+		json_write_text(j, f->key, at);
+	else if (f->kind == BUS_VALUE_BYTES)
+		json_write_hex(j, f->key, at, f->size);
+	else if (f->kind == BUS_VALUE_PORTS)
+		write_ports(j, f->key, at, f->size / sizeof(struct bus_ports));
+	else
+		write_value(j, f, bus_record_value(f, record));
 }
 
 static void write_records(struct json_writer *j, struct bus_reader *r)
 {
-	struct bus_session session;
-	struct bus_observed observed;
-	struct bus_registration registration;
-	struct bus_desired desired;
+	for (size_t i = 0; i < BUS_RECORDS_N; i++) {
+		const struct bus_record_info *info = &bus_record_info[i];
+		uint64_t record[BUS_SLOT_MAX / 8];
 
-	if (bus_read_session(r, &session) == 1)
-		write_session(j, &session);
-	if (bus_read_observed(r, &observed) == 1)
-		write_observed(j, &observed);
-	if (bus_read_registration(r, &registration) == 1)
-		write_registration(j, &registration);
-	if (bus_read_desired(r, &desired) == 1)
-		write_desired(j, &desired);
+		if (bus_read(r, (enum bus_record_id)i, record) != 1)
+			continue;
+		json_write_open(j, info->name, '{');
+		for (size_t k = 0; k < info->fields_n; k++)
+			write_field(j, &info->fields[k], (const char *)record);
+		json_write_close(j, '}');
+	}
 }
 
 /* ---- the last lines of a ring: seen twice, so that none need be kept ---- */
@@ -143,12 +146,9 @@ static void write_ring(struct json_writer *j, const char *key, struct bus_reader
 static void write_incarnation(struct json_writer *j, const struct bus_reader *r)
 {
 	uint8_t id[16];
-	char text[2 * sizeof(id) + 1];
 
 	bus_reader_incarnation(r, id);
-	for (size_t i = 0; i < sizeof(id); i++)
-		snprintf(text + 2 * i, 3, "%02x", id[i]);
-	json_write_text(j, "incarnation", text);
+	json_write_hex(j, "incarnation", id, sizeof(id));
 }
 
 void blackbox_write_component(struct json_writer *j, const struct component_view *c, uint64_t lines)

@@ -1,3 +1,7 @@
+/*
+ * `status-server dump`: any file, first as it stands, then as a reader of the
+ * pod judges it.  Records and lines are blackbox.c's.
+ */
 #include "status-server/pages/dump.h"
 
 #include <errno.h>
@@ -52,15 +56,6 @@ static struct span text_of(const char *p, size_t size)
 	return span_of(p, strnlen(p, size));
 }
 
-static void hex(struct json_writer *j, const char *key, const uint8_t *p, size_t n)
-{
-	char text[2 * 16 + 1] = "";
-
-	for (size_t i = 0; i < n && i < 16; i++)
-		snprintf(text + 2 * i, 3, "%02x", p[i]);
-	json_write_text(j, key, text);
-}
-
 static void number_in_hex(struct json_writer *j, const char *key, uint64_t v)
 {
 	char text[24];
@@ -84,7 +79,7 @@ static void write_header(struct json_writer *j, const struct bus_header *h)
 			: h->role == BUS_CONTROL ? "control"
 						 : "unknown");
 	json_write_span(j, "build", text_of(h->build, sizeof(h->build)));
-	hex(j, "incarnation", h->incarnation, sizeof(h->incarnation));
+	json_write_hex(j, "incarnation", h->incarnation, sizeof(h->incarnation));
 	json_write_time(j, "started", h->start_realtime_ns);
 	number_in_hex(j, "features_compat", h->features_compat);
 	number_in_hex(j, "features_incompat", h->features_incompat);
@@ -97,18 +92,12 @@ static void write_header(struct json_writer *j, const struct bus_header *h)
 static const char *section_name(uint32_t type)
 {
 	static const char *const names[BUS_SECTION_TYPES] = {
-		[BUS_SECTION_DESCRIPTORS] = "descriptors",
-		[BUS_SECTION_STRINGS] = "strings",
-		[BUS_SECTION_BOUNDS] = "bounds",
-		[BUS_SECTION_LIVENESS] = "liveness",
-		[BUS_SECTION_COUNTERS] = "counters",
-		[BUS_SECTION_HISTOGRAMS] = "histograms",
-		[BUS_SECTION_SESSION] = "session",
-		[BUS_SECTION_OBSERVED] = "observed",
-		[BUS_SECTION_REGISTRATION] = "registration",
-		[BUS_SECTION_DESIRED] = "desired",
-		[BUS_SECTION_DOORBELL] = "doorbell",
-		[BUS_SECTION_LOG] = "log",
+		[BUS_SECTION_DESCRIPTORS] = "descriptors", [BUS_SECTION_STRINGS] = "strings",
+		[BUS_SECTION_BOUNDS] = "bounds",	   [BUS_SECTION_LIVENESS] = "liveness",
+		[BUS_SECTION_COUNTERS] = "counters",	   [BUS_SECTION_HISTOGRAMS] = "histograms",
+#define BUS_RECORD(ID, name, role, strict) [BUS_SECTION_##ID] = #name,
+#include "shm/records.def"
+		[BUS_SECTION_DOORBELL] = "doorbell",	   [BUS_SECTION_LOG] = "log",
 		[BUS_SECTION_EVENTS] = "events",
 	};
 

@@ -2,10 +2,12 @@
 """A control container that was taken over: whatever stands in its segment, or in the
 segment's place, the tunnel that is up stays up and dials nothing it was not told to
 by its own configuration."""
+import json
 import mmap
 import os
 import pathlib
 import random
+import re
 import struct
 import threading
 import time
@@ -14,20 +16,23 @@ import harness
 from harness import MIB, SHORT, Duplex, Echo, check, each, equal, eventually, transfer
 from pod import Devplane, Pod, sum_of
 
-TOC, ENTRY, DESIRED = 256, struct.Struct("<IIQQII"), 10
+TOC, ENTRY = 256, struct.Struct("<IIQQII")
+SESSION, OBSERVED, REGISTRATION, DESIRED = 7, 8, 9, 10
 RECORD = struct.Struct("<QQQQQ128s256s64s")  # struct bus_desired
+SIZES = {SESSION: 848, OBSERVED: 304, REGISTRATION: 744, DESIRED: RECORD.size}
 
 
 class Forger:
-	"""Writes records into the desired section of a control segment."""
+	"""Writes records into one section of a segment."""
 
-	def __init__(self, path):
+	def __init__(self, path, section=DESIRED):
+		self.size = SIZES[section]
 		with open(path, "r+b") as f:
 			self.map = mmap.mmap(f.fileno(), 0)
 		count, = struct.unpack_from("<H", self.map, 66)
 		entries = [ENTRY.unpack_from(self.map, TOC + i * ENTRY.size) for i in range(count)]
-		_, self.stride, self.off, self.len, _, size = next(e for e in entries if e[0] == DESIRED)
-		equal(size, RECORD.size, "size of the record")
+		_, self.stride, self.off, self.len, _, size = next(e for e in entries if e[0] == section)
+		equal(size, self.size, "size of the record")
 
 	def version(self):
 		return struct.unpack_from("<Q", self.map, self.off)[0]
@@ -38,7 +43,7 @@ class Forger:
 	def publish(self, record):
 		n = self.version() + 1
 		at = self.off + 128 + n % 4 * self.stride
-		self.map[at:at + RECORD.size] = record
+		self.map[at:at + self.size] = record
 		struct.pack_into("<Q", self.map, self.off, n)
 
 
@@ -116,6 +121,34 @@ def test_forged_desired_records(t, io):
 	check(p.status.running(), "the status server lives")
 
 
+def forged_for_readers(p, segment, section):
+	"""A record that only the status server shows: noise, and texts that never end."""
+	forger, name = Forger(segment, section), segment.parent.name
+	for record in (b"A" * forger.size, b"\xff" * forger.size, os.urandom(forger.size)) * 8:
+		forger.publish(record)
+		code, body = p.get("/api/v1/blackbox")
+		equal(code, 200, f"the black box with a forged record of {name}")
+		json.loads(body)
+		if record[:1] == b"A":
+			runs = [len(run) for run in re.findall("A{9,}", body)]
+			check(runs and max(runs) < 256, f"texts end within their fields: {runs}")
+		for page, good in (("/metrics", (200,)), ("/ready", (200, 503)), ("/version", (200,))):
+			check(p.get(page)[0] in good, f"{page} with a forged record of {name}")
+	check(p.status.running(), "the status server lives")
+
+
+@each(io=harness.IO)
+def test_forged_records_of_a_tunnel(t, io):
+	e = t.open(Echo())
+	plane = Devplane(t, {"web": e.port})
+	p = Pod(t, plane, {"web": e.port}, io).start()
+	p.tunnel.wait("tunnel_up")
+	p.tunnel.kill()
+	for section in (SESSION, OBSERVED):
+		forged_for_readers(p, pathlib.Path(t.dir / "bus/tunnel/segment"), section)
+	check(p.control.running(), "control, which reads them too, lives")
+
+
 def torment(t, p, decoy):
 	segment = pathlib.Path(t.dir / "bus/control/segment")
 	p.control.kill()
@@ -129,6 +162,7 @@ def torment(t, p, decoy):
 		time.sleep(random.choice((0.001, 0.02, 0.3)))
 		p.get("/metrics")
 	check(p.tunnel.count("tunnel_desired") >= 2, "records were looked at and refused")
+	forged_for_readers(p, segment, REGISTRATION)
 	for _ in range(300):  # any word of what may change
 		at = random.randrange(12288, len(forger.map) - 8) & ~7
 		forger.map[at:at + 8] = os.urandom(8)

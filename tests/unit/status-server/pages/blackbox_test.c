@@ -4,6 +4,10 @@
 #include <json-c/json.h>
 
 #include "lib/app/log.h"
+#include "shm/layout.h"
+#include "shm/record.h"
+#include "shm/records.h"
+#include "status-server/pages/dump.h"
 #include "tests/unit/status-server/page.h"
 
 static struct json_object *page_of(struct view_fixture *p, uint64_t now_ns)
@@ -206,6 +210,147 @@ static void test_no_room(void)
 	fixture_fini(&f);
 }
 
+/* The records of a segment as its owner may write them: one field of each copy
+ * filled to its last byte, the rest zeros, and a version. */
+static void forge_field(const char *path, const struct bus_record_info *info,
+			const struct bus_record_field *field, int byte)
+{
+	struct bus_header h;
+	const int fd = open(path, O_RDWR | O_CLOEXEC);
+	const uint64_t version = 4711;
+
+	must(fd >= 0 && pread(fd, &h, sizeof(h), 0) == (ssize_t)sizeof(h));
+	for (unsigned i = 0; i < h.sections_n; i++) {
+		const struct bus_toc_entry *e = &h.toc[i];
+		static uint8_t copies[BUS_RECORD_SLOTS * BUS_SLOT_MAX];
+		const size_t n = (size_t)e->entsize * BUS_RECORD_SLOTS;
+
+		if (e->type != (uint32_t)info->section)
+			continue;
+		memset(copies, 0, sizeof(copies));
+		for (unsigned k = 0; k < BUS_RECORD_SLOTS; k++)
+			memset(copies + (size_t)k * e->entsize + field->at, byte, field->size);
+		must(pwrite(fd, copies, n, (off_t)e->off + BUS_LINE) == (ssize_t)n);
+		must(pwrite(fd, &version, 8, (off_t)e->off) == 8);
+	}
+	close(fd);
+}
+
+/* What a page says of a forged text: as much of it as the field holds. */
+static void check_forged(const char *row, const char *page, const struct bus_record_info *info,
+			 const struct bus_record_field *field)
+{
+	char want[64 + BUS_SLOT_MAX];
+	const int n = snprintf(want, sizeof(want), "\"%s\":\"", field->key);
+
+	memset(want + n, 'A', field->size - 1);
+	snprintf(want + n + field->size - 1, 3, "\",");
+	want[(size_t)n + field->size] = '\0';
+	/* a strict record is not shown at all */
+	if (!check_row(row, info->strict == !strstr(page, want)))
+		printf("%s: %s\n", row, page);
+	check_row(row, strspn(strchr(page, 'A') ? strchr(page, 'A') : "", "A") < field->size);
+}
+
+/* Both pages of a segment in which `forge` was at work. */
+struct forgery {
+	struct bus_fixture f;
+	struct view_fixture p;
+	struct bus_writer *w;
+	char path[128];
+};
+
+static void forgery_init(struct forgery *t, enum bus_role role)
+{
+	fixture_init(&t->f);
+	view_fixture_init(&t->p, &t->f);
+	t->w = fixture_writer(&t->f, role);
+	fixture_path(&t->f, t->path, role == BUS_TUNNEL ? "tunnel/segment" : "control/segment");
+}
+
+static void forgery_fini(struct forgery *t)
+{
+	bus_writer_free(t->w, 0);
+	view_fixture_fini(&t->p);
+	fixture_fini(&t->f);
+}
+
+static void forged_text(enum bus_role role, const struct bus_record_info *info,
+			const struct bus_record_field *field)
+{
+	struct forgery t;
+	struct buf page;
+	char row[96];
+
+	snprintf(row, sizeof(row), "%s.%s", info->name, field->key);
+	forgery_init(&t, role);
+	forge_field(t.path, info, field, 'A');
+	buf_init(&page, &mem_heap, 4 << 20);
+	check_row(row, blackbox_write(&page, view_fixture_at(&t.p, SECOND, 1)) == 0 &&
+			       buf_append(&page, "", 1) == 0);
+	check_forged(row, (const char *)buf_bytes(&page).p, info, field);
+	buf_fini(&page);
+
+	struct fault why = { 0 };
+	buf_init(&page, &mem_heap, 32 << 20);
+	check_row(row, dump_write(&page, t.path, true, &why) == 0 && buf_append(&page, "", 1) == 0);
+	check_forged(row, (const char *)buf_bytes(&page).p, info, field);
+	buf_fini(&page);
+	forgery_fini(&t);
+}
+
+static void forged_whole(enum bus_role role, int byte)
+{
+	struct forgery t;
+
+	forgery_init(&t, role);
+	for (size_t i = 0; i < BUS_RECORDS_N; i++) {
+		const struct bus_record_info *info = &bus_record_info[i];
+		const struct bus_record_field all = { .size = info->size };
+
+		if (bus_record_is_of(info, role))
+			forge_field(t.path, info, &all, byte);
+	}
+	struct json_object *doc = page_of(&t.p, SECOND);
+	check(doc != NULL);
+	json_object_put(doc);
+	forgery_fini(&t);
+}
+
+/* Every text field of every record without a NUL, in all four copies: neither
+ * page has a byte from beyond it. */
+static void test_texts_without_an_end(void)
+{
+	static const enum bus_role roles[] = { BUS_TUNNEL, BUS_CONTROL };
+	unsigned texts = 0;
+
+	for (size_t k = 0; k < array_len(roles); k++)
+		for (size_t i = 0; i < BUS_RECORDS_N; i++) {
+			const struct bus_record_info *info = &bus_record_info[i];
+
+			if (!bus_record_is_of(info, roles[k]))
+				continue;
+			for (size_t f = 0; f < info->fields_n; f++)
+				if (info->fields[f].kind == BUS_VALUE_TEXT) {
+					forged_text(roles[k], info, &info->fields[f]);
+					texts++;
+				}
+		}
+	check(texts >= 15);
+}
+
+/* Every byte of every record 'A', or 0xff: numbers over their bounds, too. */
+static void test_records_of_noise(void)
+{
+	static const int bytes[] = { 'A', 0xff };
+
+	for (size_t k = 0; k < 2 * array_len(bytes); k++) {
+		const enum bus_role role = k % 2 ? BUS_CONTROL : BUS_TUNNEL;
+
+		forged_whole(role, bytes[k / 2]);
+	}
+}
+
 int main(void)
 {
 	static const struct test_case cases[] = {
@@ -214,6 +359,8 @@ int main(void)
 		{ "control", test_control },
 		{ "bounded", test_bounded },
 		{ "no room", test_no_room },
+		{ "texts without an end", test_texts_without_an_end },
+		{ "records of noise", test_records_of_noise },
 	};
 	return run_cases("blackbox", cases, array_len(cases));
 }
