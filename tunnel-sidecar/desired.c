@@ -1,17 +1,15 @@
 #include "tunnel-sidecar/desired.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "lib/app/log.h"
 #include "lib/base/escape.h"
 #include "lib/base/rate.h"
+#include "lib/io/file.h"
 #include "lib/proto/ssh/ssh_fingerprint.h"
 #include "shm/doorbell.h"
 #include "shm/reader.h"
@@ -150,25 +148,14 @@ int desired_credentials(struct session_target *to, const char *handoff_dir, uint
 			struct fault *why)
 {
 	char path[CONFIG_TEXT_MAX + 32], text[sizeof(to->user) + sizeof(to->password)];
-	struct stat st;
+	struct fault inner = { 0 };
 
 	snprintf(path, sizeof(path), "%s/cred-%" PRIu64, handoff_dir, generation);
-	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0)
-		return fault_set_sys(why, errno, "tunnel credentials: open %s", path);
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-		close(fd);
-		return fault_set(why, ERR_CONFIG, "tunnel credentials: %s is no regular file",
-				 path);
-	}
-	const ssize_t n = read(fd, text, sizeof(text) - 1);
-	close(fd);
+	const int n = file_read(text, sizeof(text), path, FILE_NO_FOLLOW | FILE_TEXT, NULL, &inner);
 	if (n < 0)
-		return fault_set_sys(why, errno, "tunnel credentials: read %s", path);
-	text[n] = '\0';
+		return fault_set(why, inner.code, "tunnel credentials: %s", inner.why);
 	char *colon = strchr(text, ':');
-	const bool good = colon && (size_t)n == strlen(text) &&
-			  (size_t)(colon - text) < sizeof(to->user) &&
+	const bool good = colon && (size_t)(colon - text) < sizeof(to->user) &&
 			  strlen(colon + 1) < sizeof(to->password);
 	if (good) {
 		*colon = '\0';

@@ -1,32 +1,17 @@
 #include "tunnel-sidecar/ssh_key.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
-/* All of a file's bytes to to[0..cap): how many. */
+#include "lib/io/file.h"
+
 static int read_file(char *to, size_t cap, const char *path, const char *what, struct fault *why)
 {
-	const int fd = open(path, O_RDONLY | O_CLOEXEC |
-					  O_NONBLOCK); /* a pipe without a writer is no wait */
-	size_t n = 0;
-	ssize_t rc = 0;
+	struct fault inner = { 0 };
+	const int n = file_read(to, cap, path, FILE_TEXT, NULL, &inner);
 
-	if (fd < 0)
-		return fault_set_sys(why, errno, "%s: open %s", what, path);
-	do {
-		n += (size_t)rc;
-		rc = read(fd, to + n, cap - n);
-	} while (rc > 0 && n + (size_t)rc < cap);
-	const int sys = errno;
-	close(fd);
-	if (rc < 0)
-		return fault_set_sys(why, sys, "%s: read %s", what, path);
-	if (rc > 0)
-		return fault_set(why, ERR_CONFIG, "%s: %s is longer than %zu bytes", what, path,
-				 cap - 1);
-	return n ? (int)n : fault_set(why, ERR_CONFIG, "%s: %s is empty", what, path);
+	if (n < 0)
+		return fault_set(why, inner.code, "%s: %s", what, inner.why);
+	return n ? n : fault_set(why, ERR_CONFIG, "%s: %s is empty", what, path);
 }
 
 int ssh_key_read(struct ssh_key *out, const char *key_file, const char *passphrase_file,
@@ -54,7 +39,6 @@ int ssh_key_read(struct ssh_key *out, const char *key_file, const char *passphra
 		ssh_key_wipe(out);
 		return n;
 	}
-	out->words[n] = '\0';
 	out->words[strcspn(out->words, "\r\n")] = '\0'; /* one line, as editors end it */
 	out->passphrase = out->words;
 	return 0;

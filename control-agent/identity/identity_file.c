@@ -1,11 +1,13 @@
 #include "control-agent/identity/identity.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "lib/base/trim.h"
+#include "lib/io/file.h"
 
 enum { LEGACY_DIRS = 2 };
 
@@ -49,33 +51,25 @@ static bool is_planted(const char *path, const struct stat *file)
 	       ((dir.st_mode & S_ISVTX) && (dir.st_mode & S_IWOTH));
 }
 
-/* Reads a small regular file into b: 1, 0 when there is none, or an error. */
+/* Reads the file into b: 1, 0 when there is none, or an error. */
 static int read_file(struct buf *b, const char *path, struct fault *why)
 {
+	struct fault inner = { 0 };
 	struct stat st;
 	uint8_t *room;
-	ssize_t n = 1;
-	int rc = 1;
-	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
-	if (fd < 0)
-		return errno == ENOENT || errno == ENOTDIR ? 0 : fault_set_sys(why, errno, "open");
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		rc = fault_set(why, ERR_PROTO, "it is no regular file");
-	else if (is_planted(path, &st))
-		rc = fault_set(why, ERR_PROTO, "it is another user's, in a directory open to all");
-	else if (buf_reserve(b, IDENTITY_FILE_MAX + 1, &room) < 0)
-		rc = fault_set(why, ERR_NOMEM, "no memory");
-	/* One byte more than allowed is asked for: identity_read() then refuses. */
-	while (rc > 0 && n > 0 && buf_room(b)) {
-		n = read(fd, buf_bytes(b).p + buf_len(b), buf_room(b));
-		if (n < 0)
-			rc = fault_set_sys(why, errno, "read");
-		else
-			buf_commit(b, (size_t)n);
-	}
-	close(fd);
-	return rc;
+	if (buf_reserve(b, IDENTITY_FILE_MAX + 1, &room) < 0)
+		return fault_set(why, ERR_NOMEM, "no memory");
+	const int n = file_read((char *)room, IDENTITY_FILE_MAX + 1, path, 0, &st, &inner);
+	if (n == ERR_SYS && (inner.sys == ENOENT || inner.sys == ENOTDIR))
+		return 0;
+	if (n < 0)
+		return fault_set(why, inner.code, "%s", inner.why);
+	if (is_planted(path, &st))
+		return fault_set(why, ERR_PROTO,
+				 "it is another user's, in a directory open to all");
+	buf_commit(b, (size_t)n);
+	return 1;
 }
 
 static void wipe(struct buf *b)
@@ -147,10 +141,8 @@ static int take_legacy(struct identity_store *store, struct identity *out, const
 	buf_init(&b, &mem_heap, IDENTITY_FILE_MAX + 1);
 	int rc = read_file(&b, path, &why);
 	if (rc > 0) {
-		struct span text = span_of(buf_bytes(&b).p, buf_len(&b));
+		const struct span text = trim_text(span_of(buf_bytes(&b).p, buf_len(&b)));
 
-		while (text.p && text.n && memchr(" \t\r\n", text.p[text.n - 1], 4))
-			text.n--;
 		rc = text.n ? identity_set(out, key, text, &why) : 0;
 	}
 	if (rc > 0)
@@ -211,48 +203,6 @@ void identity_load(struct identity_store *store, struct identity *out,
 	load_legacy(store, out, at);
 }
 
-static int write_all(int fd, struct mspan bytes)
-{
-	while (bytes.n) {
-		const ssize_t n = write(fd, bytes.p, bytes.n);
-
-		if (n < 0)
-			return -1;
-		bytes.p += n;
-		bytes.n -= (size_t)n;
-	}
-	return fsync(fd);
-}
-
-static int replace(const char *path, struct mspan bytes, struct fault *why)
-{
-	char fresh[IDENTITY_PATH_MAX + 8], dir[IDENTITY_PATH_MAX];
-
-	snprintf(fresh, sizeof(fresh), "%s.new", path);
-	(void)unlink(fresh); /* of a life that ended in the middle */
-	const int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return fault_set_sys(why, errno, "state file %.160s: create", fresh);
-	const bool good = fchmod(fd, 0600) == 0 && write_all(fd, bytes) == 0;
-	const int sys = errno;
-	close(fd);
-	if (!good || rename(fresh, path) < 0) {
-		const int rc =
-			fault_set_sys(why, good ? errno : sys, "state file %.160s: write", path);
-		(void)unlink(fresh);
-		return rc;
-	}
-	/* The rename itself must survive a power cut, too; a file system that can't
-	 * promise that still holds the old or the new file. */
-	snprintf(dir, sizeof(dir), "%s", path);
-	const int dir_fd = open(dirname(dir), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd >= 0) {
-		(void)fsync(dir_fd);
-		close(dir_fd);
-	}
-	return 0;
-}
-
 int identity_save(const struct identity_store *store, const struct identity *s, struct fault *why)
 {
 	struct buf b;
@@ -264,8 +214,11 @@ int identity_save(const struct identity_store *store, const struct identity *s, 
 			"is, or this agent registers anew after each restart");
 	buf_init(&b, &mem_heap, IDENTITY_FILE_MAX);
 	int rc = identity_write(&b, s);
-	rc = rc < 0 ? fault_set(why, rc, "no memory to write the state file")
-		    : replace(store->path, buf_bytes(&b), why);
+	struct fault inner = { 0 };
+	if (rc < 0)
+		rc = fault_set(why, rc, "no memory to write the state file");
+	else if (file_replace(store->path, span_of(buf_bytes(&b).p, buf_len(&b)), 0600, &inner) < 0)
+		rc = fault_set(why, inner.code, "state file %.220s", inner.why);
 	wipe(&b);
 	return rc;
 }

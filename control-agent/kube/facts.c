@@ -1,31 +1,14 @@
 #include "control-agent/kube/facts.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "lib/io/file.h"
+
 #define GIB (1ull << 30)
-
-/* A small file's text without the white space after it; its length or -errno. */
-static ssize_t read_text(const char *path, char *to, size_t cap)
-{
-	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	ssize_t n = fd < 0 ? -1 : read(fd, to, cap - 1);
-	const int sys = errno;
-
-	if (fd >= 0)
-		close(fd);
-	if (n < 0)
-		return -sys;
-	while (n > 0 && memchr(" \t\r\n", to[n - 1], 4))
-		n--;
-	to[n] = '\0';
-	return n;
-}
 
 static void read_mounted_token(struct facts *out, const struct config *c)
 {
@@ -33,9 +16,11 @@ static void read_mounted_token(struct facts *out, const struct config *c)
 	struct identity s = { 0 };
 
 	snprintf(path, sizeof(path), "%s/token", c->service_account_dir);
-	const ssize_t n = read_text(path, text, sizeof(text));
+	struct fault inner = { 0 };
+	const int n = file_read(text, sizeof(text), path, FILE_TEXT | FILE_TRIM, NULL, &inner);
 	if (n < 0)
-		fault_set_sys(&out->token_trouble, (int)-n, "ServiceAccount token %.150s", path);
+		fault_set(&out->token_trouble, inner.code, "ServiceAccount token %.230s",
+			  inner.why);
 	else if (n == 0)
 		fault_set(&out->token_trouble, ERR_CONFIG, "ServiceAccount token %.150s is empty",
 			  path);
@@ -83,7 +68,8 @@ void facts_agent_id(char to[128], const char *hostname)
 	uint8_t digest[EVP_MAX_MD_SIZE] = { 0 };
 	size_t n = 0;
 
-	(void)read_text("/etc/machine-id", machine, sizeof(machine));
+	if (file_read(machine, sizeof(machine), "/etc/machine-id", FILE_TRIM, NULL, NULL) < 0)
+		machine[0] = '\0';
 	snprintf(seed, sizeof(seed), "%s\n%s", hostname, machine);
 	(void)EVP_Digest(seed, strlen(seed), digest, NULL, EVP_sha256(), NULL);
 	for (const char *c = hostname; *c && n < sizeof(host) - 1; c++) {

@@ -1,7 +1,5 @@
 #include "control-agent/plane/control_plane.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -9,6 +7,7 @@
 
 #include "lib/app/log.h"
 #include "lib/app/program.h"
+#include "lib/io/file.h"
 #include "lib/io/tls_context.h"
 #include "lib/proto/proxy_env.h"
 
@@ -102,23 +101,13 @@ void control_plane_fini(struct control_plane *cp)
 
 static int read_token_file(const char *path, struct secret *to, struct fault *why)
 {
-	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	ssize_t n = fd < 0 ? -1 : read(fd, to->text, sizeof(to->text) - 1);
-	const int sys = errno;
+	struct fault inner = { 0 };
+	const int n =
+		file_read(to->text, sizeof(to->text), path, FILE_TEXT | FILE_TRIM, NULL, &inner);
 
-	if (fd >= 0)
-		close(fd);
-	if (n < 0) {
-		struct fault inner = { 0 };
-
-		fault_set_sys(&inner, sys, "%.150s", path);
-		return fault_set(why, ERR_CONFIG, "token file (PIPEOPS_TOKEN_FILE) %s", inner.why);
-	}
-	if ((size_t)n == sizeof(to->text) - 1)
-		return fault_set(why, ERR_CONFIG, "token file %.150s is too long", path);
-	while (n > 0 && memchr(" \t\r\n", to->text[n - 1], 4))
-		n--;
-	to->text[n] = '\0';
+	if (n < 0)
+		return fault_set(why, ERR_CONFIG, "token file (PIPEOPS_TOKEN_FILE) %.220s",
+				 inner.why);
 	return n ? 0 : fault_set(why, ERR_CONFIG, "token file %.150s is empty", path);
 }
 

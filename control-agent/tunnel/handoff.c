@@ -2,13 +2,13 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "lib/io/file.h"
 
 #define PREFIX "cred-"
 /* The last generation of ours: beyond it, names are nobody's, and after it the
@@ -36,16 +36,11 @@ static uint64_t generation(const char *name)
 static void read_newest(struct handoff *h)
 {
 	char path[HANDOFF_DIR_MAX + 64];
-	struct stat st;
 
 	path_of(path, h, PREFIX, h->gen);
-	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	const ssize_t n = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)
-				  ? read(fd, h->newest, sizeof(h->newest) - 1)
-				  : 0;
-	h->newest[n > 0 ? n : 0] = '\0';
-	if (fd >= 0)
-		close(fd);
+	if (file_read(h->newest, sizeof(h->newest), path, FILE_NO_FOLLOW | FILE_TEXT, NULL, NULL) <
+	    0)
+		h->newest[0] = '\0';
 }
 
 int handoff_init(struct handoff *h, const char *dir, struct fault *why)
@@ -71,28 +66,16 @@ void handoff_fini(struct handoff *h)
 	explicit_bzero(h, sizeof(*h));
 }
 
+/* The tunnel runs as another user of the same group. */
 static int write_file(const struct handoff *h, uint64_t gen, const char *text, struct fault *why)
 {
-	char path[HANDOFF_DIR_MAX + 64], fresh[HANDOFF_DIR_MAX + 64];
-	const size_t n = strlen(text);
+	char path[HANDOFF_DIR_MAX + 64];
+	struct fault inner = { 0 };
 
 	path_of(path, h, PREFIX, gen);
-	path_of(fresh, h, ".new-" PREFIX, gen);
-	(void)unlink(fresh); /* of a life that ended in the middle */
-	const int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
-	if (fd < 0)
-		return fault_set_sys(why, errno, "credentials file %.160s: create", fresh);
-	/* The tunnel runs as another user of the same group. */
-	const bool good =
-		fchmod(fd, 0640) == 0 && write(fd, text, n) == (ssize_t)n && fsync(fd) == 0;
-	const int sys = errno;
-	close(fd);
-	if (good && rename(fresh, path) == 0)
+	if (file_replace(path, span_str(text), 0640, &inner) == 0)
 		return 0;
-	const int rc =
-		fault_set_sys(why, good ? errno : sys, "credentials file %.160s: write", path);
-	(void)unlink(fresh);
-	return rc;
+	return fault_set(why, inner.code, "credentials file %.200s", inner.why);
 }
 
 int handoff_put(struct handoff *h, const char *credentials, uint64_t *gen, struct fault *why)

@@ -2,20 +2,19 @@
  * aliases, tags or second documents, no key twice.  Each program keeps its own
  * rows; a child process does the reading, see config_private.h. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <yaml.h>
 
 #include "lib/app/config/config_private.h"
 #include "lib/base/escape.h"
+#include "lib/io/file.h"
 
 enum {
 	FILE_MAX = 256 * 1024,
@@ -371,39 +370,18 @@ static int read_document(struct reader *r)
 }
 
 /* `name` is the path as it may be shown. */
-static ssize_t load(const char *path, const char *name, char *to, struct fault *why)
+static int load(const char *path, const char *name, char *to, struct fault *why)
 {
-	/* Not to wait for the other end of a FIFO that stands there. */
-	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat st;
-	size_t n = 0;
-	ssize_t got = 1;
+	struct fault inner = { 0 };
+	const int n = file_read(to, FILE_MAX + 1, path, 0, NULL, &inner);
 
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		const int sys = errno;
-
-		if (fd >= 0)
-			close(fd);
-		fault_set(why, ERR_CONFIG, "configuration file %s: %s", name, strerror(sys));
-		return -1;
-	}
-	if (!S_ISREG(st.st_mode)) {
-		close(fd);
-		fault_set(why, ERR_CONFIG, "configuration file %s is no regular file", name);
-		return -1;
-	}
-	while (got > 0 && n <= FILE_MAX) {
-		got = read(fd, to + n, FILE_MAX + 1 - n);
-		if (got > 0)
-			n += (size_t)got;
-	}
-	const int sys = errno;
-	close(fd);
-	if (got < 0)
-		fault_set(why, ERR_CONFIG, "configuration file %s: %s", name, strerror(sys));
-	else if (n > FILE_MAX)
-		fault_set(why, ERR_CONFIG, "configuration file %s is larger than 256 KiB", name);
-	return got < 0 || n > FILE_MAX ? -1 : (ssize_t)n;
+	if (n == ERR_SYS)
+		return fault_set(why, ERR_CONFIG, "configuration file %s: %s", name,
+				 strerror(inner.sys));
+	/* The sentence without the path: it may not be fit to be shown. */
+	return n < 0 ? fault_set(why, ERR_CONFIG, "configuration file %s%s", name,
+				 inner.why + min_size(strlen(path), 160))
+		     : n;
 }
 
 int config_text_read(struct config *c, unsigned program, const char *file, const char *text,
@@ -439,8 +417,8 @@ static void read_in_child(struct result *to, unsigned program, const char *path,
 	if (!text) {
 		to->rc = fault_set(&to->why, ERR_NOMEM, "no memory to read %s", name);
 	} else {
-		const ssize_t n = load(path, name, text, &to->why);
-		to->rc = n < 0 ? ERR_CONFIG
+		const int n = load(path, name, text, &to->why);
+		to->rc = n < 0 ? n
 			       : config_text_read(&to->c, program, name, text, (size_t)n, &to->why);
 	}
 	to->done = true;

@@ -290,7 +290,7 @@ static void test_credentials(void)
 	check(desired_credentials(&t, dir, 8, &why) == ERR_SYS && strstr(why.why, "cred-8"));
 	unlink(path);
 	must(symlink("/etc/passwd", path) == 0);
-	check(desired_credentials(&t, dir, 7, NULL) == ERR_SYS);
+	check(desired_credentials(&t, dir, 7, NULL) == ERR_CONFIG);
 	unlink(path);
 	must(mkfifo(path, 0600) == 0);
 	check(desired_credentials(&t, dir, 7, NULL) == ERR_CONFIG);

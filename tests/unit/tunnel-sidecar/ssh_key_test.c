@@ -86,7 +86,7 @@ static void test_what_is_no_key(void)
 		check_row(rows[i].name, strstr(why.why, rows[i].says) != NULL);
 	}
 	check(ssh_key_read(&k, "/nonexistent/key", NULL, NULL) == ERR_SYS);
-	check(ssh_key_read(&k, dir, NULL, NULL) == ERR_SYS); /* a folder */
+	check(ssh_key_read(&k, dir, NULL, NULL) == ERR_CONFIG); /* a folder */
 }
 
 /* A key without what opens it is no key: nothing of it stays. */

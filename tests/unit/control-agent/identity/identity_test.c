@@ -348,7 +348,7 @@ static void test_too_long_a_file(void)
 	snprintf(own, sizeof(own), "%s", at(&w, "/own.yaml", text));
 	w.places.file = own;
 	identity_load(&w.store, &w.state, &w.places);
-	check(w.store.trouble.code == ERR_LIMIT);
+	check(w.store.trouble.code == ERR_CONFIG);
 	text[IDENTITY_FILE_MAX] = '\0';
 	at(&w, "/own.yaml", text);
 	identity_load(&w.store, &w.state, &w.places);

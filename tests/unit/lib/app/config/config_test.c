@@ -328,7 +328,7 @@ static void test_bounds(void)
 	text[256 * 1024] = '\0';
 	check(load_text(text, &why) == 0);
 	text[256 * 1024] = '#';
-	check(load_text(text, &why) == ERR_CONFIG && strstr(why.why, "larger than 256 KiB"));
+	check(load_text(text, &why) == ERR_CONFIG && strstr(why.why, "longer than 262144 bytes"));
 
 	for (int many = 32; many <= 33; many++) {
 		n = (size_t)snprintf(text, sizeof(text), "agent:\n  labels:\n");
