@@ -1,3 +1,7 @@
+/*
+ * Asks, judges, passes on.  What an answer means stands in tunnel_answer.c, where credentials lie
+ * in handoff.c, what the tunnel says to a wish in tunnel_view.c.
+ */
 #include "control-agent/tunnel/tunnel_poll.h"
 
 #include <stdio.h>
@@ -6,8 +10,14 @@
 #include "control-agent/tunnel/handoff.h"
 #include "control-agent/tunnel/tunnel_answer.h"
 #include "lib/app/log.h"
+#include "lib/base/rate.h"
 
 #define SECOND_NS 1000000000ull
+
+/* How often the wish may change: a control plane that wants another server with each answer would
+ * have the tunnel come up never, and each wish that the tunnel refuses is a line of two logs. */
+enum { CHANGES_BURST = 8 };
+#define CHANGE_EVERY_NS (10 * SECOND_NS)
 
 struct tunnel_poll {
 	struct tunnel_poll_options o;
@@ -15,6 +25,10 @@ struct tunnel_poll {
 	struct timer timer;
 	struct handoff handoff;
 	struct bus_desired current; /* gen 0: nothing said yet in this life */
+	uint64_t applied_cred_gen;  /* of the last wish that the tunnel took; 0: none */
+	struct rate changes;
+	bool held;		    /* a changed wish waits for its turn */
+	char refusal[BUS_TEXT_MAX]; /* why the tunnel refuses the current wish; "": it does not */
 	struct fault last;	    /* why the last poll failed; code 0: it did not */
 	unsigned refused;	    /* forwards of the last answer */
 	uint32_t poll_s;
@@ -58,31 +72,72 @@ static void say_desired(const struct bus_desired *d)
 			 L_INT("generation", d->gen));
 }
 
+static bool may_change(struct tunnel_poll *p)
+{
+	uint64_t missed;
+	const bool now = rate_allow_of(&p->changes, loop_now(p->o.loop), CHANGES_BURST,
+				       CHANGE_EVERY_NS, &missed);
+
+	if (!now && !p->held)
+		log_warn("tunnel_answer",
+			 "the control plane changes its mind too often: its new wish waits",
+			 L_INT("generation", p->current.gen));
+	p->held = !now;
+	return now;
+}
+
 /* A wish with a new meaning gets a new generation, any other gets none: a
  * control plane that keeps answering "ready" must not make the tunnel bounce. */
 static int take(struct tunnel_poll *p, struct tunnel_answer *a, struct fault *why)
 {
-	if (a->desired.op == BUS_DESIRED_UP && a->credentials[0]) {
-		const int rc = handoff_put(&p->handoff, a->credentials, &a->desired.cred_gen, why);
+	struct bus_desired *d = &a->desired;
+	const bool secret = d->op == BUS_DESIRED_UP && a->credentials[0];
+
+	d->cred_gen = secret ? handoff_find(&p->handoff, a->credentials) : 0;
+	const bool unwritten = secret && !d->cred_gen;
+	if (p->current.gen && !unwritten && tunnel_answer_is_same(&p->current, d)) {
+		p->held = false;
+		return 0;
+	}
+	if (!may_change(p))
+		return 0;
+	if (unwritten) {
+		const struct handoff_keep keep = { { p->current.cred_gen, p->applied_cred_gen } };
+		const int rc = handoff_put(&p->handoff, a->credentials, keep, &d->cred_gen, why);
 		if (rc < 0)
 			return rc;
 	}
-	if (p->current.gen && tunnel_answer_is_same(&p->current, &a->desired))
-		return 0;
-	a->desired.gen = p->current.gen + 1;
-	p->current = a->desired;
+	d->gen = p->current.gen + 1;
+	p->current = *d;
+	p->refusal[0] = '\0';
 	publish_desired(p->o.publish, &p->current);
 	say_desired(&p->current);
 	return 0;
 }
 
-/* Older credentials go once the tunnel has taken newer ones. */
-static void prune(struct tunnel_poll *p)
+/* What the tunnel made of the wish.  Credentials that no wish needs go once it is taken. */
+static void follow_tunnel(struct tunnel_poll *p)
 {
+	struct bus_observed o;
+
+	if (!p->current.gen || !tunnel_view_observed(p->o.view, loop_now(p->o.loop), &o))
+		return;
+	if (tunnel_view_is_refused(&o, p->current.gen)) {
+		if (strcmp(p->refusal, o.error_text) == 0)
+			return;
+		snprintf(p->refusal, sizeof(p->refusal), "%s", o.error_text);
+		log_warn("wish_refused", "the tunnel refuses what the control plane wants",
+			 L_INT("generation", p->current.gen), L_STR("error", p->refusal));
+		return;
+	}
+	if (o.gen_applied != p->current.gen)
+		return;
+	p->refusal[0] = '\0';
 	if (p->current.op == BUS_DESIRED_UP && p->current.cred_gen &&
-	    p->current.cred_gen > p->handoff.pruned &&
-	    tunnel_view_applied(p->o.view, loop_now(p->o.loop)) >= p->current.gen)
-		handoff_prune(&p->handoff, p->current.cred_gen);
+	    p->applied_cred_gen != p->current.cred_gen) {
+		p->applied_cred_gen = p->current.cred_gen;
+		handoff_prune(&p->handoff, (struct handoff_keep){ { p->applied_cred_gen } });
+	}
 }
 
 static void on_answer(void *user, const struct http_result *r)
@@ -115,7 +170,7 @@ static void on_answer(void *user, const struct http_result *r)
 		wait_s = p->poll_s = a.poll_s ? a.poll_s : TUNNEL_POLL_DEFAULT_S;
 	}
 	explicit_bzero(&a, sizeof(a));
-	prune(p);
+	follow_tunnel(p);
 	timer_set(p->o.loop, &p->timer, loop_now(p->o.loop) + wait_s * SECOND_NS);
 }
 

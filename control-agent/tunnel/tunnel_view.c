@@ -1,3 +1,6 @@
+/*
+ * Reads the tunnel's segment of the bus, and our own for its incarnation.  It never writes there.
+ */
 #include "control-agent/tunnel/tunnel_view.h"
 
 int tunnel_view_init(struct tunnel_view *v, const char *bus_dir, struct fault *why)
@@ -46,15 +49,19 @@ const char *tunnel_view_status(struct tunnel_view *v, uint64_t now_ns)
 						    : "disconnected";
 }
 
-uint64_t tunnel_view_applied(struct tunnel_view *v, uint64_t now_ns)
+bool tunnel_view_observed(struct tunnel_view *v, uint64_t now_ns, struct bus_observed *to)
 {
-	struct bus_observed o;
 	uint8_t own[16];
 
 	(void)bus_reader_refresh(v->own, now_ns);
 	if (bus_reader_refresh(v->tunnel, now_ns) != BUS_ALIVE ||
-	    bus_read_observed(v->tunnel, &o) != 1)
-		return 0;
+	    bus_read_observed(v->tunnel, to) != 1)
+		return false;
 	bus_reader_incarnation(v->own, own);
-	return memcmp(own, o.writer, sizeof(own)) == 0 ? o.gen_applied : 0;
+	return memcmp(own, to->writer, sizeof(own)) == 0;
+}
+
+bool tunnel_view_is_refused(const struct bus_observed *o, uint64_t gen)
+{
+	return o->gen_seen == gen && o->gen_applied != gen && o->error;
 }

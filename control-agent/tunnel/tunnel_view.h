@@ -17,8 +17,10 @@ void tunnel_view_fini(struct tunnel_view *v); /* accepts a zeroed v */
 const char *tunnel_view_status(struct tunnel_view *v, uint64_t now_ns);
 /* The same for a presence and a state: pure. */
 const char *tunnel_view_word(enum bus_presence presence, uint64_t state);
-/* The generation of our desired record that the tunnel has applied; 0: none of
- * this life's. */
-uint64_t tunnel_view_applied(struct tunnel_view *v, uint64_t now_ns);
+/* What the tunnel answered to the records of this life; false when it is not alive or has
+ * answered nothing yet. */
+bool tunnel_view_observed(struct tunnel_view *v, uint64_t now_ns, struct bus_observed *to);
+/* Whether it refuses generation `gen`: it has seen it, has not taken it and says why.  Pure. */
+bool tunnel_view_is_refused(const struct bus_observed *o, uint64_t gen);
 
 #endif

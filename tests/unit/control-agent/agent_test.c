@@ -588,6 +588,59 @@ static void test_generation_grows_with_the_meaning_only(void)
 	finish(&w);
 }
 
+static unsigned count_handed(const struct world *w)
+{
+	char path[128];
+	unsigned n = 0;
+
+	for (unsigned i = 1; i < 400; i++) {
+		snprintf(path, sizeof(path), "%s/handoff/cred-%u", w->dir, i);
+		n += access(path, F_OK) == 0;
+	}
+	return n;
+}
+
+/* A control plane that wants something else with each answer, none of which the
+ * tunnel takes: neither the handoff volume nor the bus nor the logs fill up, and
+ * a good wish is taken after all of them; over a restart, too. */
+static void test_thousand_wishes_that_nobody_takes(void)
+{
+	struct world w;
+	char body[512];
+	unsigned most = 0;
+
+	prepare(&w);
+	start(&w);
+	for (unsigned i = 0; i < 1000; i++) {
+		if (i == 500) {
+			stop(&w);
+			start(&w);
+		}
+		/* The base64 of "u:p" and three letters that change. */
+		snprintf(body, sizeof(body),
+			 "{\"status\":\"ready\",\"tunnel_url\":\"wss://t.example:444\","
+			 "\"credentials\":\"dTpwY%c%c%c\",\"poll_frequency\":1," FORWARDS "}",
+			 "GHIJKLMN"[i / 64 % 8], "FVl1"[i / 16 % 4], "hijklmnopqrstuvw"[i % 16]);
+		answer(POLL, 200, body);
+		run_for(&w.loop, SECOND);
+		most = count_handed(&w) > most ? count_handed(&w) : most;
+	}
+	check(most > 1 && most <= 8);
+	/* At once a few, then one each ten seconds. */
+	check(desired(&w).gen > 10 && desired(&w).gen <= 8 + 51);
+	answer(POLL, 200, READY_CREDENTIALS);
+	run_for(&w.loop, 12 * SECOND);
+	check(strcmp(desired(&w).url, "wss://t.example") == 0);
+	snprintf(body, sizeof(body), "handoff/cred-%u", (unsigned)desired(&w).cred_gen);
+	check(holds(&w, body, "u:p"));
+	stop(&w);
+	for (unsigned i = 1; i < 400; i++) {
+		snprintf(body, sizeof(body), "%s/handoff/cred-%u", w.dir, i);
+		(void)unlink(body);
+	}
+	clean(&w);
+}
+
 static void test_restart_wishes_the_same(void)
 {
 	struct world w;
@@ -682,6 +735,7 @@ int main(void)
 		{ "Retry-After", test_retry_after },
 		{ "rotated token", test_rotated_token_is_sent },
 		{ "generation", test_generation_grows_with_the_meaning_only },
+		{ "a thousand wishes that nobody takes", test_thousand_wishes_that_nobody_takes },
 		{ "restart", test_restart_wishes_the_same },
 		{ "poll frequency", test_poll_frequency },
 		{ "tunnel switched off", test_tunnel_switched_off },

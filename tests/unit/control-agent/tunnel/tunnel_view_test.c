@@ -33,6 +33,25 @@ static void test_words(void)
 					       rows[i].want) == 0);
 }
 
+static void test_refused(void)
+{
+	static const struct {
+		const char *name;
+		struct bus_observed o;
+		bool want;
+	} rows[] = {
+		{ "refused", { .gen_seen = 5, .gen_applied = 4, .error = 5 }, true },
+		{ "refused, the first", { .gen_seen = 5, .error = 5 }, true },
+		{ "applied, but not up", { .gen_seen = 5, .gen_applied = 5, .error = 5 }, false },
+		{ "waits", { .gen_seen = 5, .gen_applied = 4 }, false },
+		{ "not seen yet", { .gen_seen = 4, .gen_applied = 3, .error = 5 }, false },
+		{ "nothing", { .gen_seen = 0 }, false },
+	};
+
+	for (size_t i = 0; i < array_len(rows); i++)
+		check_row(rows[i].name, tunnel_view_is_refused(&rows[i].o, 5) == rows[i].want);
+}
+
 static void test_no_bus(void)
 {
 	struct tunnel_view v = { 0 };
@@ -40,7 +59,7 @@ static void test_no_bus(void)
 	tunnel_view_fini(&v);
 	check(tunnel_view_init(&v, "/tmp/no/such/folder", NULL) == 0);
 	check(strcmp(tunnel_view_status(&v, 1), "disconnected") == 0);
-	check(tunnel_view_applied(&v, 1) == 0);
+	check(!tunnel_view_observed(&v, 1, &(struct bus_observed){ 0 }));
 	tunnel_view_fini(&v);
 }
 
@@ -48,6 +67,7 @@ int main(void)
 {
 	static const struct test_case cases[] = {
 		{ "words", test_words },
+		{ "refused", test_refused },
 		{ "no bus", test_no_bus },
 	};
 	return run_cases("tunnel_view", cases, array_len(cases));
