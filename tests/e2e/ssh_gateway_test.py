@@ -548,6 +548,25 @@ def test_stopped_readers_in_a_small_container(t):
 		conn.close()
 
 
+@each(io=harness.IO)
+def test_first_packet_of_a_stranger(t, io):
+	"""A server with a foreign key sends one encrypted packet, of whatever length.  libssh2 decrypts it inside its
+	handshake, before it shows the key, and ends the program by assert() for some lengths (1.10: 13 bytes of AES-CTR;
+	1.11: CVE-2026-66033).  So nothing of a stranger reaches it."""
+	harness.build_peers()
+	lengths = [*range(1, 18), 28, 44, 35000, 35001, 2**31, 2**32 - 1]
+	peer = t.start([harness.PEERS / "evil-peer", "plain", "--lengths", ",".join(map(str, lengths))])
+	ready = peer.wait("ready")
+	service = t.open(Echo())
+	for n in lengths:
+		c = t.start([harness.program("tunnel-sidecar"), "client", "--io", io, "--auth", ":secret", "--fingerprint",
+			     ready["fingerprint"], f"ssh://{USER}@127.0.0.1:{ready['port']}", remote(service)[1]])
+		equal(c.exit_code(), 1, f"exit code after a first packet of {n} bytes")
+		equal(c.find("tunnel_failed")["reason"], "untrusted", f"reason after a first packet of {n} bytes")
+		played = peer.wait("played", length=n)
+		equal((played["cipher"], played["error"]), ("aes128-ctr", ""), "its key exchange; AES-GCM is not offered")
+
+
 def test_server_that_leaves_at_once(t):
 	s = Hostile(t, "drop")
 	c, _ = tunnel(t, s, t.open(Echo()))

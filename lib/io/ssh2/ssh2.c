@@ -75,6 +75,13 @@ static void *on_resize(void *p, size_t n, void **abstract)
 	return ssh2_memory_resize(&((struct ssh2 *)*abstract)->memory, p, n);
 }
 
+static bool is_trusted(void *user, const uint8_t hash[32])
+{
+	struct ssh2 *s = user;
+
+	return s->handler->on_host_key(s->user, hash);
+}
+
 static ssize_t on_read(libssh2_socket_t fd, void *to, size_t n, int flags, void **abstract)
 {
 	struct ssh2 *s = *abstract;
@@ -86,6 +93,8 @@ static ssize_t on_read(libssh2_socket_t fd, void *to, size_t n, int flags, void 
 		return -EIO;
 	if (!have)
 		return -EAGAIN;
+	if (ssh2_gate_feed(&s->gate, span_of(s->rx.p, have), is_trusted, s, &s->fault) < 0)
+		return -EIO;
 	memcpy(to, s->rx.p, have);
 	s->rx = (struct mspan){ s->rx.p + have, s->rx.n - have };
 	return (ssize_t)have;

@@ -1,3 +1,8 @@
+/*
+ * ssh2_connect -- an ssh2 connection from its first byte to its forwards: what
+ * is offered, key exchange, the host key's judgement, authentication, listens.
+ * Moves no bytes of channels (ssh2_channels.c) and owns no socket (ssh2.c).
+ */
 #include <stdio.h>
 
 #include "lib/base/escape.h"
@@ -6,8 +11,10 @@
 
 /* What is offered, best first.  Left out on purpose: ChaCha20-Poly1305 and the
  * encrypt-then-MAC forms, whose packets can be dropped unseen where one side
- * lacks strict key exchange (CVE-2023-48795; libssh2 has it from 1.11.1), CBC,
- * SHA-1 and group exchange.  libssh2 1.10 lacks AES-GCM and RSA with SHA-2. */
+ * lacks strict key exchange (CVE-2023-48795; libssh2 has it from 1.11.1);
+ * AES-GCM, whose last block libssh2 1.11.0 and 1.11.1 decrypt with an unchecked
+ * length before the host key is judged (CVE-2026-66033); CBC, SHA-1 and group
+ * exchange.  libssh2 1.10 lacks RSA with SHA-2. */
 static const struct {
 	int method;
 	const char *names[12];
@@ -19,12 +26,8 @@ static const struct {
 	{ LIBSSH2_METHOD_HOSTKEY,
 	  { "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
 	    "rsa-sha2-512", "rsa-sha2-256" } },
-	{ LIBSSH2_METHOD_CRYPT_CS,
-	  { "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr",
-	    "aes256-ctr" } },
-	{ LIBSSH2_METHOD_CRYPT_SC,
-	  { "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr",
-	    "aes256-ctr" } },
+	{ LIBSSH2_METHOD_CRYPT_CS, { "aes128-ctr", "aes192-ctr", "aes256-ctr" } },
+	{ LIBSSH2_METHOD_CRYPT_SC, { "aes128-ctr", "aes192-ctr", "aes256-ctr" } },
 	{ LIBSSH2_METHOD_MAC_CS, { "hmac-sha2-256", "hmac-sha2-512" } },
 	{ LIBSSH2_METHOD_MAC_SC, { "hmac-sha2-256", "hmac-sha2-512" } },
 	{ LIBSSH2_METHOD_COMP_CS, { "none" } },
@@ -81,6 +84,8 @@ static int step_kex(struct ssh2 *s)
 {
 	const int rc = libssh2_session_handshake(s->session, sock_fd(s->sock));
 
+	if (s->fault.code) /* of the gate */
+		return s->fault.code;
 	if (rc == LIBSSH2_ERROR_EAGAIN)
 		return 0;
 	if (rc == LIBSSH2_ERROR_KEX_FAILURE && !s->said_goodbye)

@@ -8,6 +8,7 @@
 
 #include "lib/base/buf.h"
 #include "lib/io/ssh2/ssh2.h"
+#include "lib/io/ssh2/ssh2_gate.h"
 #include "lib/io/ssh2/ssh2_memory.h"
 
 #include <libssh2.h> /* last: its macros have the names of our enumerators, and their values */
@@ -48,7 +49,8 @@ struct ssh2 {
 	struct mspan rx;       /* the loop's bytes that libssh2 has not read yet */
 	struct buf tx, flight; /* waiting, and with the kernel */
 	size_t tx_max;
-	size_t heard; /* bytes received before the authentication was done */
+	struct ssh2_gate gate; /* nothing passes to libssh2 before the host key is judged */
+	size_t heard;	       /* bytes received before the authentication was done */
 	uint64_t heard_ns, goodbye_ns;
 
 	/* connecting */

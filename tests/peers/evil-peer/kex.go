@@ -149,10 +149,11 @@ func (p *player) exchange(first bool) error {
 	return p.newKeys(secret, hash[:], first)
 }
 
-func (p *player) newKeys(secret, hash []byte, first bool) error {
-	derive := func(letter byte, n int) []byte {
+// deriver makes keys and initialisation vectors (RFC 4253, 7.2).
+func deriver(secret, hash, session []byte) func(letter byte, n int) []byte {
+	return func(letter byte, n int) []byte {
 		k := mpint(nil, secret)
-		sum := sha256.Sum256(append(append(append(append([]byte{}, k...), hash...), letter), p.session...))
+		sum := sha256.Sum256(append(append(append(append([]byte{}, k...), hash...), letter), session...))
 		out := sum[:]
 		for len(out) < n {
 			sum := sha256.Sum256(append(append(append([]byte{}, k...), hash...), out...))
@@ -160,6 +161,10 @@ func (p *player) newKeys(secret, hash []byte, first bool) error {
 		}
 		return out[:n]
 	}
+}
+
+func (p *player) newKeys(secret, hash []byte, first bool) error {
+	derive := deriver(secret, hash, p.session)
 	side := func(iv, key byte) *sealer {
 		return newSealer(p.server.cipher, func(n int) []byte { return derive(key, n) }, derive(iv, 12))
 	}

@@ -4,6 +4,8 @@
 //
 //	evil-peer server [flags]     --do PLACE:ACTION… are played on the first
 //	                             connections; those after it are served well
+//	evil-peer plain [flags]      an SSH server whose first encrypted packet has
+//	                             each of --lengths in turn, for ssh:// clients
 //	evil-peer certs FOLDER       certificates with one thing wrong in each
 //
 // A place is where in a connection's life the actions stand, in the order of
@@ -26,16 +28,18 @@ var (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(errors.New("server or certs"))
+		fail(errors.New("server, plain or certs"))
 	}
 	switch os.Args[1] {
 	case "server":
 		serverMain(os.Args[2:])
+	case "plain":
+		plainMain(os.Args[2:])
 	case "certs":
 		if err := writeCertificates(os.Args[2]); err != nil {
 			fail(err)
 		}
 	default:
-		fail(errors.New("server or certs"))
+		fail(errors.New("server, plain or certs"))
 	}
 }

@@ -1,0 +1,153 @@
+/*
+ * ssh2_gate -- reads along in an SSH server's first, unencrypted packets and
+ * stops them when the host key is not the expected one.  It parses nothing
+ * behind NEWKEYS and changes no byte.
+ */
+#include "lib/io/ssh2/ssh2_gate.h"
+
+#include <string.h>
+
+#include <openssl/evp.h>
+
+enum {
+	HEAD = 6,	    /* packet length, padding length, type */
+	PACKET_MAX = 35000, /* RFC 4253, 6.1 */
+	MSG_NEWKEYS = 21,
+	MSG_ECDH_REPLY = 31,
+};
+
+/* Adds bytes of `in` to the head until it has `want`; true once it has. */
+static bool gather(struct ssh2_gate *g, struct span *in, size_t want)
+{
+	while (g->head_n < want && in->n) {
+		g->head[g->head_n++] = in->p[0];
+		*in = span_of(in->p + 1, in->n - 1);
+	}
+	return g->head_n == want;
+}
+
+static void skip(struct ssh2_gate *g, struct span *in, size_t n)
+{
+	*in = span_of(in->p + n, in->n - n);
+	g->left -= n;
+}
+
+/* A line's first four bytes say whether it is the identification (RFC 4253, 4.2). */
+static void read_ident(struct ssh2_gate *g, struct span *in)
+{
+	const uint8_t c = in->p[0];
+
+	*in = span_of(in->p + 1, in->n - 1);
+	if (c == '\n') {
+		if (g->head_n == 4 && memcmp(g->head, "SSH-", 4) == 0)
+			g->state = SSH2_GATE_HEAD;
+		g->head_n = 0;
+	} else if (g->head_n < 4) {
+		g->head[g->head_n++] = c;
+	}
+}
+
+static int read_head(struct ssh2_gate *g, struct span *in, struct fault *why)
+{
+	if (!gather(g, in, HEAD))
+		return 0;
+	const size_t length = (size_t)get_be(g->head, 4);
+
+	g->head_n = 0;
+	if (length < 2 || length > PACKET_MAX)
+		return fault_set(why, ERR_PROTO, "the SSH server sent a packet of %zu bytes",
+				 length);
+	g->left = length - 2;
+	g->state = SSH2_GATE_REST;
+	/* Each reply: the client may skip the first one (RFC 4253, 7: a wrong guess). */
+	if (g->head[5] == MSG_ECDH_REPLY)
+		g->state = SSH2_GATE_LENGTH;
+	if (g->head[5] != MSG_NEWKEYS)
+		return 0;
+	if (!g->trusted)
+		return fault_set(why, ERR_TRUST,
+				 "the SSH server takes keys into use without a host key");
+	g->state = SSH2_GATE_OPEN;
+	return 0;
+}
+
+static int read_length(struct ssh2_gate *g, struct span *in, struct fault *why)
+{
+	if (g->left < 4)
+		return fault_set(why, ERR_PROTO, "the SSH server's key exchange is cut short");
+	if (!gather(g, in, 4))
+		return 0;
+	g->left -= 4;
+	g->head_n = 0;
+	g->key_n = (size_t)get_be(g->head, 4);
+	g->key_at = 0;
+	if (g->key_n > g->left || g->key_n > sizeof(g->key))
+		return fault_set(why, ERR_PROTO, "the SSH server's host key has %zu bytes",
+				 g->key_n);
+	g->state = SSH2_GATE_KEY;
+	return 0;
+}
+
+static int read_key(struct ssh2_gate *g, struct span *in, ssh2_gate_trust_fn *trust, void *user,
+		    struct fault *why)
+{
+	const size_t n = min_size(in->n, g->key_n - g->key_at);
+	uint8_t hash[32];
+
+	memcpy(g->key + g->key_at, in->p, n);
+	g->key_at += n;
+	skip(g, in, n);
+	if (g->key_at < g->key_n)
+		return 0;
+	if (EVP_Digest(g->key, g->key_n, hash, NULL, EVP_sha256(), NULL) != 1)
+		return fault_set(why, ERR_CRYPTO, "SHA-256 of the host key failed");
+	if (!trust(user, hash))
+		return fault_set(why, ERR_TRUST, "the server's host key is not the expected one");
+	g->trusted = true;
+	g->state = SSH2_GATE_REST;
+	return 0;
+}
+
+static void read_rest(struct ssh2_gate *g, struct span *in)
+{
+	skip(g, in, min_size(in->n, g->left));
+	if (!g->left)
+		g->state = SSH2_GATE_HEAD;
+}
+
+static int step(struct ssh2_gate *g, struct span *in, ssh2_gate_trust_fn *trust, void *user,
+		struct fault *why)
+{
+	switch (g->state) {
+	case SSH2_GATE_IDENT:
+		read_ident(g, in);
+		return 0;
+	case SSH2_GATE_HEAD:
+		return read_head(g, in, why);
+	case SSH2_GATE_LENGTH:
+		return read_length(g, in, why);
+	case SSH2_GATE_KEY:
+		return read_key(g, in, trust, user, why);
+	case SSH2_GATE_REST:
+		read_rest(g, in);
+		return 0;
+	case SSH2_GATE_OPEN:
+		break;
+	}
+	*in = span_of(in->p + in->n, 0);
+	return 0;
+}
+
+int ssh2_gate_feed(struct ssh2_gate *g, struct span in, ssh2_gate_trust_fn *trust, void *user,
+		   struct fault *why)
+{
+	const size_t n = in.n;
+
+	while (in.n) {
+		const int rc = step(g, &in, trust, user, why);
+
+		if (rc < 0)
+			return rc;
+	}
+	return (int)n;
+}
