@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import harness
-from harness import Skip, check, equal, eventually, free_port
+from harness import Skip, await_value, check, equal, eventually
 from pod import Pod
 
 UP = 'pipeops_component_up{component="tunnel"}'
@@ -54,8 +54,7 @@ class Container:
 def test_every_presence_across_namespaces(t):
 	bus = t.dir / "bus"
 	(bus / "tunnel").mkdir(parents=True)
-	p = Pod.__new__(Pod)
-	p.t, p.status_port = t, free_port()
+	p = Pod(t, None, {"web": 1})
 	server = Container(t, [harness.program("status-server"), "--port", p.status_port, "--bind", "127.0.0.1",
 			       "--bus-dir", bus], [bus])
 	server.shell.wait("listening")
@@ -65,7 +64,7 @@ def test_every_presence_across_namespaces(t):
 
 	def becomes(presence):
 		found = eventually(lambda: (c := tunnel())["presence"] == presence and c, f"the tunnel is {presence}")
-		equal(p.metrics()[UP], float(presence == "alive"), f"component_up while {presence}")
+		await_value(lambda: p.metrics()[UP], float(presence == "alive"), f"component_up while {presence}")
 		return found
 
 	becomes("absent")

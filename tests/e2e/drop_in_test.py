@@ -8,7 +8,7 @@ import subprocess
 
 import harness
 from chisel_official_test import CHISEL, needs_chisel
-from harness import Echo, Skip, check, each, echo_once, equal
+from harness import Echo, Skip, check, each, echo_once, equal, eventually
 from relay import Relay
 from tunnel_client_test import client_argv, remote, server
 
@@ -43,9 +43,12 @@ def test_usr2_tells_what_it_holds(t, io):
 	port, r = remote(t.open(Echo()))
 	c = t.start(client_argv(s.url, r, io=io, fingerprint=s.ready["fingerprint"]))
 	c.wait("tunnel_up")
-	c.signal(signal.SIGUSR2)
-	said = c.wait("holdings")
-	equal(int(said["open_fds"]), c.fds(), "descriptors")
+
+	def ask():
+		since = c.mark()
+		c.signal(signal.SIGUSR2)
+		return c.wait("holdings", since=since)
+	said = eventually(lambda: int((said := ask())["open_fds"]) == c.fds() and said, "the descriptors that it has")
 	check(int(said["heap_bytes"]) > 0 and int(said["timers"]) > 0, f"numbers: {said}")
 	echo_once(port)
 

@@ -120,7 +120,7 @@ def is_calm(c, io, what, slack=SLACK, cipher=()):
 		wrong[:] = [x for x in leaks.differences(held, now, False, {})] if now else ["no numbers"]
 		return not wrong
 	with contextlib.suppress(harness.Failure):
-		eventually(same, "", 5)
+		eventually(same, "")
 	check(not wrong, f"{what}: it holds {', '.join(wrong)}")
 	if not harness.SHORT:
 		check(c.rss() <= rss + slack, f"{what}: grew by {(c.rss() - rss) // 1024} KiB")

@@ -11,7 +11,7 @@ import sys
 
 import harness
 from evil import Deafens, Row, client, is_calm, numbers, peer, run_rows, select, text, u32
-from harness import Echo, Skip, check, each, equal, eventually, free_port
+from harness import Echo, Skip, await_value, check, each, equal, eventually, free_port
 
 FLOOD = int(os.environ.get("EVIL_FLOOD", "1000000" if not harness.SHORT else "100000"))
 PROTOCOL = {"kind": "disconnect", "code": 2, "reason": "protocol"}
@@ -68,7 +68,7 @@ def test_evil_s4_a_blocked_target_slows_no_other(t, io):
 	stuck = t.open(harness.Service(serve))
 	Row("a blocked target", f"up:open=127.0.0.1:{stuck.port}", "up:sleep=200ms", f"up:data={WINDOW},1",
 	    services=[lambda _: stuck], calm=False).run(io)
-	equal(len(gone), 1, "connections at the stuck service")
+	await_value(lambda: len(gone), 1, "connections at the stuck service")
 
 
 # S5: replies that nobody waits for.
@@ -110,6 +110,7 @@ def refused(answer, c, p):
 	n = numbers(c)
 	equal(n['pipeops_tunnel_opens_refused_total{reason="forbidden"}'], 900, "refusals counted by reason")
 	equal(n["pipeops_tunnel_channels_rejected_total"], 900, "refusals counted")
+	c.wait("channel_rejected")
 	lines = c.count("channel_rejected")
 	check(0 < lines <= 20, f"{lines} lines in the log for 900 refusals")
 
@@ -141,7 +142,9 @@ def test_evil_s6_a_service_that_is_down_is_not_dialled_for_ever(t, io):
 		equal(sum(got.values()), 60 * 50, "all are answered")
 		n = numbers(c)
 		failing = n['pipeops_tunnel_opens_refused_total{reason="failing"}']
-		equal(failing, got.get("4", 0), f"counted as failing, of {got}")
+		# On a busy machine more of them than LIMIT_PENDING_DIALS wait to be dialled: "busy", code 4, too.
+		busy = n['pipeops_tunnel_opens_refused_total{reason="busy"}']
+		equal(failing + busy, got.get("4", 0), f"counted as failing ({failing}) or busy ({busy}), of {got}")
 		check(failing > 1000 and got["2"] >= 200, f"dialled and not: {got}")
 		equal(n['pipeops_tunnel_peer_glitches_total{kind="forbidden_open"}'], 0, "no glitch")
 	burst = (f"up:open=127.0.0.1:{closed}*60", "up:sleep=20ms")

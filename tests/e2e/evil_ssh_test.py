@@ -7,7 +7,7 @@ import pathlib
 import harness
 from evil import DEBUG, EXT_INFO, IGNORE, UNIMPLEMENTED, Row, client, numbers, peer, run_rows, select, text, u32
 from evil_agent import agent
-from harness import Duplex, Echo, check, each, equal, free_port, transfer
+from harness import Duplex, Echo, check, each, equal, eventually, free_port, transfer
 from tunnel_client_test import server, tunnel
 
 GCM, GCM_256, CHACHA = "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"
@@ -127,9 +127,9 @@ def test_evil_s3_rekey_storm_under_load(t, io):
 				got += part
 			check(got == piece, f"piece {i} is not what was sent")
 		transfer(two, d, 150_000, 150_000, half=False)
-	rekeys = numbers(c)["pipeops_tunnel_rekeys_total"]
+	rekeys = eventually(lambda: (n := numbers(c)["pipeops_tunnel_rekeys_total"]) >= REKEYS // 4 and n,
+			    f"{REKEYS // 4} re-keys")
 	print(f"figure: evil s3 [{io}] {rekeys} re-keys, byte-exact", flush=True)
-	check(rekeys >= REKEYS // 4, f"only {rekeys} re-keys")
 	equal(c.count("tunnel_retry"), 0, "retries")
 
 
@@ -222,7 +222,7 @@ def test_evil_s9_fingerprints_that_are_none(t):
 	for bad in (md5, "MD5:" + md5, p.ready["fingerprint"][:-2], p.ready["fingerprint"][:-4] + "AAA=\n", "SHA1:AAAA",
 		    p.ready["fingerprint"] + " ", "=" * 44, "A" * 44):
 		c = client(t, f"http://127.0.0.1:{p.port}", free_port(), fingerprint=bad)
-		equal(c.exit_code(3), 2, f"exit code with fingerprint {bad!r}")
+		equal(c.exit_code(), 2, f"exit code with fingerprint {bad!r}")
 	equal(p.count("connected"), 0, "connections made with a fingerprint that is none")
 
 

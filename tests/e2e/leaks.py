@@ -12,6 +12,8 @@ import signal
 import struct
 import time
 
+from harness.settings import PATIENCE
+
 NUMBERS = ("open_fds", "heap_blocks", "heap_bytes", "library_blocks", "library_bytes",
 	   "sockets", "timers", "operations", "kernel_operations")
 DESCRIPTOR = struct.Struct("<4I2BHIIIqQ2Q")
@@ -71,7 +73,7 @@ class Gate:
 		self.program, self.path = program, pathlib.Path(segment)
 		self.baseline = None
 
-	def sample(self, seconds=5):
+	def sample(self, seconds=PATIENCE):
 		"""Its numbers as they are now; None when it does not tell."""
 		try:
 			segment = Segment(self.path)
@@ -105,7 +107,7 @@ class Gate:
 			raise AssertionError(f"{self.program.name} does not tell what it holds: {last}")
 		self.baseline = last
 
-	def complaint(self, seconds=5):
+	def complaint(self, seconds=PATIENCE):
 		"""None, or what has not come back within some seconds."""
 		if self.baseline is None or not self.program.running() or is_stopped(self.program.pid):
 			return None
@@ -136,7 +138,7 @@ class ControlGate(Gate):
 	slack = {"heap_blocks": 4, "heap_bytes": 4 * 1040, "open_fds": 1}
 
 	def settle(self):
-		end = time.monotonic() + 5
+		end = time.monotonic() + PATIENCE
 		while not self._is_at_work() and time.monotonic() < end:
 			time.sleep(0.01)
 		super().settle()
@@ -164,7 +166,7 @@ class StatusGate(Gate):
 		super().__init__(program, "/")
 		self.scrape = scrape
 
-	def sample(self, seconds=5):
+	def sample(self, seconds=PATIENCE):
 		del seconds
 		page = self.scrape()
 		return page and {n: page[self.prefix + n] for n in NUMBERS if self.prefix + n in page}

@@ -5,7 +5,7 @@ import signal
 import time
 
 import harness
-from harness import Echo, check, each, echo_once, equal, eventually, free_port, together
+from harness import Echo, await_value, check, each, echo_once, equal, eventually, free_port, together
 from names import NameServer, has_namespaces
 from pod import Devplane, Pod, sum_of
 from relay import Relay
@@ -45,7 +45,7 @@ def test_time_by_cause(t, io):
 	down = sum_of(m, SECONDS, state="connected")
 	eventually(lambda: adds_up(p), "the sum is still the age of the program")
 	check(sum_of(p.metrics(), SECONDS, state="connected") == down, "nothing is connected meanwhile")
-	check(p.json("/api/v1/blackbox")["components"][0]["session"]["cause"] == "tcp", "the black box names the cause")
+	await_value(lambda: p.json("/api/v1/blackbox")["components"][0]["session"]["cause"], "tcp", "the cause in the black box")
 	eventually(lambda: sum_of(p.metrics(), "pipeops_tunnel_next_retry_timestamp_seconds") > time.time() - 60,
 		   "when it is tried again")
 

@@ -157,6 +157,12 @@ class Pod:
 		equal(code, 200, "status of /metrics")
 		return parse_metrics(body)
 
+	def settled(self, channels):
+		"""The metrics when so many channels were opened and all are closed again."""
+		names = [f"pipeops_tunnel_channels_{what}_total" for what in ("opened", "closed")]
+		return eventually(lambda: (m := self.metrics()) and [sum_of(m, n) for n in names] == [channels] * 2 and m,
+				  f"{channels} channels have come and gone")
+
 	def bytes(self, forward, direction):
 		return sum_of(self.metrics(), "pipeops_tunnel_bytes_total", forward=forward, direction=direction)
 

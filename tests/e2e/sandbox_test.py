@@ -226,7 +226,7 @@ def test_epoll_where_io_uring_does_not_work(t, kernel):
 	p, service, far = start(t, "auto", through=[kernel])
 	line = p.tunnel.wait("started")
 	equal((line["io"], line["io_reason"]), ("epoll", why), "the log")
-	(info,) = [m for m in p.metrics() if m.startswith("pipeops_tunnel_io_info")]
+	info = eventually(lambda: next((m for m in p.metrics() if m.startswith("pipeops_tunnel_io_info")), None), "io_info")
 	check('backend="epoll"' in info and why in info, f"/metrics: {info}")
 	equal(said(p)["ring"], "on", "no ring is as good as a restricted one")
 	transfer(far, service, MIB, MIB)

@@ -255,7 +255,7 @@ def test_sigterm_lets_an_open_stream_end(t, io):
 		conn.sendall(b"one")
 		equal(conn.recv(10), b"one", "echo before")
 		c.signal(15)
-		time.sleep(0.3)
+		c.wait("tunnel_state", state="draining")
 		conn.sendall(b"two")
 		equal(conn.recv(10), b"two", "echo while draining")
 	equal(c.exit_code(), 0, "exit code")
