@@ -1,7 +1,13 @@
+/*
+ * The life of one channel: it may wait for its turn to dial, dials, is joined to the
+ * local connection by a channel_pipe, and leaves; and who may have how much of what all
+ * channels share.  It knows no protocol: lib/io/channels.h is all it sees of the link.
+ */
 #include "tunnel-sidecar/forward.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "lib/app/log.h"
@@ -13,7 +19,10 @@ struct forward {
 	struct forward *prev, *next;
 	uint32_t channel;
 	unsigned index;
-	struct share share;	   /* of the windows */
+	struct share share;    /* of the windows */
+	struct timer patience; /* set: others of its forward are dialling */
+	const char *host;      /* of the session's target, which outlives its channels */
+	uint16_t port;
 	struct dial *dial;	   /* first this … */
 	struct channel_pipe *pipe; /* … then this */
 };
@@ -27,6 +36,7 @@ static void destroy(struct forward *f)
 	if (f->next)
 		f->next->prev = f->prev;
 	f->set->n--;
+	f->set->open[f->index]--;
 	windows_give_back(&f->set->windows, &f->share);
 	mem_free(&mem_heap, f);
 }
@@ -116,17 +126,10 @@ static void bound_unsent(int fd, const struct share *s)
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
 }
 
-static void on_dialled(void *user, struct dial_result *result)
+static void serve(struct forward *f, struct dial_result *result)
 {
-	struct forward *f = user;
 	struct forward_set *set = f->set;
 
-	f->dial = NULL;
-	set->dials--;
-	if (result->fd < 0) {
-		refuse(f, SSH_OPEN_CONNECT_FAILED, &result->why);
-		return;
-	}
 	bound_unsent(result->fd, &f->share);
 	if (!set->channels.own_windows)
 		channels_grow(&set->channels, f->channel, f->share.first);
@@ -155,7 +158,8 @@ static void on_dialled(void *user, struct dial_result *result)
 	set->kick(set->user);
 }
 
-static void refuse_surplus(struct forward_set *set, uint32_t channel, enum bus_refusal reason)
+static void refuse_surplus(struct forward_set *set, uint32_t channel, unsigned index,
+			   enum bus_refusal reason)
 {
 	uint64_t missed;
 
@@ -166,28 +170,125 @@ static void refuse_surplus(struct forward_set *set, uint32_t channel, enum bus_r
 			 : reason == BUS_REFUSAL_MEMORY
 				 ? "the container's memory has no room for one more"
 				 : "too many connections to this service failed",
-			 L_INT("connections", set->n), L_INT("dialling", set->dials),
+			 L_INT("forward", index), L_INT("connections", set->open[index]),
+			 L_INT("dialling", set->dials[index]), L_INT("all_connections", set->n),
 			 L_INT("unsaid", missed));
 	publish_channel_rejected(set->publish, reason);
 	channels_reject(&set->channels, channel, SSH_OPEN_RESOURCE_SHORTAGE,
 			"too many connections");
 }
 
-void forward_start(struct forward_set *set, uint32_t channel, const struct forward_target *to)
+/* Users of one forward can't have the room of another's: each keeps its reserve, the rest
+ * is for whoever comes first. */
+static bool has_room(const struct forward_set *set, unsigned index)
+{
+	const size_t reserve = min_size(FORWARDS_RESERVE, set->room / (set->forwards_n + 1));
+	size_t taken = set->n;
+
+	for (size_t i = 0; i < set->forwards_n; i++)
+		if (set->forwards[i] != index && set->open[set->forwards[i]] < reserve)
+			taken += reserve - set->open[set->forwards[i]];
+	return taken < set->room;
+}
+
+static bool may_dial(const struct forward_set *set, unsigned index)
+{
+	const size_t most = LIMIT_PENDING_DIALS / (set->forwards_n ? set->forwards_n : 1);
+
+	return set->dials[index] <
+	       (most > LIMIT_PENDING_DIALS_LEAST ? most : LIMIT_PENDING_DIALS_LEAST);
+}
+
+static void on_dialled(void *user, struct dial_result *result);
+
+static void dial(struct forward *f)
 {
 	struct fault why = { 0 };
+	const struct dial_options options = { .host = f->host,
+					      .port = f->port,
+					      .timeout_ns = LIMIT_NS(DIAL),
+					      .stale_ns = LIMIT_NS(STALE_NAME) };
 
-	if (is_failing(set, to->index)) {
-		refuse_surplus(set, channel, BUS_REFUSAL_FAILING);
+	if (dial_start(&f->dial, f->set->loop, &options, on_dialled, f, &why) < 0) {
+		f->dial = NULL;
+		refuse(f, SSH_OPEN_RESOURCE_SHORTAGE, &why);
 		return;
 	}
-	if (set->n >= FORWARDS_MAX || set->dials >= LIMIT_PENDING_DIALS) {
-		refuse_surplus(set, channel, BUS_REFUSAL_BUSY);
+	f->set->dials[f->index]++;
+}
+
+static void end_waiting(struct forward *f)
+{
+	timer_clear(f->set->loop, &f->patience);
+	f->set->waiting[f->index]--;
+}
+
+/* A dial of this forward has ended: the next, by age. */
+static void dial_next(struct forward_set *set, unsigned index)
+{
+	while (channels_exist(&set->channels) && set->waiting[index] && may_dial(set, index)) {
+		struct forward *oldest = NULL;
+
+		for (struct forward *f = set->first; f; f = f->next)
+			if (f->index == index && f->patience.at_ns)
+				oldest = f;
+		must(oldest);
+		end_waiting(oldest);
+		dial(oldest);
+	}
+}
+
+static void on_dialled(void *user, struct dial_result *result)
+{
+	struct forward *f = user;
+	struct forward_set *set = f->set;
+	const unsigned index = f->index;
+
+	f->dial = NULL;
+	set->dials[index]--;
+	if (result->fd < 0)
+		refuse(f, SSH_OPEN_CONNECT_FAILED, &result->why);
+	else
+		serve(f, result);
+	dial_next(set, index);
+}
+
+static void on_impatient(struct timer *t)
+{
+	struct forward *f = (struct forward *)((char *)t - offsetof(struct forward, patience));
+	struct forward_set *set = f->set;
+	const uint32_t channel = f->channel;
+	const unsigned index = f->index;
+
+	f->set->waiting[index]--;
+	channels_set_user(&set->channels, channel, NULL);
+	refuse_surplus(set, channel, index, BUS_REFUSAL_BUSY);
+	note_failure(set, index);
+	destroy(f);
+	set->kick(set->user);
+}
+
+static void wait_for_turn(struct forward *f)
+{
+	f->patience.fire = on_impatient;
+	f->set->waiting[f->index]++;
+	timer_set(f->set->loop, &f->patience, loop_now(f->set->loop) + LIMIT_NS(DIAL));
+}
+
+void forward_start(struct forward_set *set, uint32_t channel, const struct forward_target *to)
+{
+	if (is_failing(set, to->index)) {
+		refuse_surplus(set, channel, to->index, BUS_REFUSAL_FAILING);
+		return;
+	}
+	const bool may = !set->waiting[to->index] && may_dial(set, to->index);
+	if (!has_room(set, to->index) || (!may && set->waiting[to->index] >= LIMIT_WAITING_DIALS)) {
+		refuse_surplus(set, channel, to->index, BUS_REFUSAL_BUSY);
 		return;
 	}
 	struct share share;
 	if (!windows_share(&set->windows, &share, set->channels.own_windows)) {
-		refuse_surplus(set, channel, BUS_REFUSAL_MEMORY);
+		refuse_surplus(set, channel, to->index, BUS_REFUSAL_MEMORY);
 		return;
 	}
 	struct forward *f = mem_alloc_zeroed(&mem_heap, sizeof(*f));
@@ -201,30 +302,36 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 	f->share = share;
 	f->channel = channel;
 	f->index = to->index;
+	f->port = to->port;
+	f->host = to->host;
 	f->next = set->first;
 	if (f->next)
 		f->next->prev = f;
 	set->first = f;
 	set->n++;
+	set->open[f->index]++;
 	channels_set_user(&set->channels, channel, f);
 
-	const struct dial_options options = { .host = to->host,
-					      .port = to->port,
-					      .timeout_ns = LIMIT_NS(DIAL) };
-	if (dial_start(&f->dial, set->loop, &options, on_dialled, f, &why) < 0) {
-		f->dial = NULL;
-		refuse(f, SSH_OPEN_RESOURCE_SHORTAGE, &why);
-		return;
-	}
-	set->dials++;
+	if (may)
+		dial(f);
+	else
+		wait_for_turn(f);
 }
 
 /* The peer took its open back before the dial was done. */
 static void on_closed_early(struct forward *f)
 {
-	dial_cancel(f->dial);
-	f->set->dials--;
+	struct forward_set *set = f->set;
+	const unsigned index = f->index;
+
+	if (f->patience.at_ns) {
+		end_waiting(f);
+	} else {
+		dial_cancel(f->dial);
+		set->dials[index]--;
+	}
 	destroy(f);
+	dial_next(set, index);
 }
 
 void forward_on_event(struct forward *f, const struct ssh_event *ev)
@@ -286,8 +393,17 @@ static void on_retry(void *user)
 	set->kick(set->user);
 }
 
+void forward_set_share_out(struct forward_set *set, const uint8_t *forwards, size_t n, size_t room)
+{
+	must(n <= BUS_FORWARDS_MAX && room <= FORWARDS_MAX);
+	memcpy(set->forwards, forwards, n);
+	set->forwards_n = n;
+	set->room = room;
+}
+
 void forward_set_init(struct forward_set *set)
 {
+	set->room = FORWARDS_MAX;
 	set->windows.loop = set->loop;
 	set->windows.publish = set->publish;
 	set->windows.retry = on_retry;

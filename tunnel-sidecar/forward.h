@@ -20,7 +20,10 @@ struct forward;
  * (windows.h sees to their data; each has 1 KiB of its own and a socket).  It
  * counts also what leaves: a channel may be gone while its service has not taken
  * the bytes yet, and the link's bound on channels does not see that one any more. */
-enum { FORWARDS_MAX = 2048 };
+enum {
+	FORWARDS_MAX = 2048,
+	FORWARDS_RESERVE = 64, /* of those: kept for each forward, or fewer with less room */
+};
 
 /* All channels of a session, and of those before it that still leave. */
 struct forward_set {
@@ -30,8 +33,13 @@ struct forward_set {
 	struct windows windows;
 	struct pipe_budget budget;
 	struct forward *first;
-	size_t n;			       /* alive: dialling, open or leaving */
-	size_t dials;			       /* of those: dialling */
+	size_t n;			    /* alive: dialling, open or leaving */
+	size_t open[BUS_FORWARDS_MAX];	    /* of those: of this forward */
+	size_t dials[BUS_FORWARDS_MAX];	    /* … and dialling */
+	size_t waiting[BUS_FORWARDS_MAX];   /* … and waiting for their turn to dial */
+	uint8_t forwards[BUS_FORWARDS_MAX]; /* of the session, by their index for the bus */
+	size_t forwards_n;
+	size_t room;			       /* for channels, of all forwards together */
 	uint64_t failing_ns[BUS_FORWARDS_MAX]; /* when its failed opens are all forgiven */
 	struct rate rate;		       /* of log lines: the server makes them as it likes */
 	uint64_t last_byte_ns;		       /* loop clock; any byte of any channel */
@@ -40,14 +48,19 @@ struct forward_set {
 };
 
 struct forward_target {
-	unsigned index;	  /* of the forward, for the bus */
-	const char *host; /* what to dial; not resolved before */
+	unsigned index; /* of the forward, for the bus */
+	const char
+		*host; /* what to dial; not resolved before; the caller's until the session ends */
 	uint16_t port;
 };
 
 /* loop, publish, kick and user are the caller's to set before. */
 void forward_set_init(struct forward_set *set);
 void forward_set_fini(struct forward_set *set); /* all have left; the loop may be gone */
+
+/* A session with these forwards begins, over a link that has so many channels (at most
+ * FORWARDS_MAX): who may have how much of them, and of the dials. */
+void forward_set_share_out(struct forward_set *set, const uint8_t *forwards, size_t n, size_t room);
 
 /* Dials; then accepts or refuses the channel.  Refuses at once when it can't
  * even try, when there are too many, or when too many of its forward failed of

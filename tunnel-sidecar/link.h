@@ -13,6 +13,10 @@
 
 struct session;
 
+/* Channels that a link can hold beyond those that may be open: it tells of the surplus
+ * too, so that each refusal is counted, and some are closed already but not by the peer. */
+enum { LINK_CHANNELS_SPARE = 64 };
+
 struct link_ops {
 	/* The channels were driven: what is pending should be sent. */
 	void (*kick)(void *self);
@@ -33,6 +37,7 @@ struct link_ops {
 struct link {
 	const struct link_ops *ops; /* NULL: there is none */
 	void *self;
+	size_t channels_max; /* how many it carries at once */
 };
 
 /* Take fd in success and failure.  What fails later goes to session_fail(). */

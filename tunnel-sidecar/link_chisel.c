@@ -234,7 +234,7 @@ int link_chisel_new(struct link *out, struct channels *channels, struct session 
 			 .mem = &mem_heap,
 			 .random = session_entropy,
 			 .tx_max = SESSION_TX_MAX,
-			 .channels_max = FORWARDS_MAX,
+			 .channels_max = FORWARDS_MAX + LINK_CHANNELS_SPARE,
 			 .manual_windows = true, /* windows.h */
 			 .user = s->target.user,
 			 .password = s->target.password },
@@ -243,7 +243,7 @@ int link_chisel_new(struct link *out, struct channels *channels, struct session 
 
 	if (rc < 0)
 		return rc;
-	*out = (struct link){ &ops, carrier };
+	*out = (struct link){ &ops, carrier, FORWARDS_MAX };
 	*channels = channels_of_ssh(chisel_stack_ssh(chisel_conn_stack(carrier)));
 	return 0;
 }

@@ -167,14 +167,14 @@ int link_ssh2_new(struct link *out, struct channels *channels, struct session *s
 					.passphrase = key ? key->passphrase : NULL,
 					.listens = listens,
 					.listens_n = s->target.n,
-					.channels_max = CHANNELS_MAX,
+					.channels_max = CHANNELS_MAX + LINK_CHANNELS_SPARE,
 					.tx_max = SESSION_TX_MAX,
 					.memory_max = (size_t)(2 * part) + OWN_BYTES,
 					.held_max = (size_t)(part / 2) },
 		&handler, s, why);
 	if (rc < 0)
 		return rc;
-	*out = (struct link){ &ops, link };
+	*out = (struct link){ &ops, link, CHANNELS_MAX };
 	*channels = ssh2_channels(link);
 	return 0;
 }

@@ -183,6 +183,7 @@ static void on_dialled(void *user, struct dial_result *result)
 		return;
 	}
 	s->links++;
+	forward_set_share_out(&s->forwards, s->target.forward, s->target.n, s->link.channels_max);
 	session_arm(s);
 }
 
@@ -207,7 +208,7 @@ void session_attempt(struct session *s)
 		.port = s->target.proxy.kind ? s->target.proxy.port : s->target.url.port,
 		.timeout_ns = LIMIT_NS(SERVER_DIAL),
 		.on_resolved = on_resolved,
-		.memory = &s->memory,
+		.stale_ns = UINT64_MAX, /* whoever answers there has to prove itself */
 	};
 	struct bus_session *r = publish_record(s->o.publish);
 

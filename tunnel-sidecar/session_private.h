@@ -28,10 +28,9 @@ struct session {
 	enum bus_cause cause; /* why it is not connected, while it is not */
 
 	struct dial *dial;
-	struct dial_memory memory; /* the server's address, for when its name can't be looked up */
-	struct link link;	   /* the connection that counts */
-	int link_fd;		   /* a second descriptor of its socket, or -1 */
-	int dead_fd;		   /* … of the last one that was found dead, or -1 */
+	struct link link;		      /* the connection that counts */
+	int link_fd;			      /* a second descriptor of its socket, or -1 */
+	int dead_fd;			      /* … of the last one that was found dead, or -1 */
 	uint64_t glitches_said[GLITCH_KINDS]; /* of it, on the bus already */
 	size_t links;			      /* alive, also those that only say goodbye */
 	struct forward_set forwards;

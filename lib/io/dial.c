@@ -1,197 +1,52 @@
+/*
+ * One dial is a look-up (lookup.h), then a race of connects (race.h), under one deadline.
+ * While the name server is silent the address of an earlier answer is tried beside the
+ * look-up.  It knows no proxy and no TLS.
+ */
 #include "lib/io/dial.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <netdb.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "lib/base/mem.h"
+#include "lib/io/lookup.h"
 #include "lib/io/loop/loop_backend.h"
 #include "lib/io/race.h"
 
-enum { LOOKUPS_MAX = 8, HOST_MAX = 255 };
-#define STALE_NS 2000000000ull /* no word of the name server for this long: the address of before  \
-				*/
-#define TURN_NS                                                                                    \
-	5000000 /* a look-up that was cancelled ends without a word: so it is asked for again */
+/* No word of the name server for this long: the address of before. */
+#define STALE_NS 2000000000ull
 
 static const uint64_t default_timeout_ns = 10000000000ull;
-
-/* Counts threads, not dials: one that a dead name server holds up lives on
- * after its dial was cancelled. */
-static int lookups_alive;
-
-/* One look-up, owned by its thread and its dial together.  The thread touches
- * the loop only under the lock and only while `loop` is set; the dial clears
- * it, so a cancelled look-up can outlive the loop. */
-struct lookup {
-	pthread_mutex_t lock;
-	int refs;
-	struct loop *loop;
-	struct dial *dial; /* loop thread only */
-	struct loop_wake wake;
-	int gai, sys;
-	size_t n;
-	struct sockaddr_storage found[RACE_MAX];
-	char port[8];
-	char host[HOST_MAX + 1];
-};
 
 struct dial {
 	struct loop *loop;
 	struct loop_end end;
 	struct timer deadline;
-	struct timer turn;  /* while other look-ups hold all threads */
 	struct timer stale; /* until the remembered address is tried beside the look-up */
-	struct dial_memory *memory;
-	struct lookup *lookup;
+	struct lookup lookup;
 	struct race *race;
 	dial_done_fn *done;
 	void *user;
 	uint64_t timeout_ns, began_ns, resolved_ns;
+	uint64_t stale_ns; /* how old an answer may be that is used so */
 	enum dial_phase phase;
-	bool is_waiting;      /* for a thread */
-	bool is_asking;	      /* the look-up has not ended */
+	bool is_numeric;
 	bool is_stale;	      /* the race is to the remembered address */
 	struct fault unnamed; /* why there are no addresses */
 	void (*on_resolved)(void *user);
 	uint16_t port;
-	char host[HOST_MAX + 1];
+	char host[LOOKUP_HOST_MAX + 1];
 	char name[128]; /* "host:port", printable, for faults */
 };
-
-/* ---- look-up ---- */
-
-static int resolve(const char *host, const char *port, int flags, struct sockaddr_storage *out,
-		   size_t *n, int *sys)
-{
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
-					.ai_flags = flags | AI_NUMERICSERV };
-	struct addrinfo *list = NULL;
-	const int rc = getaddrinfo(host, port, &hints, &list);
-
-	*sys = rc == EAI_SYSTEM ? errno : 0;
-	*n = 0;
-	if (rc)
-		return rc;
-	for (struct addrinfo *a = list; a && *n < RACE_MAX; a = a->ai_next) {
-		if (a->ai_family != AF_INET && a->ai_family != AF_INET6)
-			continue;
-		memset(&out[*n], 0, sizeof(*out));
-		memcpy(&out[(*n)++], a->ai_addr, a->ai_addrlen);
-	}
-	freeaddrinfo(list);
-	return *n ? 0 : EAI_NONAME;
-}
-
-static void lookup_drop(struct lookup *k)
-{
-	pthread_mutex_lock(&k->lock);
-	const int left = --k->refs;
-	pthread_mutex_unlock(&k->lock);
-	if (left)
-		return;
-	pthread_mutex_destroy(&k->lock);
-	mem_free(&mem_heap, k);
-}
-
-static void *lookup_main(void *arg)
-{
-	struct lookup *k = arg;
-
-	k->gai = resolve(k->host, k->port, 0, k->found, &k->n, &k->sys);
-	/* Before the wake: whoever is told may dial again at once. */
-	__atomic_sub_fetch(&lookups_alive, 1, __ATOMIC_RELAXED);
-	pthread_mutex_lock(&k->lock);
-	if (k->loop)
-		loop_wake(k->loop, &k->wake);
-	pthread_mutex_unlock(&k->lock);
-	lookup_drop(k);
-	return NULL;
-}
-
-/* Signals are for the loop's thread. */
-static int start_thread(struct lookup *k)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	sigset_t all, before;
-
-	int sys = pthread_attr_init(&attr);
-	if (sys)
-		return sys;
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	sys = pthread_create(&thread, &attr, lookup_main, k);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return sys;
-}
-
-static void on_resolved(struct loop_wake *w);
-
-static int say_full(const struct dial *d, struct fault *why)
-{
-	return fault_set(why, ERR_FULL, "resolve %s: %d look-ups are waiting already", d->name,
-			 LOOKUPS_MAX);
-}
-
-static int lookup_start(struct dial *d, struct fault *why)
-{
-	if (__atomic_add_fetch(&lookups_alive, 1, __ATOMIC_RELAXED) > LOOKUPS_MAX) {
-		__atomic_sub_fetch(&lookups_alive, 1, __ATOMIC_RELAXED);
-		return say_full(d, why);
-	}
-	struct lookup *k = mem_alloc_zeroed(&mem_heap, sizeof(*k));
-	int sys = ENOMEM;
-	if (k) {
-		pthread_mutex_init(&k->lock, NULL);
-		k->refs = 2;
-		k->loop = d->loop;
-		k->dial = d;
-		k->wake.call = on_resolved;
-		snprintf(k->host, sizeof(k->host), "%s", d->host);
-		snprintf(k->port, sizeof(k->port), "%u", d->port);
-		sys = start_thread(k);
-	}
-	if (sys) {
-		__atomic_sub_fetch(&lookups_alive, 1, __ATOMIC_RELAXED);
-		mem_free(&mem_heap, k);
-		(void)fault_set_sys(why, sys, "start the look-up of %s", d->name);
-		return ERR_NOMEM;
-	}
-	d->lookup = k;
-	return 0;
-}
-
-static void lookup_cancel(struct dial *d)
-{
-	struct lookup *k = d->lookup;
-
-	d->lookup = NULL;
-	if (!k)
-		return;
-	pthread_mutex_lock(&k->lock);
-	k->loop = NULL;
-	pthread_mutex_unlock(&k->lock);
-	loop_wake_cancel(d->loop, &k->wake);
-	lookup_drop(k);
-}
-
-/* ---- dial ---- */
 
 void dial_cancel(struct dial *d)
 {
 	if (!d)
 		return;
-	lookup_cancel(d);
+	lookup_cancel(&d->lookup);
 	race_cancel(d->race);
 	timer_clear(d->loop, &d->deadline);
-	timer_clear(d->loop, &d->turn);
 	timer_clear(d->loop, &d->stale);
 	loop_end_clear(d->loop, &d->end);
 	mem_free(&mem_heap, d);
@@ -222,25 +77,31 @@ static void on_connected(void *user, int fd, const struct sockaddr_storage *winn
 	struct dial_result r = { .fd = fd };
 
 	d->race = NULL;
-	if (fd < 0 && d->is_stale && d->is_asking)
+	if (fd < 0 && d->is_stale && d->lookup.name)
 		return;
 	if (fd < 0 && d->is_stale)
 		d->phase = DIAL_RESOLVING; /* that is what is wrong */
+	if (!d->is_numeric && !d->is_stale)
+		lookup_note(d->loop, d->host, fd < 0 ? NULL : winner);
 	if (fd < 0) {
 		r.why = d->is_stale ? d->unnamed : *why;
 	} else {
 		race_address_text(r.address, sizeof(r.address), winner);
 		r.is_remembered = d->is_stale;
-		if (d->memory) {
-			memcpy(d->memory->host, d->host, sizeof(d->host));
-			d->memory->address = *winner;
-		}
 	}
 	finish(d, &r);
 }
 
-static int start_race(struct dial *d, const struct sockaddr_storage *to, size_t n,
-		      struct fault *why)
+static void set_port(struct sockaddr_storage *to, size_t n, uint16_t port)
+{
+	for (size_t i = 0; i < n; i++)
+		if (to[i].ss_family == AF_INET6)
+			((struct sockaddr_in6 *)&to[i])->sin6_port = htons(port);
+		else
+			((struct sockaddr_in *)&to[i])->sin_port = htons(port);
+}
+
+static int start_race(struct dial *d, struct sockaddr_storage *to, size_t n, struct fault *why)
 {
 	const bool is_first = d->phase == DIAL_RESOLVING;
 
@@ -248,30 +109,25 @@ static int start_race(struct dial *d, const struct sockaddr_storage *to, size_t 
 	d->resolved_ns = loop_now(d->loop);
 	timer_clear(d->loop, &d->stale);
 	race_cancel(d->race);
+	d->race = NULL;
+	set_port(to, n, d->port);
 	const int rc = race_start(&d->race, d->loop, to, n, d->name, on_connected, d, why);
 	if (rc >= 0 && is_first && d->on_resolved)
 		d->on_resolved(d->user);
 	return rc;
 }
 
-static bool has_memory(const struct dial *d)
-{
-	const struct dial_memory *m = d->memory;
-
-	return m && m->address.ss_family && strcmp(m->host, d->host) == 0;
-}
-
+/* 0: nothing is remembered. */
 static int start_stale(struct dial *d, struct fault *why)
 {
-	struct sockaddr_storage to = d->memory->address;
-	const in_port_t port = htons(d->port);
+	struct sockaddr_storage to[RACE_MAX];
+	const size_t n = d->stale_ns ? lookup_remembered(d->loop, d->host, d->stale_ns, to) : 0;
 
-	if (to.ss_family == AF_INET6)
-		((struct sockaddr_in6 *)&to)->sin6_port = port;
-	else
-		((struct sockaddr_in *)&to)->sin_port = port;
+	if (!n)
+		return 0;
 	d->is_stale = true;
-	return start_race(d, &to, 1, why);
+	const int rc = start_race(d, to, n, why);
+	return rc < 0 ? rc : 1;
 }
 
 static void on_stale(struct timer *t)
@@ -283,25 +139,24 @@ static void on_stale(struct timer *t)
 		finish(d, &r);
 }
 
-static void on_resolved(struct loop_wake *w)
+static void on_resolved(struct lookup *w, const struct lookup_answer *answer)
 {
-	struct lookup *k = (struct lookup *)((char *)w - offsetof(struct lookup, wake));
-	struct dial *d = k->dial;
+	struct dial *d = (struct dial *)((char *)w - offsetof(struct dial, lookup));
 	struct dial_result r = { .fd = -1 };
+	struct sockaddr_storage to[RACE_MAX];
 
-	d->is_asking = false;
-	if (!k->gai) {
+	timer_clear(d->loop, &d->stale);
+	if (answer->n) {
 		d->is_stale = false;
-		if (start_race(d, k->found, k->n, &r.why) == 0)
-			return;
-		finish(d, &r);
+		memcpy(to, answer->to, sizeof(to));
+		if (start_race(d, to, answer->n, &r.why) < 0)
+			finish(d, &r);
 		return;
 	}
-	(void)fault_set(&d->unnamed, ERR_NAME, "resolve %s: %s", d->name,
-			k->gai == EAI_SYSTEM ? strerror(k->sys) : gai_strerror(k->gai));
+	(void)fault_set(&d->unnamed, answer->why.code, "resolve %s: %s", d->name, answer->why.why);
 	if (d->race) /* to the remembered address, since a while */
 		return;
-	if (!d->is_stale && has_memory(d) && start_stale(d, &r.why) == 0)
+	if (!d->is_stale && start_stale(d, &r.why) > 0)
 		return;
 	if (!r.why.code)
 		r.why = d->unnamed;
@@ -314,38 +169,15 @@ static void on_deadline(struct timer *t)
 	struct dial *d = (struct dial *)((char *)t - offsetof(struct dial, deadline));
 	struct dial_result r = { .fd = -1 };
 
-	if (d->is_waiting)
-		(void)say_full(d, &r.why);
+	if (lookup_is_queued(&d->lookup))
+		(void)fault_set(&r.why, ERR_FULL, "resolve %s: %d look-ups are waiting already",
+				d->name, LOOKUPS_MAX);
 	if (d->is_stale)
 		d->phase = DIAL_RESOLVING;
 	(void)fault_set(&r.why, ERR_TIMEOUT, "%s %s: no answer within %" PRIu64 " ms",
 			d->phase == DIAL_RESOLVING ? "resolve" : "connect to", d->name,
 			d->timeout_ns / 1000000);
 	finish(d, &r);
-}
-
-/* Starts the look-up or waits for its turn: as many connections at once as a
- * peer likes must not be refused for naming their host. */
-static int look_up(struct dial *d, struct fault *why)
-{
-	struct fault full = { 0 };
-	const int rc = lookup_start(d, &full);
-
-	d->is_waiting = rc == ERR_FULL;
-	if (d->is_waiting)
-		timer_set(d->loop, &d->turn, loop_now(d->loop) + TURN_NS);
-	else if (rc < 0)
-		*why = full;
-	return d->is_waiting ? 0 : rc;
-}
-
-static void on_turn(struct timer *t)
-{
-	struct dial *d = (struct dial *)((char *)t - offsetof(struct dial, turn));
-	struct dial_result r = { .fd = -1 };
-
-	if (look_up(d, &r.why) < 0)
-		finish(d, &r);
 }
 
 static void write_name(struct dial *d, const struct dial_options *o)
@@ -359,14 +191,46 @@ static void write_name(struct dial *d, const struct dial_options *o)
 	snprintf(d->name, sizeof(d->name), strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, o->port);
 }
 
+/* An address needs no look-up, nor does it belong into the table of names. */
+static size_t read_numeric(const char *host, struct sockaddr_storage *to)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST };
+	struct addrinfo *list = NULL;
+
+	if (getaddrinfo(host, "0", &hints, &list))
+		return 0;
+	const bool is_ours = list->ai_family == AF_INET || list->ai_family == AF_INET6;
+	memset(to, 0, sizeof(*to));
+	if (is_ours)
+		memcpy(to, list->ai_addr, list->ai_addrlen);
+	freeaddrinfo(list);
+	return is_ours;
+}
+
+static int begin(struct dial *d, const char *host, struct fault *why)
+{
+	struct lookup_answer answer = { 0 };
+	struct fault unnamed = { 0 };
+	int rc = 1;
+
+	answer.n = read_numeric(host, answer.to);
+	d->is_numeric = answer.n != 0;
+	if (!d->is_numeric)
+		rc = lookup_start(&d->lookup, d->loop, host, &answer, &unnamed);
+	if (rc < 0)
+		return fault_set(why, (enum err)rc, "resolve %s: %s", d->name, unnamed.why);
+	if (rc)
+		return start_race(d, answer.to, answer.n, why);
+	if (d->stale_ns) {
+		const uint64_t asked = lookup_asked_ns(&d->lookup);
+		timer_set(d->loop, &d->stale, (asked ? asked : d->began_ns) + STALE_NS);
+	}
+	return 0;
+}
+
 int dial_start(struct dial **out, struct loop *l, const struct dial_options *o, dial_done_fn *done,
 	       void *user, struct fault *why)
 {
-	struct sockaddr_storage to[RACE_MAX];
-	char port[8];
-	size_t n;
-	int sys;
-
 	*out = NULL;
 	struct dial *d = mem_alloc_zeroed(&mem_heap, sizeof(*d));
 	if (!d)
@@ -378,30 +242,19 @@ int dial_start(struct dial **out, struct loop *l, const struct dial_options *o, 
 	d->timeout_ns = o->timeout_ns ? o->timeout_ns : default_timeout_ns;
 	d->end.call = on_loop_end;
 	d->deadline.fire = on_deadline;
-	d->turn.fire = on_turn;
 	d->stale.fire = on_stale;
+	d->lookup.done = on_resolved;
 	d->on_resolved = o->on_resolved;
-	d->memory = o->memory;
+	d->stale_ns = o->stale_ns;
 	d->port = o->port;
 	loop_at_end(l, &d->end);
 	write_name(d, o);
-
-	int rc;
-	snprintf(port, sizeof(port), "%u", o->port);
 	snprintf(d->host, sizeof(d->host), "%s", o->host);
-	if (strlen(o->host) > HOST_MAX)
-		rc = fault_set(why, ERR_NAME, "resolve %s: the name is too long", d->name);
-	else if (resolve(o->host, port, AI_NUMERICHOST, to, &n, &sys) == 0)
-		rc = start_race(d, to, n, why);
-	else
-		rc = look_up(d, why);
+	const int rc = begin(d, o->host, why);
 	if (rc < 0) {
 		dial_cancel(d);
 		return rc;
 	}
-	d->is_asking = d->phase == DIAL_RESOLVING;
-	if (d->is_asking && has_memory(d))
-		timer_set(l, &d->stale, d->began_ns + STALE_NS);
 	timer_set(l, &d->deadline, d->began_ns + d->timeout_ns);
 	*out = d;
 	return 0;

@@ -1,10 +1,10 @@
 /*
  * dial -- a host name and a port to a connected TCP socket.
  *
- * Resolves in a helper thread (getaddrinfo blocks), tries the addresses in
- * turn, IPv6 and IPv4 interleaved, starting the next after 250 ms (RFC 8305),
- * keeps the first that answers.  A name that can't be looked up may be replaced
- * by the address that answered last.  TCP_NODELAY is set.  Not TLS, no proxy.
+ * Looks the name up (lookup.h), tries the addresses in turn, IPv6 and IPv4
+ * interleaved, starting the next after 250 ms (RFC 8305), keeps the first that
+ * answers.  A name that can't be looked up may be replaced by the address that
+ * answered last.  TCP_NODELAY is set.  Not TLS, no proxy.
  */
 #ifndef LIB_IO_DIAL_H
 #define LIB_IO_DIAL_H
@@ -26,13 +26,6 @@ struct dial_result {
 
 typedef void dial_done_fn(void *user, struct dial_result *result);
 
-/* The address of this name that answered last.  It is tried when the name server
- * gives none, or none within two seconds: an outage of it is none of ours. */
-struct dial_memory {
-	char host[256];
-	struct sockaddr_storage address; /* ss_family 0: none yet */
-};
-
 struct dial_options {
 	const char *host; /* name or numeric, no brackets; copied */
 	uint16_t port;
@@ -40,13 +33,15 @@ struct dial_options {
 	/* Addresses are tried from now on; for a numeric host called by dial_start()
 	 * itself.  Must not cancel.  May be NULL. */
 	void (*on_resolved)(void *user);
-	/* Kept by the caller from dial to dial; zeroed at first.  May be NULL. */
-	struct dial_memory *memory;
+	/* The addresses of an earlier answer for this name, at most this old, are tried when
+	 * the name server gives none, or none within two seconds: an outage of it is none of
+	 * ours.  0: never; UINT64_MAX: whatever their age, for a peer that proves itself. */
+	uint64_t stale_ns;
 };
 
-/* Calls done exactly once, later, unless cancelled.  At most eight look-ups are
- * under way at a time; a later one waits for its turn, and fails with ERR_FULL
- * when it did not come.  ERR_NOMEM. */
+/* Calls done exactly once, later, unless cancelled.  While names that nobody answers for
+ * hold all threads, another name waits for its turn, and fails with ERR_FULL when that did
+ * not come.  ERR_NOMEM, ERR_NAME, ERR_FULL. */
 MUST_USE int dial_start(struct dial **out, struct loop *l, const struct dial_options *options,
 			dial_done_fn *done, void *user, struct fault *why);
 void dial_cancel(struct dial *d); /* done is not called any more; accepts NULL */

@@ -13,7 +13,9 @@
 
 static struct sockaddr_in answers[4];
 static size_t count_answers;
-static sem_t hold, entered; /* "stuck.test" waits for `hold` */
+static sem_t hold, entered; /* "stuck.test" and "stuck2.test" … wait for `hold` */
+static bool is_silent;	    /* so do all others */
+static int asked;	    /* names that a thread was asked for */
 static int inside;	    /* threads between the two */
 static int signals_open;    /* of the helper thread; must stay 0 */
 
@@ -47,7 +49,8 @@ int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints
 	pthread_sigmask(SIG_BLOCK, NULL, &blocked);
 	if (!sigismember(&blocked, SIGTERM) || !sigismember(&blocked, SIGUSR1))
 		__atomic_add_fetch(&signals_open, 1, __ATOMIC_RELAXED);
-	if (strcmp(host, "stuck.test") == 0) {
+	__atomic_add_fetch(&asked, 1, __ATOMIC_RELAXED);
+	if (strncmp(host, "stuck", 5) == 0 || __atomic_load_n(&is_silent, __ATOMIC_RELAXED)) {
 		__atomic_add_fetch(&inside, 1, __ATOMIC_RELAXED);
 		sem_post(&entered);
 		sem_wait(&hold);
@@ -153,6 +156,15 @@ static void success(struct loop *l)
 	count_answers = 1;
 	expect_success(l, "127.0.0.1", &at, x);
 	expect_success(l, "many.test", &at, x);
+
+	/* An answer is fresh for a while: nobody is asked again, until it leads nowhere. */
+	const int before = asked;
+	expect_success(l, "many.test", &at, x);
+	check(asked == before);
+	struct told t;
+	(void)start(l, "many.test", ntohs(nobody().sin_port), 0, &t);
+	until(l, t.calls == 1);
+	check(t.r.fd < 0 && t.r.phase == DIAL_CONNECTING && asked == before);
 
 	answers[0] = nobody(); /* refused: the next at once */
 	answers[1] = at;
@@ -305,12 +317,15 @@ static void stuck(struct loop *l)
 	enum { LOOKUPS = 8 };
 	struct told t[LOOKUPS], more, turn;
 	struct dial *d[LOOKUPS];
+	char name[32];
 
-	for (int i = 0; i < LOOKUPS; i++)
-		d[i] = start(l, "stuck.test", 80, i ? 0 : 5000000, &t[i]);
+	for (int i = 0; i < LOOKUPS; i++) {
+		snprintf(name, sizeof(name), "stuck%d.test", i);
+		d[i] = start(l, name, 80, i ? 0 : 5000000, &t[i]);
+	}
 	until(l, t[0].calls == 1);
 	check(t[0].r.why.code == ERR_TIMEOUT && t[0].r.phase == DIAL_RESOLVING);
-	check(strcmp(t[0].r.why.why, "resolve stuck.test:80: no answer within 5 ms") == 0);
+	check(strcmp(t[0].r.why.why, "resolve stuck0.test:80: no answer within 5 ms") == 0);
 
 	/* All threads are taken: later ones wait for their turn, until their deadline. */
 	(void)start(l, "none.test", 80, 5000000, &more);
@@ -331,6 +346,77 @@ static void stuck(struct loop *l)
 	/* The places come back, each when its thread is through. */
 	until(l, turn.calls == 1);
 	check(turn.r.why.code == ERR_NAME);
+}
+
+/* A name that nobody answers for takes one thread, whoever asks and however often they
+ * give up; another name has its own. */
+static void one_for_all(struct loop *l)
+{
+	enum { MANY = 100 };
+	struct told t[MANY], other;
+	struct dial *d[MANY];
+	const int before = asked;
+
+	for (int i = 0; i < MANY; i++) {
+		d[i] = start(l, "stuck.test", 80, 0, &t[i]);
+		if (i < MANY / 2)
+			dial_cancel(d[i]);
+	}
+	(void)start(l, "none.test", 80, 0, &other);
+	until(l, other.calls == 1);
+	check(other.r.why.code == ERR_NAME && asked == before + 2);
+	release(1);
+	for (int i = MANY / 2; i < MANY; i++) {
+		until(l, t[i].calls == 1);
+		check(t[i].r.why.code == ERR_NAME);
+	}
+	check(t[0].calls == 0 && asked == before + 2);
+}
+
+static void test_one_for_all(void)
+{
+	on_both(one_for_all);
+}
+
+static void no_thread(struct loop *l)
+{
+	static const char *const rows[] = { "localhost", "LocalHost", "localhost.", "127.0.0.1",
+					    "::1" };
+	const int before = asked;
+
+	is_silent = true;
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct told t;
+		(void)start(l, rows[i], ntohs(nobody().sin_port), 0, &t);
+		until(l, t.calls == 1);
+		check_row(rows[i], t.r.phase == DIAL_CONNECTING);
+	}
+	is_silent = false;
+	check(asked == before);
+}
+
+static void test_no_thread(void)
+{
+	on_both(no_thread);
+}
+
+/* More names than are remembered: the one that was not used for longest makes room. */
+static void many_names(struct loop *l)
+{
+	struct told t;
+	char name[32];
+
+	for (int i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "none%d.test", i);
+		(void)start(l, name, 80, 0, &t);
+		until(l, t.calls == 1);
+		check_row(name, t.r.why.code == ERR_NAME);
+	}
+}
+
+static void test_many_names(void)
+{
+	on_both(many_names);
 }
 
 /* More connections at once to a host that is named than there are threads: what
@@ -382,10 +468,10 @@ static void test_free_while_dialling(void)
 
 /* ---- what is remembered and what is tried again ---- */
 
-static struct dial *start_with(struct loop *l, const char *host, uint16_t port,
-			       struct dial_memory *memory, struct told *t)
+static struct dial *start_stale(struct loop *l, const char *host, uint16_t port,
+				uint64_t stale_ns, struct told *t)
 {
-	const struct dial_options o = { .host = host, .port = port, .memory = memory };
+	const struct dial_options o = { .host = host, .port = port, .stale_ns = stale_ns };
 	struct fault why = { 0 };
 	struct dial *d;
 
@@ -395,39 +481,57 @@ static struct dial *start_with(struct loop *l, const char *host, uint16_t port,
 	return d;
 }
 
+/* A connect that leads nowhere: the next dial asks again. */
+static void make_old(struct loop *l, const char *host)
+{
+	struct told t;
+
+	(void)start(l, host, ntohs(nobody().sin_port), 0, &t);
+	until(l, t.calls == 1);
+	check(t.r.fd < 0 && t.r.phase == DIAL_CONNECTING);
+}
+
 static void remembered(struct loop *l)
 {
-	struct dial_memory memory = { 0 };
 	struct sockaddr_in at, gone = nobody();
 	const int x = listen_somewhere(8, &at);
 	const uint16_t port = ntohs(at.sin_port);
 	struct told t;
 
 	count_answers = 0;
-	(void)start_with(l, "many.test", port, &memory, &t);
+	(void)start_stale(l, "many.test", port, UINT64_MAX, &t);
 	until(l, t.calls == 1);
 	check(t.r.why.code == ERR_NAME &&
 	      t.r.phase == DIAL_RESOLVING); /* nothing to remember yet */
 
 	answers[0] = at;
 	count_answers = 1;
-	(void)start_with(l, "many.test", port, &memory, &t);
+	(void)start_stale(l, "many.test", port, UINT64_MAX, &t);
 	until(l, t.calls == 1);
 	check(t.r.fd >= 0 && !t.r.is_remembered);
 	close(t.r.fd);
 
+	make_old(l, "many.test");
 	count_answers = 0; /* the name server fails */
-	(void)start_with(l, "many.test", port, &memory, &t);
+	(void)start_stale(l, "many.test", port, UINT64_MAX, &t);
 	until(l, t.calls == 1);
 	check(t.r.fd >= 0 && t.r.is_remembered);
 	close(t.r.fd);
 
+	/* Not for a dial that does not want it, nor when it is too old. */
+	(void)start_stale(l, "many.test", port, 0, &t);
+	until(l, t.calls == 1);
+	check(t.r.fd < 0 && t.r.why.code == ERR_NAME);
+	(void)start_stale(l, "many.test", port, 1, &t);
+	until(l, t.calls == 1);
+	check(t.r.fd < 0 && t.r.why.code == ERR_NAME);
+
 	/* The port is this dial's; and where nobody answers, the name is to blame. */
-	(void)start_with(l, "many.test", ntohs(gone.sin_port), &memory, &t);
+	(void)start_stale(l, "many.test", ntohs(gone.sin_port), UINT64_MAX, &t);
 	until(l, t.calls == 1);
 	check(t.r.fd < 0 && t.r.why.code == ERR_NAME && t.r.phase == DIAL_RESOLVING);
 
-	(void)start_with(l, "nowhere.test", port, &memory, &t); /* another host's address */
+	(void)start_stale(l, "nowhere.test", port, UINT64_MAX, &t); /* another host's address */
 	until(l, t.calls == 1);
 	check(t.r.fd < 0 && t.r.why.code == ERR_NAME);
 	close(x);
@@ -441,29 +545,50 @@ static void test_remembered(void)
 /* Two seconds, once: a name server that says nothing, and a path that does not. */
 static void test_silence(void)
 {
-	struct dial_memory memory = { .host = "stuck.test" };
 	struct sockaddr_in at;
 	const int x = listen_somewhere(8, &at);
 	struct told t, u;
 	struct dead dead;
 	struct loop *l;
 
-	memcpy(&memory.address, &at, sizeof(at));
 	check(loop_new(&l, LOOP_EPOLL, NULL) == 0);
+	answers[0] = at;
+	count_answers = 1;
+	(void)start(l, "many.test", ntohs(at.sin_port), 0, &t);
+	until(l, t.calls == 1);
+	close(t.r.fd);
+	make_old(l, "many.test");
+	is_silent = true;
+
 	dead_open(&dead);
-	struct dial *to_nobody = start_with(l, "127.0.0.1", ntohs(dead.at.sin_port), NULL, &u);
+	struct dial *to_nobody = start(l, "127.0.0.1", ntohs(dead.at.sin_port), 0, &u);
 	step(l);
 	const size_t fds = count_fds();
-	(void)start_with(l, "stuck.test", ntohs(at.sin_port), &memory, &t);
+	const int before = asked;
+	(void)start_stale(l, "many.test", ntohs(at.sin_port), UINT64_MAX, &t);
 	until(l, t.calls == 1); /* while the look-up is still asked */
 	check(t.r.fd >= 0 && t.r.is_remembered);
 	until(l, count_fds() == fds + 2); /* t's, and a second SYN beside the first */
 	check(u.calls == 0);
 	dial_cancel(to_nobody);
-	check(count_fds() == fds);
-	loop_free(l);
-	release(1);
 	close(t.r.fd);
+	check(count_fds() == fds - 1);
+
+	/* It is known to be silent: the next need not wait so long. */
+	const uint64_t since = loop_now(l);
+	(void)start_stale(l, "many.test", ntohs(at.sin_port), UINT64_MAX, &t);
+	until(l, t.calls == 1);
+	check(t.r.fd >= 0 && t.r.is_remembered && loop_now(l) - since < 1500000000);
+	close(t.r.fd);
+	/* Asked anew every two seconds while somebody waits, by half of the threads. */
+	(void)start(l, "many.test", 1, 0, &u);
+	until(l, asked >= before + 4);
+	for (int i = 0; i < 2500; i++)
+		step(l);
+	check(asked == before + 4);
+	is_silent = false;
+	loop_free(l);
+	release(4);
 	dead_close(&dead);
 	close(x);
 }
@@ -505,6 +630,9 @@ int main(void)
 		{ "dead first address", test_dead_first_address },
 		{ "cancel", test_cancel },
 		{ "stuck look-ups", test_stuck },
+		{ "one look-up for all", test_one_for_all },
+		{ "names without a thread", test_no_thread },
+		{ "many names", test_many_names },
 		{ "a burst of names", test_burst },
 		{ "free while dialling", test_free_while_dialling },
 		{ "remembered", test_remembered },
