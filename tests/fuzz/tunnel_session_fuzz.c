@@ -202,7 +202,13 @@ static void check_dials(const struct session *s)
 			must((strcmp(host, services[0]) == 0 && port == SERVICE_PORT) ||
 			     (strcmp(host, services[1]) == 0 && port == SERVICE_PORT + 1));
 	}
-	must(to_server == (s->dial != NULL) && s->forwards.dials == fake_dials() - to_server);
+	size_t dials = 0;
+	for (size_t i = 0; i < array_len(s->forwards.dials); i++) {
+		must(s->forwards.dials[i] <= LIMIT_PENDING_DIALS);
+		must(s->forwards.waiting[i] <= LIMIT_WAITING_DIALS);
+		dials += s->forwards.dials[i];
+	}
+	must(to_server == (s->dial != NULL) && dials == fake_dials() - to_server);
 }
 
 static void check_session(const struct session *s)
@@ -212,7 +218,7 @@ static void check_session(const struct session *s)
 	check_dials(s);
 	must(!serving || s->link.self);
 	must(!s->dial || !s->link.self);
-	must(s->forwards.n <= FORWARDS_MAX && s->forwards.dials <= LIMIT_PENDING_DIALS);
+	must(s->forwards.n <= FORWARDS_MAX);
 	/* Whoever wants a tunnel and has none is on the way to one. */
 	if (s->wanted && !s->idle_closed && !s->draining)
 		must(s->dial || s->link.self || s->timer.at_ns || s->state == BUS_STATE_FAILED);

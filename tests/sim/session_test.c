@@ -81,7 +81,7 @@ static void test_abort_with_a_forward(void)
 	plain_bring_up(s);
 	check(s->state == BUS_STATE_UP);
 	say(s, open, sizeof(open) - 1);
-	check(fake_dials() == 1 && fake_dial_port(0) == 80 && s->forwards.dials == 1);
+	check(fake_dials() == 1 && fake_dial_port(0) == 80 && s->forwards.dials[0] == 1);
 	fake_dial_end(0, 0);
 	check(s->forwards.n == 1 && fake_socks() == 2);
 	/* Both ends are done with it, but the server has not closed the channel. */
