@@ -25,6 +25,7 @@ struct answer {
 	int interim;
 	bool any, keep_alive;
 	uint64_t retry_after_s;
+	char location[TEXT_MAX];
 };
 
 struct http_client {
@@ -78,12 +79,15 @@ static void finish(struct http_client *c, const struct fault *why)
 {
 	http_done_fn *done = c->done;
 	struct buf body = c->answer.body;
+	char location[TEXT_MAX];
+	memcpy(location, c->answer.location, sizeof(location));
 	const struct http_result r = {
 		.status = why ? 0 : c->answer.status,
 		.answered = c->answer.any,
 		.body = why ? span_of(NULL, 0) : span_of(buf_bytes(&body).p, buf_len(&body)),
 		.why = why ? *why : (struct fault){ 0 },
 		.retry_after_s = c->answer.retry_after_s,
+		.location = location,
 		.elapsed_ns = loop_now(c->loop) - c->began_ns,
 	};
 
@@ -149,6 +153,21 @@ static uint64_t read_seconds(struct span s)
 	return v;
 }
 
+/* For people: where the answer points to.  Secrets stand before an "@" and behind "?" or "#". */
+static void note_location(char to[TEXT_MAX], struct span s)
+{
+	size_t n = 0;
+
+	while (n < s.n && n < TEXT_MAX - 1 && s.p[n] > ' ' && s.p[n] < 0x7f && s.p[n] != '?' &&
+	       s.p[n] != '#')
+		n++;
+	if (n && !memchr(s.p, '@', n))
+		memcpy(to, s.p, n);
+	else
+		n = 0;
+	to[n] = '\0';
+}
+
 static int too_large(const struct answer *a, struct fault *why)
 {
 	return fault_set(why, ERR_LIMIT, "HTTP: body above %zu bytes", a->body.max);
@@ -165,6 +184,8 @@ static int note_head(struct http_client *c, const struct http1_head *h, struct f
 			       : 0;
 	a->status = h->status;
 	a->retry_after_s = read_seconds(http1_field(h, "Retry-After"));
+	if (h->status >= 300 && h->status < 400)
+		note_location(a->location, http1_field(h, "Location"));
 	const int rc = http1_body_start(&a->reader, h, c->is_head, why);
 	a->keep_alive = http1_is_keep_alive(h) && a->reader.framing != HTTP1_UNTIL_CLOSE;
 	return rc == 0 && a->reader.framing == HTTP1_LENGTH && a->reader.left > a->body.max

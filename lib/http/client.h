@@ -41,6 +41,7 @@ struct http_result {
 	struct span body;	/* good until the callback returns */
 	struct fault why;	/* names the phase: resolve, connect, tls, request, answer */
 	uint64_t retry_after_s; /* of Retry-After in seconds; 0 when absent */
+	const char *location;	/* of a redirect, without user, query and fragment; "" for none */
 	uint64_t elapsed_ns;
 };
 typedef void http_done_fn(void *user, const struct http_result *result);

@@ -9,7 +9,7 @@ static SSL_CTX *server_tls, *good_ca, *other_ca;
 
 struct got {
 	int calls, status, code;
-	char body[4096], why[FAULT_WHY_MAX];
+	char body[4096], why[FAULT_WHY_MAX], location[256];
 	uint64_t retry_after_s;
 	struct http_client *again; /* send once more from inside the callback */
 	bool freed;                /* free the client inside the callback */
@@ -25,6 +25,7 @@ static void on_done(void *user, const struct http_result *r)
 	g->status = r->status;
 	g->code = r->why.code;
 	g->retry_after_s = r->retry_after_s;
+	snprintf(g->location, sizeof(g->location), "%s", r->location);
 	snprintf(g->why, sizeof(g->why), "%s", r->why.why);
 	if (g->again && !g->freed) {
 		struct http_client *c = g->again;
@@ -239,6 +240,38 @@ static void retry_after(struct loop *l)
 		struct http_client *c = client_new(l, &o, NULL);
 		ask(l, c, &get, &g);
 		check_row(values[i].value, g.status == 503 && g.retry_after_s == values[i].want);
+		end_all(l, c, &o);
+	}
+}
+
+static void location(struct loop *l)
+{
+	static const struct {
+		const char *status, *fields, *want;
+	} redirects[] = {
+		{ "301", "Location: https://new.example/api\r\n", "https://new.example/api" },
+		{ "308", "Location: /elsewhere\r\n", "/elsewhere" },
+		{ "302", "Location: https://idp.example/login?token=secret#x\r\n",
+		  "https://idp.example/login" },
+		{ "302", "Location: /x#token=secret\r\n", "/x" },
+		{ "307", "Location: https://user:secret@new.example/\r\n", "" },
+		{ "301", "Location: /a b\r\n", "/a" },
+		{ "301", "", "" },
+		{ "200", "Location: /a\r\n", "" },
+	};
+	char text[256];
+
+	for (size_t i = 0; i < array_len(redirects); i++) {
+		const struct act acts[] = { { text, HOLD }, { NULL, KEEP } };
+		struct origin o;
+		struct got g = { 0 };
+
+		snprintf(text, sizeof(text), "HTTP/1.1 %s X\r\n%sContent-Length: 0\r\n\r\n",
+			 redirects[i].status, redirects[i].fields);
+		origin_start(&o, acts, NULL);
+		struct http_client *c = client_new(l, &o, NULL);
+		ask(l, c, &get, &g);
+		check_row(redirects[i].fields, strcmp(g.location, redirects[i].want) == 0);
 		end_all(l, c, &o);
 	}
 }
@@ -537,6 +570,7 @@ static void freed(struct loop *l)
 static void test_answers(void) { on_both(answers); }
 static void test_answers_over_tls(void) { on_both(answers_over_tls); }
 static void test_retry_after(void) { on_both(retry_after); }
+static void test_location(void) { on_both(location); }
 static void test_request_text(void) { on_both(request_text); }
 static void test_refused_requests(void) { on_both(refused_requests); }
 static void test_keeps(void) { on_both(keeps); }
@@ -554,6 +588,7 @@ int main(void)
 		{ "answers", test_answers },
 		{ "answers over TLS", test_answers_over_tls },
 		{ "retry after", test_retry_after },
+		{ "location", test_location },
 		{ "what is sent", test_request_text },
 		{ "requests that are refused", test_refused_requests },
 		{ "one connection for many requests", test_keeps },
