@@ -472,6 +472,7 @@ int agent_new(struct agent **out, const struct agent_options *options, struct fa
 		return rc;
 	}
 	a->plane.service_token = a->sent_token;
+	publish_verified(a->o.publish, a->plane.url.tls && !a->o.config->tls_skip_verify);
 	load_identity(a);
 	say_facts(a);
 	enter(a, AGENT_STARTING);

@@ -1,5 +1,6 @@
 /*
- * control-agent -- wiring, in the order in which things start.
+ * control-agent -- wiring, in the order in which things start.  What is configured is checked
+ * before any of it is logged or published.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -72,16 +73,19 @@ static int start(struct control *c, struct fault *why)
 			why);
 	if (rc < 0)
 		return rc;
+	/* Before the log line that shows the URL: a refused one may hold a password. */
+	rc = preflight(&c->config, why);
+	if (rc < 0)
+		return rc;
 	log_info("started", "control-agent starts", L_STR("version", program_version),
 		 L_STR("api_url", c->config.api_url), L_STR("cluster_name", c->config.cluster_name),
 		 L_STR("bus", c->config.bus_dir), L_STR("io", loop_backend(c->loop)),
 		 L_STR("io_reason", loop_backend_reason(c->loop)));
 	if (c->config.tls_skip_verify)
-		log_warn("tls_not_verified", "the control plane's certificate is not verified "
-					     "(pipeops.tls.insecure_skip_verify)");
-	rc = preflight(&c->config, why);
-	if (rc < 0)
-		return rc;
+		log_warn("tls_not_verified",
+			 "nothing proves that this is the control plane: its certificate is not "
+			 "verified, and whoever answers gets the token "
+			 "(pipeops.tls.insecure_skip_verify)");
 	return agent_new(&c->agent, &(struct agent_options){ c->loop, &c->config, c->publish },
 			 why);
 }

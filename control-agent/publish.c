@@ -139,6 +139,11 @@ void publish_phase(struct publish *p, enum bus_phase phase, const char *event)
 	bus_event(p->writer, event);
 }
 
+void publish_verified(struct publish *p, bool verified)
+{
+	bus_set(p->writer, BUS_CONTROL_PLANE_VERIFIED, 0, verified);
+}
+
 void publish_registration_attempt(struct publish *p)
 {
 	bus_add(p->writer, BUS_REGISTRATION_ATTEMPTS, 0, 1);

@@ -38,6 +38,8 @@ void publish_registration(struct publish *p);
 void publish_desired(struct publish *p, const struct bus_desired *d);
 void publish_phase(struct publish *p, enum bus_phase phase, const char *event);
 
+/* Whether the control plane proves itself by its certificate. */
+void publish_verified(struct publish *p, bool verified);
 void publish_registration_attempt(struct publish *p);
 void publish_heartbeat(struct publish *p, bool good, uint64_t elapsed_ns);
 void publish_poll(struct publish *p, bool good, unsigned forwards_refused);

@@ -128,6 +128,15 @@ static void print_quoted(const char *text)
 	putchar('"');
 }
 
+/* An address that holds what none should (user, query, fragment) is refused later; shown, it would
+ * put a password on the screen. */
+static bool may_hold_secret(const struct config_row *row, const char *text)
+{
+	const size_t n = strlen(row->path);
+
+	return n > 4 && strcmp(row->path + n - 4, "_url") == 0 && strpbrk(text, "@?#");
+}
+
 static void print_value(const struct config *c, const struct config_row *row)
 {
 	const char *at = (const char *)c + row->offset;
@@ -135,7 +144,7 @@ static void print_value(const struct config *c, const struct config_row *row)
 	switch (row->type) {
 	case CONFIG_TEXT:
 	case CONFIG_CHOICE:
-		print_quoted(at);
+		print_quoted(may_hold_secret(row, at) ? "(not shown)" : at);
 		return;
 	case CONFIG_SECRET:
 		fputs(*at ? "\"(set)\"" : "\"\"", stdout);
