@@ -1,3 +1,7 @@
+/*
+ * One page through zlib at its fastest level; whether the client wants that is negotiate.c's
+ * matter.
+ */
 #include "status-server/gzip.h"
 
 #include <zlib.h>

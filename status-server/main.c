@@ -3,6 +3,7 @@
  * needs no write access.  Here only the wiring stands, in the order in which
  * things start.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "lib/app/program.h"
 #include "lib/app/sandbox/sandbox.h"
 #include "lib/app/self.h"
+#include "lib/http/server.h"
 #include "lib/io/signals.h"
 #include "status-server/pages/dump.h"
 #include "status-server/probe.h"
@@ -98,6 +100,30 @@ static int lock_in(struct app *a, struct fault *why)
 	return rc;
 }
 
+/* The server knows the port, this program the settings that choose it. */
+static int listen_for_requests(struct app *a, struct fault *why)
+{
+	const struct config *c = &a->config;
+	struct fault cause = { 0 };
+	const int rc =
+		http_server_new(&a->server, a->loop,
+				&(struct http_server_options){ .bind = c->status_bind,
+							       .port = (uint16_t)c->status_port,
+							       .on_request = routes_serve,
+							       .user = &a->site,
+							       .busy_ns = BUSY_NS },
+				&cause);
+
+	if (rc == 0)
+		return 0;
+	if (rc == ERR_CONFIG)
+		return fault_set(why, rc, "status.bind: %s", cause.why);
+	return fault_set(why, (enum err)rc, "%s%s", cause.why,
+			 cause.sys == EADDRINUSE ? ": set PIPEOPS_PORT or --port to a free one"
+			 : cause.sys == EACCES	 ? ": set PIPEOPS_PORT or --port to one above 1023"
+						 : "");
+}
+
 static int start(struct app *a, struct fault *why)
 {
 	struct config *c = &a->config;
@@ -122,13 +148,7 @@ static int start(struct app *a, struct fault *why)
 	rc = pod_watch_new(&a->site.source, a->loop, c->bus_dir, why);
 	if (rc < 0)
 		return rc;
-	rc = http_server_new(&a->server, a->loop,
-			     &(struct http_server_options){ .bind = c->status_bind,
-							    .port = (uint16_t)c->status_port,
-							    .serve = routes_serve,
-							    .user = &a->site,
-							    .busy_ns = BUSY_NS },
-			     why);
+	rc = listen_for_requests(a, why);
 	if (rc < 0)
 		return rc;
 	rc = lock_in(a, why);

@@ -1,3 +1,7 @@
+/*
+ * Lists of words with weights, as Accept and Accept-Encoding carry them, and the choice between the
+ * forms that /metrics has.  It reads spans and keeps nothing.
+ */
 #include "status-server/negotiate.h"
 
 #include <strings.h>

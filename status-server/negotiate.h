@@ -1,5 +1,5 @@
 /*
- * accept -- what a client would rather have (RFC 9110, 12.5), for the two
+ * negotiate -- what a client would rather have (RFC 9110, 12.5), for the two
  * choices of /metrics.  Pure.
  */
 #ifndef STATUS_SERVER_NEGOTIATE_H

@@ -1,43 +1,21 @@
+/*
+ * One request to the status server of the same machine, and what its answer says, as one sentence.
+ * It blocks: the process does nothing else.
+ */
 #include "status-server/probe.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <json-c/json.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "lib/base/escape.h"
+#include "lib/http/server_listen.h"
 #include "lib/proto/http/http1.h"
 
 enum { ANSWER_MAX = 16 * 1024 };
-
-/* Where the server can be reached from inside: an address that stands for all
- * is the loopback of its family. */
-static socklen_t own_address(const struct config *c, struct sockaddr_storage *to)
-{
-	struct sockaddr_in *v4 = (struct sockaddr_in *)to;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)to;
-
-	memset(to, 0, sizeof(*to));
-	if (inet_pton(AF_INET, c->status_bind, &v4->sin_addr) == 1) {
-		v4->sin_family = AF_INET;
-		v4->sin_port = htons((uint16_t)c->status_port);
-		if (v4->sin_addr.s_addr == htonl(INADDR_ANY))
-			v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-		return sizeof(*v4);
-	}
-	if (inet_pton(AF_INET6, c->status_bind, &v6->sin6_addr) == 1) {
-		v6->sin6_family = AF_INET6;
-		v6->sin6_port = htons((uint16_t)c->status_port);
-		if (IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr))
-			v6->sin6_addr = in6addr_loopback;
-		return sizeof(*v6);
-	}
-	return 0;
-}
 
 /* The answer up to its end; its length, or < 0 with errno. */
 static ssize_t exchange(int fd, const char *path, uint8_t answer[ANSWER_MAX])
@@ -109,31 +87,56 @@ static bool judge(char text[PROBE_TEXT_MAX], bool ready, const uint8_t *answer, 
 	return rc > 0 && head.status == 200;
 }
 
-bool probe_ask(const struct config *c, bool ready, char text[PROBE_TEXT_MAX])
+/* The response of whatever listens at one of these addresses; its length, or < 0 with errno. */
+static ssize_t ask(const struct server_listen *where, const char *path, uint8_t answer[ANSWER_MAX])
 {
 	const struct timeval patience = { .tv_sec = 2 };
-	uint8_t answer[ANSWER_MAX];
-	struct sockaddr_storage at;
-	const socklen_t at_n = own_address(c, &at);
+	struct sockaddr_storage at[SERVER_LISTEN_MAX];
+	const size_t n = server_listen_own(where, at);
+	int sys = ENOENT;
 
-	if (!at_n) {
-		snprintf(text, PROBE_TEXT_MAX, "\"%.64s\" is no numeric address", c->status_bind);
+	for (size_t i = 0; i < n; i++) {
+		const int fd = socket(at[i].ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		ssize_t got = -1;
+		bool connected = false;
+
+		if (fd >= 0 &&
+		    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0 &&
+		    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0 &&
+		    connect(fd, (struct sockaddr *)&at[i], server_listen_length(&at[i])) == 0) {
+			connected = true;
+			got = exchange(fd, path, answer);
+		}
+		/* that the second family is missing is no news */
+		if (i == 0 || (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL))
+			sys = errno;
+		if (fd >= 0)
+			close(fd);
+		if (connected) {
+			errno = sys;
+			return got;
+		}
+	}
+	errno = sys;
+	return -1;
+}
+
+bool probe_ask(const struct config *c, bool ready, char text[PROBE_TEXT_MAX])
+{
+	uint8_t answer[ANSWER_MAX];
+	struct server_listen where;
+	struct fault why = { 0 };
+
+	if (server_listen_read(&where, c->status_bind, (uint16_t)c->status_port, &why) < 0) {
+		snprintf(text, PROBE_TEXT_MAX, "status.bind: %s", why.why);
 		return false;
 	}
-	const int fd = socket(at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ssize_t n = -1;
-	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0 &&
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0 &&
-	    connect(fd, (struct sockaddr *)&at, at_n) == 0)
-		n = exchange(fd, ready ? "/ready" : "/health", answer);
-	const int sys = errno;
-	if (fd >= 0)
-		close(fd);
+	const ssize_t n = ask(&where, ready ? "/ready" : "/health", answer);
 	if (n < 0) {
 		snprintf(text, PROBE_TEXT_MAX, "the status server does not answer on port %d: %s",
 			 (int)c->status_port,
-			 sys == EAGAIN || sys == EINPROGRESS ? "nothing within 2 s"
-							     : strerror(sys));
+			 errno == EAGAIN || errno == EINPROGRESS ? "nothing within 2 s"
+								 : strerror(errno));
 		return false;
 	}
 	return judge(text, ready, answer, (size_t)n);

@@ -6,11 +6,11 @@
 
 #include "lib/app/config/config.h"
 #include "lib/app/sandbox/sandbox.h"
-#include "lib/http/server.h"
+#include "lib/http/exchange.h"
 #include "status-server/pod_view.h"
 
 enum route {
-#define ROUTE(id, path, handler, help) ROUTE_##id,
+#define ROUTE(id, path, handler, access, help) ROUTE_##id,
 #include "status-server/routes.def"
 #undef ROUTE
 	ROUTE_OTHER, /* any path that is none of them */
@@ -34,8 +34,22 @@ struct site {
 	uint64_t requests[ROUTES_N];	      /* routes'; counted when they come */
 };
 
-/* The http_server_fn of a struct site. */
-void routes_serve(void *site, const struct http_server_request *request,
-		  struct http_server_reply *reply);
+/* A page that is being made: what a handler is given, and what it fills. */
+struct page {
+	struct site *site;
+	const struct pod_view *view;
+	struct span path, accept, accept_encoding; /* of the request; n = 0 when absent */
+	int status;				   /* 200 unless the handler says otherwise */
+	const char *content_type;		   /* static text; JSON unless it says otherwise */
+	const char *content_encoding, *vary;	   /* static text or NULL */
+	struct buf body;
+};
+
+/* Makes the page for `path`, whose other members the caller has set, by the table.  Never fails:
+ * a page that can't be made is a 500. */
+void routes_make(struct page *page, struct span host, struct span origin);
+
+/* The http_request_fn of a struct site. */
+void routes_serve(void *site, struct http_exchange *x);
 
 #endif
