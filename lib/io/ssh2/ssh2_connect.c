@@ -168,9 +168,11 @@ static void on_prompt(const char *name, int name_n, const char *instruction, int
 static int step_key(struct ssh2 *s)
 {
 	const struct mspan key = buf_bytes(&s->key);
+	s->memory.plain = true;
 	const int rc = libssh2_userauth_publickey_frommemory(s->session, s->login, strlen(s->login),
 							     NULL, 0, (const char *)key.p,
 							     key.n - 1, s->passphrase);
+	s->memory.plain = false;
 
 	/* It says "unverified" also where the server went away. */
 	if (rc == 0 || rc == LIBSSH2_ERROR_EAGAIN || rc == LIBSSH2_ERROR_AUTHENTICATION_FAILED ||

@@ -1,6 +1,7 @@
 #include "lib/io/ssh2/ssh2_memory.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/support/cases.h"
@@ -67,6 +68,39 @@ static void test_resize_keeps_the_bytes(void)
 	check(m.used == 0);
 }
 
+/* What libssh2 1.11.1 does to the public half of an ECDSA key. */
+static void test_plain_blocks_are_mallocs(void)
+{
+	struct ssh2_memory m = { .max = 100000, .plain = true };
+	static const char none[64];
+
+	for (size_t n = 0; n < 300; n += 33) {
+		char *p = ssh2_memory_take(&m, n);
+		check(p && memcmp(p + n, none, sizeof(none)) == 0);
+		free(p);
+	}
+	m.used = 0;
+	char *p = ssh2_memory_resize(&m, NULL, 4);
+	memcpy(p, "abcd", 4);
+	p = ssh2_memory_resize(&m, p, 4000);
+	check(p && memcmp(p, "abcd", 4) == 0);
+	m.plain = false; /* it is given back later, as one that is kept */
+	p = ssh2_memory_resize(&m, p, 4);
+	check(p && memcmp(p, "abcd", 4) == 0 && m.first);
+	ssh2_memory_give(&m, p);
+	check(m.used == 0);
+
+	m.plain = true;
+	check(!ssh2_memory_take(&m, 100001) && m.refused);
+	p = ssh2_memory_take(&m, 100);
+	m.plain = false;
+	m.wipe = true;
+	ssh2_memory_give(&m, p);
+	check(m.used == 0);
+	m.used = m.max + 1; /* what was freed without us is still counted */
+	check(!ssh2_memory_take(&m, 1));
+}
+
 int main(void)
 {
 	static const struct test_case cases[] = {
@@ -74,6 +108,7 @@ int main(void)
 		{ "zeroes", test_zeroes_behind_a_block },
 		{ "all is given back", test_all_is_given_back },
 		{ "resize", test_resize_keeps_the_bytes },
+		{ "plain blocks", test_plain_blocks_are_mallocs },
 	};
 
 	return run_cases("ssh2_memory", cases, array_len(cases));
