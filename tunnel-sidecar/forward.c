@@ -19,6 +19,8 @@ struct forward {
 	struct forward *prev, *next;
 	uint32_t channel;
 	unsigned index;
+	uint64_t moved_ns;     /* loop clock: opened, or the last byte either way */
+	bool is_ending;	       /* forward_set_end_silent() has asked for it */
 	struct share share;    /* of the windows */
 	struct timer patience; /* set: others of its forward are dialling */
 	const char *host;      /* of the session's target, which outlives its channels */
@@ -45,7 +47,7 @@ static void on_bytes(void *user, enum pipe_direction d, size_t n)
 {
 	struct forward *f = user;
 
-	f->set->last_byte_ns = loop_now(f->set->loop);
+	f->set->last_byte_ns = f->moved_ns = loop_now(f->set->loop);
 	publish_bytes(f->set->publish, f->index, d == PIPE_TO_CHANNEL ? PUBLISH_UP : PUBLISH_DOWN,
 		      n);
 	if (d == PIPE_TO_SOCKET)
@@ -147,7 +149,7 @@ static void serve(struct forward *f, struct dial_result *result)
 		.user = f,
 	};
 	publish_channel_opened(set->publish, f->index);
-	set->last_byte_ns = loop_now(set->loop);
+	set->last_byte_ns = f->moved_ns = loop_now(set->loop);
 	if (channel_pipe_new(&f->pipe, &options, &result->why) < 0) {
 		say_failed(f, "a connection could not be served", &result->why);
 		channels_set_user(&set->channels, f->channel, NULL);
@@ -303,6 +305,7 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 	f->channel = channel;
 	f->index = to->index;
 	f->port = to->port;
+	f->moved_ns = loop_now(set->loop);
 	f->host = to->host;
 	f->next = set->first;
 	if (f->next)
@@ -319,18 +322,25 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 }
 
 /* The peer took its open back before the dial was done. */
-static void on_closed_early(struct forward *f)
+static void leave_early(struct forward *f)
 {
 	struct forward_set *set = f->set;
-	const unsigned index = f->index;
 
 	if (f->patience.at_ns) {
 		end_waiting(f);
 	} else {
 		dial_cancel(f->dial);
-		set->dials[index]--;
+		set->dials[f->index]--;
 	}
 	destroy(f);
+}
+
+static void on_closed_early(struct forward *f)
+{
+	struct forward_set *set = f->set;
+	const unsigned index = f->index;
+
+	leave_early(f);
 	dial_next(set, index);
 }
 
@@ -362,6 +372,41 @@ void forward_cut(struct forward *f)
 	windows_end(&f->set->windows, &f->share);
 	channels_set_user(&f->set->channels, f->channel, NULL);
 	channel_pipe_abort(f->pipe);
+}
+
+/* It ends in good order: what its service still sends has no reader any more. */
+static void end(struct forward *f)
+{
+	struct forward_set *set = f->set;
+
+	if (f->pipe) {
+		channel_pipe_end(f->pipe);
+		return;
+	}
+	channels_set_user(&set->channels, f->channel, NULL);
+	channels_reject(&set->channels, f->channel, SSH_OPEN_RESOURCE_SHORTAGE, "draining");
+	publish_channel_rejected(set->publish, BUS_REFUSAL_DRAINING);
+	leave_early(f);
+}
+
+size_t forward_set_end_silent(struct forward_set *set, uint64_t since_ns, uint64_t *oldest_ns)
+{
+	size_t n = 0;
+
+	*oldest_ns = UINT64_MAX;
+	for (struct forward *f = set->first, *next; f; f = next) {
+		next = f->next;
+		if (f->is_ending)
+			continue;
+		if (f->moved_ns > since_ns) {
+			*oldest_ns = min_u64(*oldest_ns, f->moved_ns);
+			continue;
+		}
+		f->is_ending = true;
+		n++;
+		end(f);
+	}
+	return n;
 }
 
 void forward_set_abort(struct forward_set *set)

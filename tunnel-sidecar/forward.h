@@ -74,6 +74,11 @@ void forward_on_event(struct forward *f, const struct ssh_event *ev);
  * since what came last is lost, and what waits for it is dropped. */
 void forward_cut(struct forward *f);
 
+/* Ends those that moved no byte after `since_ns` (loop clock), also those that are only
+ * dialling; how many.  They leave when the server confirms it.  *oldest_ns: when the quietest
+ * of the others moved its last; UINT64_MAX without. */
+size_t forward_set_end_silent(struct forward_set *set, uint64_t since_ns, uint64_t *oldest_ns);
+
 /* The session is lost: resets every local connection.  The set serves a new
  * session at once; the old ones leave when the kernel lets go. */
 void forward_set_abort(struct forward_set *set);

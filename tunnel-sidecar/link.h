@@ -27,6 +27,9 @@ struct link_ops {
 	unsigned (*retry_after_s)(void *self);
 	/* What the server did without any use so far. */
 	void (*glitches)(void *self, uint64_t counts[GLITCH_KINDS]);
+	/* Draining: the server is to listen no more, where it can be told without ending the
+	 * session.  Channels that are open go on. */
+	void (*unlisten)(void *self);
 	/* Gives back what is only kept for a next time. */
 	void (*trim)(void *self);
 	/* Ends at once, or with a goodbye; only session_gone() follows. */

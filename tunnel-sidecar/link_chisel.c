@@ -182,6 +182,12 @@ static void glitches(void *self, uint64_t counts[GLITCH_KINDS])
 	chisel_stack_glitches(chisel_conn_stack(self), counts);
 }
 
+/* A chisel server listens as long as the session lasts. */
+static void unlisten(void *self)
+{
+	(void)self;
+}
+
 static void trim(void *self)
 {
 	chisel_stack_trim(chisel_conn_stack(self));
@@ -203,6 +209,7 @@ static const struct link_ops ops = {
 	.heard_ns = heard_ns,
 	.retry_after_s = retry_after_s,
 	.glitches = glitches,
+	.unlisten = unlisten,
 	.trim = trim,
 	.close = close_link,
 	.part = part,

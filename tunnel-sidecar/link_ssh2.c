@@ -112,6 +112,11 @@ static void glitches(void *self, uint64_t counts[GLITCH_KINDS])
 	memcpy(counts, ssh2_glitches(self)->counts, GLITCH_KINDS * sizeof(counts[0]));
 }
 
+static void unlisten(void *self)
+{
+	ssh2_unlisten(self);
+}
+
 static void trim(void *self)
 {
 	(void)self; /* its buffers hold nothing while they are empty */
@@ -133,6 +138,7 @@ static const struct link_ops ops = {
 	.heard_ns = heard_ns,
 	.retry_after_s = retry_after_s,
 	.glitches = glitches,
+	.unlisten = unlisten,
 	.trim = trim,
 	.close = close_link,
 	.part = part,

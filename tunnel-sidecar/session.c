@@ -91,7 +91,7 @@ void session_arm(struct session *s)
 	if (s->draining)
 		at = min_u64(at, s->state == BUS_STATE_DRAINING && !s->forwards.n
 					 ? session_now(s) /* not from inside a forward */
-					 : s->drain_deadline_ns);
+					 : min_u64(s->drain_deadline_ns, s->silence_ns));
 	if (at == UINT64_MAX)
 		timer_clear(s->o.loop, &s->timer);
 	else
@@ -231,6 +231,20 @@ static void end_drain(struct session *s)
 	finish_drain(s);
 }
 
+/* As long as one of these is open the next life of this program can't listen. */
+static void end_silent(struct session *s)
+{
+	uint64_t oldest;
+	const size_t n = forward_set_end_silent(&s->forwards,
+						session_now(s) - LIMIT_NS(DRAIN_SILENCE), &oldest);
+
+	s->silence_ns = oldest == UINT64_MAX ? UINT64_MAX : oldest + LIMIT_NS(DRAIN_SILENCE);
+	if (n)
+		log_info("drain", "connections on which nothing moves are ended",
+			 L_INT("channels", n), L_INT("left", s->forwards.n));
+	s->link.ops->kick(s->link.self);
+}
+
 static void on_phase_timeout(struct session *s)
 {
 	struct fault why = { 0 };
@@ -249,6 +263,11 @@ static void on_timer(struct timer *t)
 	    (at >= s->drain_deadline_ns || !s->forwards.n)) {
 		end_drain(s);
 		return;
+	}
+	if (s->draining && s->state == BUS_STATE_DRAINING && at >= s->silence_ns) {
+		end_silent(s);
+		if (!s->link.ops)
+			return; /* that was its end */
 	}
 	if (at >= s->phase_deadline_ns) {
 		if (s->state == BUS_STATE_BACKOFF)
@@ -296,7 +315,7 @@ int session_new(struct session **out, const struct session_options *options, str
 	s->dead_fd = s->link_fd = -1;
 	retry_init(&s->retry, options->retry_max_ns);
 	s->phase_deadline_ns = UINT64_MAX;
-	s->drain_deadline_ns = UINT64_MAX;
+	s->drain_deadline_ns = s->silence_ns = UINT64_MAX;
 	s->timer.fire = on_timer;
 	s->forwards = (struct forward_set){
 		.loop = options->loop,
@@ -406,7 +425,12 @@ void session_drain(struct session *s, uint64_t grace_ns, void (*done)(void *user
 		return;
 	}
 	s->drain_deadline_ns = session_now(s) + grace_ns;
+	s->silence_ns = session_now(s) + LIMIT_NS(DRAIN_SILENCE);
 	session_enter(s, BUS_STATE_DRAINING);
+	s->link.ops->unlisten(s->link.self);
+	s->link.ops->kick(s->link.self);
+	if (s->state != BUS_STATE_DRAINING)
+		return;
 	timer_set(s->o.loop, &s->timer, session_now(s)); /* at once when nothing is open */
 }
 

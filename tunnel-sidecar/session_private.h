@@ -46,6 +46,7 @@ struct session {
 
 	bool draining;
 	uint64_t drain_deadline_ns;
+	uint64_t silence_ns; /* when a stream may have been silent for too long, while draining */
 	void (*drained)(void *user);
 	void *drained_user;
 };

@@ -1,3 +1,7 @@
+/*
+ * Two directions over one socket and one channel, each with what waits in it; credit and
+ * reads are asked for as the other side takes.  Who may open a channel is not decided here.
+ */
 #include "lib/io/channel_pipe.h"
 
 #include <sys/ioctl.h>
@@ -263,6 +267,15 @@ void channel_pipe_on_closed(struct channel_pipe *p)
 		send_waiting(p);
 	}
 	destroy_when_unused(p);
+}
+
+void channel_pipe_end(struct channel_pipe *p)
+{
+	if (p->closing)
+		return;
+	if (channels_exist(&p->channels))
+		channels_close(&p->channels, p->o.channel);
+	close_sock(p, false);
 }
 
 void channel_pipe_abort(struct channel_pipe *p)

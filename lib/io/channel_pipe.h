@@ -61,6 +61,10 @@ void channel_pipe_on_eof(struct channel_pipe *p);
  * for at most a minute. */
 void channel_pipe_on_closed(struct channel_pipe *p);
 
+/* Ends both sides in good order (CLOSE, FIN) without waiting for theirs; what waits is
+ * dropped.  on_gone follows once channel and socket are gone. */
+void channel_pipe_end(struct channel_pipe *p);
+
 /* The link itself is gone, or going: resets the socket, never touches the
  * link again.  on_gone follows. */
 void channel_pipe_abort(struct channel_pipe *p);

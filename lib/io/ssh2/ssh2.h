@@ -84,6 +84,10 @@ void ssh2_part(struct ssh2 *s, enum ssh_disconnect_reason reason, const char *te
  * queue.)  GLOBAL_REPLY with tag follows.  ERR_FULL: one is under way. */
 MUST_USE int ssh2_ping(struct ssh2 *s, uint64_t tag);
 
+/* Gives the listens back (RFC 4254, 7.1: cancel-tcpip-forward); channels that are open go
+ * on.  Moves with the next ssh2_kick(). */
+void ssh2_unlisten(struct ssh2 *s);
+
 struct channels ssh2_channels(struct ssh2 *s);
 /* What the server did without any use, as far as libssh2 tells: IGNORE and DEBUG.
  * Over the budget (LIMIT_GLITCHES) the connection ends with ERR_LIMIT. */

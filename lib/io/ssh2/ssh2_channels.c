@@ -1,3 +1,7 @@
+/*
+ * The channels of a connection that is let in: what their users ask of libssh2, and one
+ * pump that hands out what has come until nothing moves any more.
+ */
 #include "lib/base/limits.h"
 #include "lib/io/ssh2/ssh2_private.h"
 
@@ -152,6 +156,11 @@ int ssh2_ping(struct ssh2 *s, uint64_t tag)
 	return 0;
 }
 
+void ssh2_unlisten(struct ssh2 *s)
+{
+	s->unlistening = s->phase == SSH2_READY;
+}
+
 /* ---- what comes ---- */
 
 static struct ssh2_slot *free_slot(struct ssh2 *s)
@@ -191,7 +200,7 @@ static bool accept_all(struct ssh2 *s)
 	bool moved = false;
 
 	for (size_t i = 0; i < s->listens_n; i++)
-		while (ssh2_lives(s) && !s->fault.code && take_open(s, i) == 1)
+		while (s->listeners[i] && ssh2_lives(s) && !s->fault.code && take_open(s, i) == 1)
 			moved = true;
 	return moved;
 }
@@ -288,6 +297,22 @@ static bool step_slot(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 	return slot->closing ? finish(s, slot, channel) | moved : moved;
 }
 
+/* libssh2 asks for no answer; what fails here fails where the connection is read. */
+static bool step_unlisten(struct ssh2 *s)
+{
+	bool moved = false;
+
+	for (size_t i = 0; s->unlistening && i < s->listens_n; i++) {
+		if (!s->listeners[i])
+			continue;
+		if (libssh2_channel_forward_cancel(s->listeners[i]) == LIBSSH2_ERROR_EAGAIN)
+			return moved;
+		s->listeners[i] = NULL;
+		moved = true;
+	}
+	return moved;
+}
+
 static bool step_ping(struct ssh2 *s)
 {
 	if (s->stray && libssh2_channel_free(s->stray) != LIBSSH2_ERROR_EAGAIN)
@@ -360,6 +385,8 @@ void ssh2_serve(struct ssh2 *s)
 		for (uint32_t i = 0; i < s->slots_n && ssh2_lives(s) && !s->fault.code; i++)
 			if (s->slots[i].channel)
 				moved |= step_slot(s, &s->slots[i], i);
+		if (ssh2_lives(s) && !s->fault.code)
+			moved |= step_unlisten(s);
 		if (ssh2_lives(s) && !s->fault.code)
 			moved |= step_ping(s);
 		if (ssh2_lives(s) && !s->fault.code)

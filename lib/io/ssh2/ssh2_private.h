@@ -68,6 +68,7 @@ struct ssh2 {
 	struct ssh2_slot *slots;
 	uint32_t slots_n;
 	size_t held, held_max; /* of all slots */
+	bool unlistening;
 	bool pinging;
 	uint64_t ping_tag;
 	LIBSSH2_CHANNEL *stray; /* a server opened our ping's channel: to be freed */
