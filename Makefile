@@ -104,7 +104,8 @@ $(filter $(OUT)/bin/tests/unit/$(notdir $(1))/%,$(UNIT)): $(OUT)/$(notdir $(1)).
 endef
 $(foreach p,tunnel-sidecar control-agent status-server tests/devplane,$(eval $(call parts,$(p))))
 $(patsubst %,$(OUT)/bin/tests/fuzz/%_fuzz,register_answer tunnel_answer state_file): $(OUT)/control-agent.a
-$(OUT)/bin/tests/fuzz/tunnel_session_fuzz $(OUT)/bin/tests/sim/session_test: \
+$(OUT)/bin/tests/fuzz/tunnel_session_fuzz $(addprefix $(OUT)/bin/tests/,sim/session_test \
+	unit/tunnel-sidecar/session_test unit/tunnel-sidecar/forward_test): \
 	$(OUT)/tests/support/fakes/fake_loop.o $(OUT)/tests/sim/plain_server.o $(OUT)/tunnel-sidecar.a
 $(OUT)/bin/tests/fuzz/metrics_render_fuzz $(OUT)/bin/tests/fuzz/bus_dump_fuzz: $(OUT)/status-server.a
 

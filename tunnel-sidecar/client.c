@@ -17,6 +17,7 @@
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/ssh_key.h"
 #include "tunnel-sidecar/tunnel_sandbox.h"
+#include "tunnel-sidecar/windows.h"
 
 #define DRAIN_NS (10 * 1000000000ull)
 
@@ -24,6 +25,7 @@ struct client {
 	struct loop *loop;
 	struct publish *publish;
 	struct session *session;
+	struct windows windows;
 	struct ssh_key key;
 	int exit_code;
 	bool ending;
@@ -215,9 +217,11 @@ static int open_publish(struct client *c, const struct session_target *t,
 static int open_session(struct client *c, SSL_CTX *tls, const struct client_options *o,
 			struct fault *why)
 {
+	windows_init(&c->windows, c->loop, c->publish);
 	return session_new(&c->session,
 			   &(struct session_options){ .loop = c->loop,
 						      .publish = c->publish,
+						      .windows = &c->windows,
 						      .tls_ctx = tls,
 						      .tls_settings = "--tls-ca and --sni",
 						      .skip_verify = o->tls_skip_verify,
@@ -274,6 +278,7 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 	signals_free(signals);
 	loop_free(c->loop);
 	session_free(c->session);
+	windows_fini(&c->windows);
 	publish_free(c->publish, c->exit_code);
 	SSL_CTX_free(tls);
 	ssh_key_wipe(&c->key);

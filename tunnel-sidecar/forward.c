@@ -39,7 +39,7 @@ static void destroy(struct forward *f)
 		f->next->prev = f->prev;
 	f->set->n--;
 	f->set->open[f->index]--;
-	windows_give_back(&f->set->windows, &f->share);
+	windows_give_back(f->set->windows, &f->share);
 	mem_free(&mem_heap, f);
 }
 
@@ -51,14 +51,14 @@ static void on_bytes(void *user, enum pipe_direction d, size_t n)
 	publish_bytes(f->set->publish, f->index, d == PIPE_TO_CHANNEL ? PUBLISH_UP : PUBLISH_DOWN,
 		      n);
 	if (d == PIPE_TO_SOCKET)
-		windows_received(&f->set->windows, &f->share, n);
+		windows_received(f->set->windows, &f->share, n);
 }
 
 /* Nothing is granted to a share that has ended: the link may be another by now. */
 static void on_passed(void *user, size_t n)
 {
 	struct forward *f = user;
-	const uint32_t more = windows_passed(&f->set->windows, &f->share, n);
+	const uint32_t more = windows_passed(f->set->windows, &f->share, n);
 
 	if (more)
 		channels_grow(&f->set->channels, f->channel, more);
@@ -289,13 +289,13 @@ void forward_start(struct forward_set *set, uint32_t channel, const struct forwa
 		return;
 	}
 	struct share share;
-	if (!windows_share(&set->windows, &share, set->channels.own_windows)) {
+	if (!windows_share(set->windows, &share, set->channels.own_windows)) {
 		refuse_surplus(set, channel, to->index, BUS_REFUSAL_MEMORY);
 		return;
 	}
 	struct forward *f = mem_alloc_zeroed(&mem_heap, sizeof(*f));
 	if (!f) {
-		windows_give_back(&set->windows, &share);
+		windows_give_back(set->windows, &share);
 		channels_reject(&set->channels, channel, SSH_OPEN_RESOURCE_SHORTAGE, "no memory");
 		publish_dial_failed(set->publish, to->index);
 		return;
@@ -347,7 +347,7 @@ static void on_closed_early(struct forward *f)
 void forward_on_event(struct forward *f, const struct ssh_event *ev)
 {
 	if (ev->kind == SSH_EVENT_CHANNEL_EOF || ev->kind == SSH_EVENT_CHANNEL_CLOSED)
-		windows_end(&f->set->windows, &f->share);
+		windows_end(f->set->windows, &f->share);
 	if (!f->pipe) {
 		if (ev->kind == SSH_EVENT_CHANNEL_CLOSED) {
 			note_failure(f->set, f->index);
@@ -369,7 +369,7 @@ void forward_cut(struct forward *f)
 {
 	if (!f->pipe)
 		return; /* closed before the dial is done: CHANNEL_CLOSED says so */
-	windows_end(&f->set->windows, &f->share);
+	windows_end(f->set->windows, &f->share);
 	channels_set_user(&f->set->channels, f->channel, NULL);
 	channel_pipe_abort(f->pipe);
 }
@@ -414,13 +414,13 @@ void forward_set_abort(struct forward_set *set)
 	set->channels = (struct channels){ 0 };
 	for (struct forward *f = set->first, *next; f; f = next) {
 		next = f->next;
-		windows_end(&set->windows, &f->share);
+		windows_end(set->windows, &f->share);
 		if (f->pipe)
 			channel_pipe_abort(f->pipe);
 		else
 			on_closed_early(f);
 	}
-	windows_rest(&set->windows);
+	windows_rest(set->windows);
 }
 
 /* There may be room again for channels whose windows could not be opened. */
@@ -429,8 +429,7 @@ static void on_retry(void *user)
 	struct forward_set *set = user;
 
 	for (struct forward *f = set->first; f; f = f->next) {
-		const uint32_t more =
-			f->share.starved ? windows_retry(&set->windows, &f->share) : 0;
+		const uint32_t more = f->share.starved ? windows_retry(set->windows, &f->share) : 0;
 
 		if (more)
 			channels_grow(&set->channels, f->channel, more);
@@ -449,14 +448,11 @@ void forward_set_share_out(struct forward_set *set, const uint8_t *forwards, siz
 void forward_set_init(struct forward_set *set)
 {
 	set->room = FORWARDS_MAX;
-	set->windows.loop = set->loop;
-	set->windows.publish = set->publish;
-	set->windows.retry = on_retry;
-	set->windows.user = set;
-	windows_init(&set->windows);
+	set->retry = (struct windows_user){ .retry = on_retry, .user = set };
+	windows_join(set->windows, &set->retry);
 }
 
 void forward_set_fini(struct forward_set *set)
 {
-	windows_fini(&set->windows);
+	windows_leave(set->windows, &set->retry);
 }

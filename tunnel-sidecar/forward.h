@@ -30,7 +30,8 @@ struct forward_set {
 	struct loop *loop;
 	struct publish *publish;
 	struct channels channels; /* none between sessions */
-	struct windows windows;
+	struct windows *windows;  /* of the program: shared with the sets of other sessions */
+	struct windows_user retry;
 	struct pipe_budget budget;
 	struct forward *first;
 	size_t n;			    /* alive: dialling, open or leaving */
@@ -54,7 +55,7 @@ struct forward_target {
 	uint16_t port;
 };
 
-/* loop, publish, kick and user are the caller's to set before. */
+/* loop, publish, windows, kick and user are the caller's to set before. */
 void forward_set_init(struct forward_set *set);
 void forward_set_fini(struct forward_set *set); /* all have left; the loop may be gone */
 

@@ -154,7 +154,7 @@ int link_ssh2_new(struct link *out, struct channels *channels, struct session *s
 	struct ssh2_listen listens[SESSION_REMOTES_MAX];
 	const struct ssh_key *key = s->o.ssh_key;
 	/* A quarter of the container's memory: from that on libssh2 cuts. */
-	const uint64_t part = s->forwards.windows.budget.limit;
+	const uint64_t part = s->forwards.windows->budget.limit;
 	struct ssh2 *link;
 
 	if (!*s->target.user) {

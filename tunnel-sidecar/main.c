@@ -19,6 +19,7 @@
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/ssh_key.h"
 #include "tunnel-sidecar/tunnel_sandbox.h"
+#include "tunnel-sidecar/windows.h"
 
 #define NAME "tunnel-sidecar"
 
@@ -28,6 +29,7 @@ struct sidecar {
 	struct signals *signals;
 	struct publish *publish;
 	struct session *session;
+	struct windows windows;
 	struct desired *desired;
 	SSL_CTX *tls;
 	struct ssh_key ssh_key;
@@ -151,9 +153,12 @@ static int start(struct sidecar *t, struct fault *why)
 	if (rc >= 0)
 		rc = lock_in(t, why);
 	if (rc >= 0)
+		windows_init(&t->windows, t->loop, t->publish);
+	if (rc >= 0)
 		rc = session_new(&t->session,
 				 &(struct session_options){ .loop = t->loop,
 							    .publish = t->publish,
+							    .windows = &t->windows,
 							    .tls_ctx = t->tls,
 							    .tls_settings = "pipeops.tls.ca_file "
 									    "(PIPEOPS_CA_FILE)",
@@ -187,6 +192,7 @@ static void stop(struct sidecar *t, int exit_code)
 	loop_free(t->loop);
 	desired_free(t->desired);
 	session_free(t->session);
+	windows_fini(&t->windows);
 	publish_free(t->publish, exit_code);
 	SSL_CTX_free(t->tls);
 	ssh_key_wipe(&t->ssh_key);

@@ -30,8 +30,7 @@ struct publish {
 	uint64_t state_said; /* the last one in the event ring */
 	struct timer beat;
 	struct state_time time;
-	void (*look)(void *user); /* before each beat */
-	void *look_user;
+	struct publish_beat *beats;
 	uint64_t channels[BUS_FORWARDS_MAX];
 	struct bus_cell
 		*bytes[BUS_FORWARDS_MAX][2]; /* by enum publish_direction: counted per packet */
@@ -91,8 +90,8 @@ static void on_beat(struct timer *t)
 	struct publish *p = (struct publish *)((char *)t - offsetof(struct publish, beat));
 
 	publish_self(p);
-	if (p->look)
-		p->look(p->look_user);
+	for (struct publish_beat *b = p->beats; b; b = b->next)
+		b->look(b->user);
 	if (bus_beat(p->writer) < 0) {
 		log_error("bus_replaced", "another tunnel-sidecar took the bus segment: ending");
 		bus_phase(p->writer, BUS_FAILED);
@@ -165,10 +164,19 @@ void publish_soon(struct publish *p)
 	timer_set(p->loop, &p->beat, loop_now(p->loop) + SOON_NS);
 }
 
-void publish_on_beat(struct publish *p, void (*look)(void *user), void *user)
+void publish_on_beat(struct publish *p, struct publish_beat *b)
 {
-	p->look = look;
-	p->look_user = user;
+	b->next = p->beats;
+	p->beats = b;
+}
+
+void publish_off_beat(struct publish *p, struct publish_beat *b)
+{
+	struct publish_beat **at = &p->beats;
+
+	while (*at != b)
+		at = &(*at)->next;
+	*at = b->next;
 }
 
 struct bus_session *publish_record(struct publish *p)

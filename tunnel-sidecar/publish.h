@@ -31,8 +31,14 @@ void publish_free(struct publish *p, int exit_code);
 /* The numbers of the next beat, at once. */
 void publish_soon(struct publish *p);
 /* Called once a second, before the beat: for numbers that are not published at
- * each of their steps. */
-void publish_on_beat(struct publish *p, void (*look)(void *user), void *user);
+ * each of their steps.  The caller's storage, until publish_off_beat(). */
+struct publish_beat {
+	void (*look)(void *user);
+	void *user;
+	struct publish_beat *next;
+};
+void publish_on_beat(struct publish *p, struct publish_beat *b);
+void publish_off_beat(struct publish *p, struct publish_beat *b);
 
 /* The record that readers see; change its fields, then call publish_session(). */
 struct bus_session *publish_record(struct publish *p);

@@ -1,3 +1,7 @@
+/*
+ * The states of one tunnel (states.def), its retries and deadlines, and how it drains.
+ * What it does to connect is session_link.c; what the gateway speaks is a link's affair.
+ */
 #include "tunnel-sidecar/session_private.h"
 
 #include <openssl/rand.h>
@@ -320,11 +324,13 @@ int session_new(struct session **out, const struct session_options *options, str
 	s->forwards = (struct forward_set){
 		.loop = options->loop,
 		.publish = options->publish,
+		.windows = options->windows,
 		.kick = on_kick,
 		.user = s,
 	};
 	forward_set_init(&s->forwards);
-	publish_on_beat(options->publish, session_report, s);
+	s->beat = (struct publish_beat){ .look = session_report, .user = s };
+	publish_on_beat(options->publish, &s->beat);
 	*out = s;
 	return 0;
 }
@@ -347,6 +353,7 @@ void session_free(struct session *s)
 {
 	if (!s)
 		return;
+	publish_off_beat(s->o.publish, &s->beat);
 	session_reset_dead(s);
 	if (s->link_fd >= 0)
 		close(s->link_fd);

@@ -23,6 +23,7 @@ _Static_assert(SESSION_REMOTES_MAX <= CHISEL_REMOTES_MAX, "chisel's engine takes
 
 struct session;
 struct ssh_key;
+struct windows;
 
 /* What is to be reached.  Plain data: compared by session_target_eq(). */
 struct session_target {
@@ -39,6 +40,7 @@ struct session_target {
 struct session_options {
 	struct loop *loop;
 	struct publish *publish;
+	struct windows *windows;  /* of the program, for all its sessions; kept by the caller */
 	SSL_CTX *tls_ctx;	  /* kept by the caller; used for https and wss */
 	const char *tls_settings; /* where the user sets trust and names; for sentences */
 	bool skip_verify;

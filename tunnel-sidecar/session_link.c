@@ -1,3 +1,7 @@
+/*
+ * One connection of a session: from the dial to the link, what the link tells while it
+ * lasts, default deny of what the server opens, and its end.
+ */
 #include "tunnel-sidecar/session_private.h"
 
 #include <fcntl.h>
@@ -208,6 +212,7 @@ void session_attempt(struct session *s)
 		.port = s->target.proxy.kind ? s->target.proxy.port : s->target.url.port,
 		.timeout_ns = LIMIT_NS(SERVER_DIAL),
 		.on_resolved = on_resolved,
+		.ask_anew = true,
 		.stale_ns = UINT64_MAX, /* whoever answers there has to prove itself */
 	};
 	struct bus_session *r = publish_record(s->o.publish);

@@ -21,6 +21,7 @@ enum { SESSION_TX_MAX = 256 * 1024 }; /* sealed bytes that may wait in front of 
 
 struct session {
 	struct session_options o;
+	struct publish_beat beat;
 	struct session_target target;
 	bool wanted, idle_closed;
 	enum bus_state state;

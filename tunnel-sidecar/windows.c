@@ -1,3 +1,7 @@
+/*
+ * The tie of the budget's arithmetic (budget.c) to this process: the cgroup's limit, the
+ * bus, and a timer that tries again for channels that found no room.
+ */
 #include "tunnel-sidecar/windows.h"
 
 #define LOOK_NS 1000000000ull /* a resize in place counts after so long */
@@ -25,16 +29,16 @@ static void on_timer(struct timer *t)
 	struct windows *w = (struct windows *)((char *)t - offsetof(struct windows, timer));
 
 	look(w);
-	if (w->budget.starved_n)
-		w->retry(w->user);
+	for (struct windows_user *u = w->users; u && w->budget.starved_n; u = u->next)
+		u->retry(u->user);
 	if (w->budget.reserved)
 		timer_set(w->loop, &w->timer, loop_now(w->loop) + LOOK_NS);
 	say(w);
 }
 
-void windows_init(struct windows *w)
+void windows_init(struct windows *w, struct loop *l, struct publish *p)
 {
-	w->timer.fire = on_timer;
+	*w = (struct windows){ .loop = l, .publish = p, .timer.fire = on_timer };
 	cgroup_open(&w->cgroup, "");
 	look(w);
 	say(w);
@@ -42,12 +46,30 @@ void windows_init(struct windows *w)
 
 void windows_fini(struct windows *w)
 {
-	cgroup_close(&w->cgroup);
+	must(!w->users);
+	if (w->loop)
+		cgroup_close(&w->cgroup);
+}
+
+void windows_join(struct windows *w, struct windows_user *u)
+{
+	u->next = w->users;
+	w->users = u;
+}
+
+void windows_leave(struct windows *w, struct windows_user *u)
+{
+	struct windows_user **at = &w->users;
+
+	while (*at != u)
+		at = &(*at)->next;
+	*at = u->next;
 }
 
 void windows_rest(struct windows *w)
 {
-	timer_clear(w->loop, &w->timer);
+	if (!w->open_n)
+		timer_clear(w->loop, &w->timer);
 }
 
 bool windows_share(struct windows *w, struct share *s, bool foreign)
@@ -55,6 +77,7 @@ bool windows_share(struct windows *w, struct share *s, bool foreign)
 	look(w);
 	const bool good = foreign ? budget_open_foreign(&w->budget, s)
 				  : budget_open(&w->budget, s, loop_now(w->loop)) > 0;
+	w->open_n += s->open;
 	if (!w->timer.at_ns)
 		timer_set(w->loop, &w->timer, loop_now(w->loop) + LOOK_NS);
 	say(w);
@@ -83,12 +106,14 @@ uint32_t windows_retry(struct windows *w, struct share *s)
 
 void windows_end(struct windows *w, struct share *s)
 {
+	w->open_n -= s->open;
 	budget_end(&w->budget, s);
 	say(w);
 }
 
 void windows_give_back(struct windows *w, struct share *s)
 {
+	w->open_n -= s->open;
 	budget_close(&w->budget, s);
 	say(w);
 }

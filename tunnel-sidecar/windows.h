@@ -1,7 +1,8 @@
 /*
  * windows -- the budget of receive windows (budget.h) in this process: follows the
  * container's memory limit, says on the bus what is granted, and gives channels
- * that found no room another try.
+ * that found no room another try.  One for all sessions of the program: the memory is
+ * the container's, whoever uses it.
  */
 #ifndef TUNNEL_SIDECAR_WINDOWS_H
 #define TUNNEL_SIDECAR_WINDOWS_H
@@ -11,6 +12,13 @@
 #include "tunnel-sidecar/budget.h"
 #include "tunnel-sidecar/publish.h"
 
+/* A session that has shares; the caller's storage. */
+struct windows_user {
+	void (*retry)(void *user); /* shares are starved, and there may be room */
+	void *user;
+	struct windows_user *next;
+};
+
 struct windows {
 	struct loop *loop;
 	struct publish *publish;
@@ -19,15 +27,16 @@ struct windows {
 	struct timer timer; /* runs while a share is open */
 	uint64_t looked_ns;
 	uint64_t growths_said;
-	void (*retry)(void *user); /* shares are starved, and there may be room */
-	void *user;
+	size_t open_n; /* shares that are open */
+	struct windows_user *users;
 };
 
-/* loop, publish, retry and user are the caller's to set before. */
-void windows_init(struct windows *w);
-void windows_fini(struct windows *w); /* the loop may be gone */
+void windows_init(struct windows *w, struct loop *l, struct publish *p);
+void windows_fini(struct windows *w); /* the loop may be gone; accepts zeros */
+void windows_join(struct windows *w, struct windows_user *u);
+void windows_leave(struct windows *w, struct windows_user *u);
 
-/* No share is open any more: no timer is left behind. */
+/* One session has ended its shares: when no other has one open, no timer is left behind. */
 void windows_rest(struct windows *w);
 
 /* As in budget.h, with everything above done. */

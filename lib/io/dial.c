@@ -246,6 +246,8 @@ int dial_start(struct dial **out, struct loop *l, const struct dial_options *o, 
 	d->lookup.done = on_resolved;
 	d->on_resolved = o->on_resolved;
 	d->stale_ns = o->stale_ns;
+	if (o->ask_anew)
+		lookup_note(l, o->host, NULL);
 	d->port = o->port;
 	loop_at_end(l, &d->end);
 	write_name(d, o);

@@ -37,6 +37,9 @@ struct dial_options {
 	 * the name server gives none, or none within two seconds: an outage of it is none of
 	 * ours.  0: never; UINT64_MAX: whatever their age, for a peer that proves itself. */
 	uint64_t stale_ns;
+	/* The name server is asked even if it answered a moment ago: what is reached may have
+	 * moved because of the failure that makes us dial. */
+	bool ask_anew;
 };
 
 /* Calls done exactly once, later, unless cancelled.  While names that nobody answers for

@@ -254,7 +254,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	const uint8_t start = take(&in);
 	struct publish *publish = nobody_reads();
 	const size_t timers = fake_timers();
-	const struct session_options o = { .loop = fake_loop(), .publish = publish,
+	struct windows windows;
+	const struct session_options o = { .loop = fake_loop(), .publish = publish, .windows = &windows,
 					   .keepalive_ns = S(25), .retry_max_ns = S(15),
 					   .retry_count = start & 4 ? 2 : -1,
 					   .give_up_on_refusal = start & 8 };
@@ -262,6 +263,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	struct session *s;
 
 	drained = false;
+	windows_init(&windows, fake_loop(), publish);
 	must(session_new(&s, &o, NULL) == 0);
 	session_up(s, &target);
 	if ((start & 3) > 0)
@@ -284,5 +286,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	must(s->forwards.n == 0 && s->links == 0 && fake_socks() == 0 && fake_dials() == 0);
 	must(fake_timers() == timers);
 	session_free(s);
+	windows_fini(&windows);
 	return 0;
 }

@@ -105,23 +105,28 @@ static void authenticate(struct session *s)
 	plain_say(s, span_of(success, 1));
 }
 
-void plain_bring_up(struct session *s)
+void plain_bring_to(struct session *s, enum bus_state state)
 {
 	static const uint8_t agreed[] = "\x51";
 
-	if (s->state == BUS_STATE_BACKOFF)
+	if (s->state == BUS_STATE_BACKOFF && s->state != state)
 		fake_pass(61 * 1000000000ull);
-	for (size_t i = 0; i < fake_dials(); i++)
+	for (size_t i = 0; s->state != state && i < fake_dials(); i++)
 		if (plain_is_server(i)) {
 			fake_dial_end(i, 0);
 			break;
 		}
-	if (s->state == BUS_STATE_UPGRADING)
+	if (s->state == BUS_STATE_UPGRADING && s->state != state)
 		upgrade(s);
-	if (s->state == BUS_STATE_SSH) {
+	if (s->state == BUS_STATE_SSH && s->state != state) {
 		plain_skip_key_exchange(s);
 		authenticate(s);
 	}
-	if (s->state == BUS_STATE_CONFIGURING)
+	if (s->state == BUS_STATE_CONFIGURING && s->state != state)
 		plain_say(s, span_of(agreed, 1));
+}
+
+void plain_bring_up(struct session *s)
+{
+	plain_bring_to(s, BUS_STATE_UP);
 }

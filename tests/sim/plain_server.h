@@ -26,7 +26,8 @@ void plain_say(struct session *s, struct span message);
 
 /* As after a key exchange that agreed on no cipher; when it is time for one. */
 void plain_skip_key_exchange(struct session *s);
-/* From wherever the session is to UP, where it can be. */
+/* From wherever the session is to that state on the way to UP, or to UP, where it can be. */
+void plain_bring_to(struct session *s, enum bus_state state);
 void plain_bring_up(struct session *s);
 
 #endif

@@ -22,9 +22,13 @@ static struct publish *nobody_reads(void)
 	return p;
 }
 
+static struct windows windows;
+
 static struct session *start(void)
 {
+	windows_init(&windows, fake_loop(), nobody_reads());
 	const struct session_options o = { .loop = fake_loop(), .publish = nobody_reads(),
+					   .windows = &windows,
 					   .keepalive_ns = S(25), .retry_max_ns = S(15),
 					   .retry_count = -1 };
 	const struct session_target target = {
@@ -49,6 +53,7 @@ static void end(struct session *s, size_t timers)
 		timer_clear(fake_loop(), &s->timer);
 	check(fake_socks() == 0 && fake_dials() == 0);
 	session_free(s);
+	windows_fini(&windows);
 }
 
 static void test_abort_while_connecting(void)

@@ -6,6 +6,7 @@
 #include "lib/app/self.h"
 #include "lib/base/mem.h"
 #include "tunnel-sidecar/session.h"
+#include "tunnel-sidecar/windows.h"
 
 #define TICK_NS 1000000ull
 #define PATIENCE_NS (20 * 1000000000ull)
@@ -19,6 +20,7 @@ struct subject {
 	struct loop *loop;
 	struct publish *publish;
 	struct session *session;
+	struct windows windows;
 	struct timer tick;
 	uint64_t give_up_ns;
 	enum stage stage;
@@ -132,9 +134,12 @@ static int live(struct subject *x, enum loop_choice io, const char *bus_dir, str
 				 &(struct publish_options){ .bus_dir = bus_dir, .forwards = names,
 							    .forwards_n = 1 }, why);
 	if (rc >= 0)
+		windows_init(&x->windows, x->loop, x->publish);
+	if (rc >= 0)
 		rc = session_new(&x->session,
 				 &(struct session_options){ .loop = x->loop,
 							    .publish = x->publish,
+							    .windows = &x->windows,
 							    .tls_ctx = world_client_ctx(x->world),
 							    .keepalive_ns = 1000000000ull,
 							    .retry_max_ns = TICK_NS,
@@ -196,6 +201,7 @@ void life_run(struct life *out, struct world *w, enum loop_choice io, const char
 	session_abort(x.session);
 	loop_free(x.loop);
 	session_free(x.session);
+	windows_fini(&x.windows);
 	publish_free(x.publish, 0);
 	fail_disarm();
 	if (of_world)

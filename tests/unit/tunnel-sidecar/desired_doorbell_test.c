@@ -2,6 +2,7 @@
 #include "lib/app/log.h"
 #include "tests/unit/shm/bus_fixture.h"
 #include "tunnel-sidecar/desired.h"
+#include "tunnel-sidecar/windows.h"
 
 #define MS UINT64_C(1000000)
 #define POLL (250 * MS)
@@ -13,6 +14,7 @@ struct rig {
 	struct loop *loop;
 	struct publish *publish;
 	struct session *session;
+	struct windows windows;
 	struct desired *desired;
 	struct bus_writer *control;
 	struct bus_reader *tunnel;
@@ -67,8 +69,10 @@ static void init(struct rig *x, bool is_peer_gone)
 	must(loop_new(&x->loop, LOOP_EPOLL, NULL) == 0);
 	must(publish_new(&x->publish, x->loop, &(struct publish_options){ .bus_dir = x->f.dir },
 			 NULL) == 0);
+	windows_init(&x->windows, x->loop, x->publish);
 	must(session_new(&x->session,
-			 &(struct session_options){ .loop = x->loop, .publish = x->publish },
+			 &(struct session_options){ .loop = x->loop, .publish = x->publish,
+						    .windows = &x->windows },
 			 NULL) == 0);
 	x->control = fixture_writer(&x->f, BUS_CONTROL);
 	x->tunnel = fixture_reader(&x->f, BUS_TUNNEL);
@@ -94,6 +98,7 @@ static void fini(struct rig *x)
 	loop_free(x->loop);
 	desired_free(x->desired);
 	session_free(x->session);
+	windows_fini(&x->windows);
 	publish_free(x->publish, 0);
 	bus_writer_free(x->control, 0);
 	bus_reader_free(x->tunnel);
