@@ -18,7 +18,7 @@
 #define NAME "control-agent"
 #define PURPOSE                                                                                    \
 	"Registers with the control plane, sends heartbeats and passes on what the tunnel should " \
-	"be."
+	"be.\nThe registration carries the pod's ServiceAccount token where one is mounted."
 
 struct control {
 	struct config config;
@@ -95,10 +95,7 @@ static void publish_fault(struct control *c, const struct fault *why)
 {
 	if (!c->publish)
 		return;
-	struct bus_registration *r = publish_record(c->publish);
-	r->registered = 0;
-	snprintf(r->last_error, sizeof(r->last_error), "%s", why->why);
-	publish_registration(c->publish);
+	publish_ended(c->publish, why->why);
 	publish_phase(c->publish, BUS_FAILED, "failed: the program ends");
 }
 
@@ -119,9 +116,12 @@ static int run(struct control *c)
 	}
 	if (rc < 0)
 		publish_fault(c, &why);
-	/* What the agent itself ends for, it has logged. */
-	const int code = program_stop(
-		NAME, rc < 0 ? program_exit_code(&why) : agent_exit_code(c->agent), &why);
+	int code = program_exit_code(&why);
+	if (rc >= 0 && agent_exit_code(c->agent)) {
+		why = *agent_fault(c->agent); /* on the bus it is already */
+		code = agent_exit_code(c->agent);
+	}
+	program_stop(NAME, code, &why);
 	agent_free(c->agent);
 	publish_free(c->publish, code);
 	signals_free(c->signals);

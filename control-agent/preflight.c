@@ -1,3 +1,4 @@
+/* Looks, and sends nothing. */
 #include "control-agent/preflight.h"
 
 #include <string.h>

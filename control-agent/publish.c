@@ -1,3 +1,4 @@
+/* The only writer of this program's segment, the registration record included. */
 #include "control-agent/publish.h"
 
 #include <assert.h>
@@ -106,12 +107,7 @@ void publish_soon(struct publish *p)
 	timer_set(p->loop, &p->beat, loop_now(p->loop) + SOON_NS);
 }
 
-struct bus_registration *publish_record(struct publish *p)
-{
-	return &p->record;
-}
-
-void publish_registration(struct publish *p)
+static void publish_registration(struct publish *p)
 {
 	bus_set(p->writer, BUS_AGENT_REGISTERED, 0, p->record.registered);
 	bus_publish_registration(p->writer, &p->record);
@@ -121,6 +117,43 @@ void publish_registration(struct publish *p)
 	char text[sizeof(p->error_said) + 8];
 	snprintf(text, sizeof(text), "error: %s", p->error_said);
 	bus_event(p->writer, *p->error_said ? text : "recovered");
+}
+
+void publish_identity(struct publish *p, const char *agent_id, const char *cluster_name)
+{
+	snprintf(p->record.agent_id, sizeof(p->record.agent_id), "%s", agent_id);
+	snprintf(p->record.cluster_name, sizeof(p->record.cluster_name), "%s", cluster_name);
+	publish_registration(p);
+}
+
+void publish_registered(struct publish *p, const char *cluster_id)
+{
+	p->record.registered = 1;
+	p->record.since_realtime_ns = publish_realtime_ns();
+	snprintf(p->record.cluster_id, sizeof(p->record.cluster_id), "%s", cluster_id);
+	publish_registration(p);
+}
+
+void publish_unregistered(struct publish *p)
+{
+	p->record.registered = 0;
+	p->record.cluster_id[0] = '\0';
+	publish_registration(p);
+}
+
+void publish_error(struct publish *p, const char *text)
+{
+	if (strcmp(p->record.last_error, text) == 0)
+		return;
+	snprintf(p->record.last_error, sizeof(p->record.last_error), "%s", text);
+	publish_registration(p);
+}
+
+void publish_ended(struct publish *p, const char *text)
+{
+	p->record.registered = 0;
+	snprintf(p->record.last_error, sizeof(p->record.last_error), "%s", text);
+	publish_registration(p);
 }
 
 void publish_desired(struct publish *p, const struct bus_desired *d)
@@ -152,10 +185,13 @@ void publish_registration_attempt(struct publish *p)
 void publish_heartbeat(struct publish *p, bool good, uint64_t elapsed_ns)
 {
 	bus_add(p->writer, BUS_HEARTBEATS, 0, 1);
-	if (good)
-		bus_observe(p->writer, BUS_HEARTBEAT_DURATION, 0, elapsed_ns);
-	else
+	if (!good) {
 		bus_add(p->writer, BUS_HEARTBEAT_ERRORS, 0, 1);
+		return;
+	}
+	bus_observe(p->writer, BUS_HEARTBEAT_DURATION, 0, elapsed_ns);
+	p->record.last_heartbeat_realtime_ns = publish_realtime_ns();
+	publish_registration(p);
 }
 
 void publish_poll(struct publish *p, bool good, unsigned forwards_refused)

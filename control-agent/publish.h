@@ -31,10 +31,15 @@ void publish_free(struct publish *p, int exit_code);
 /* The numbers of the next beat, at once. */
 void publish_soon(struct publish *p);
 
-/* The registration that readers see: change its fields, then call
- * publish_registration(). */
-struct bus_registration *publish_record(struct publish *p);
-void publish_registration(struct publish *p);
+/* The registration that readers see. */
+void publish_identity(struct publish *p, const char *agent_id, const char *cluster_name);
+void publish_registered(struct publish *p, const char *cluster_id);
+/* The control plane does not know this cluster. */
+void publish_unregistered(struct publish *p);
+/* What is wrong at the moment; "": nothing is. */
+void publish_error(struct publish *p, const char *text);
+/* The program ends because of `text`: not registered any more. */
+void publish_ended(struct publish *p, const char *text);
 void publish_desired(struct publish *p, const struct bus_desired *d);
 void publish_phase(struct publish *p, enum bus_phase phase, const char *event);
 

@@ -1,5 +1,7 @@
+/* Reads what the machine and the pod say of themselves; nothing of the Kubernetes API. */
 #include "control-agent/kube/facts.h"
 
+#include <limits.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <sys/statvfs.h>
@@ -10,12 +12,12 @@
 
 #define GIB (1ull << 30)
 
-static void read_mounted_token(struct facts *out, const struct config *c)
+static void read_mounted_token(struct facts *out, const char *dir)
 {
-	char path[CONFIG_TEXT_MAX + 16], text[sizeof(out->service_token) + 1];
+	char path[PATH_MAX], text[sizeof(out->service_token) + 1];
 	struct identity s = { 0 };
 
-	snprintf(path, sizeof(path), "%s/token", c->service_account_dir);
+	snprintf(path, sizeof(path), "%s/token", dir);
 	struct fault inner = { 0 };
 	const int n = file_read(text, sizeof(text), path, FILE_TEXT | FILE_TRIM, NULL, &inner);
 	if (n < 0)
@@ -48,18 +50,18 @@ static void read_machine(struct facts *out)
 		out->disk_gb = ((uint64_t)disk.f_blocks * disk.f_frsize + GIB - 1) / GIB;
 }
 
-void facts_read(struct facts *out, const struct config *config, const struct identity *state)
+void facts_read(struct facts *out, const struct facts_places *from)
 {
 	*out = (struct facts){ 0 };
-	if (config->node_name[0])
-		snprintf(out->hostname, sizeof(out->hostname), "%.255s", config->node_name);
+	if (from->node_name[0])
+		snprintf(out->hostname, sizeof(out->hostname), "%.255s", from->node_name);
 	else if (gethostname(out->hostname, sizeof(out->hostname) - 1) < 0)
 		out->hostname[0] = '\0';
 	read_machine(out);
-	if (config->in_cluster)
-		read_mounted_token(out, config);
+	if (from->service_account_dir)
+		read_mounted_token(out, from->service_account_dir);
 	if (!out->service_token[0])
-		memcpy(out->service_token, state->cluster_token, sizeof(out->service_token));
+		snprintf(out->service_token, sizeof(out->service_token), "%s", from->kept_token);
 }
 
 void facts_agent_id(char to[128], const char *hostname)

@@ -9,7 +9,7 @@
 #define CONTROL_AGENT_KUBE_FACTS_H
 
 #include "control-agent/identity/identity.h"
-#include "lib/app/config/config.h"
+#include "lib/base/fault.h"
 
 struct facts {
 	char hostname[256]; /* the node's name where it is known, else this host's */
@@ -21,8 +21,14 @@ struct facts {
 	const char *os;
 };
 
+struct facts_places {
+	const char *node_name;		 /* what the operator calls this host, or "" */
+	const char *service_account_dir; /* where a token is mounted; NULL: none is looked for */
+	const char *kept_token;		 /* where none is mounted: the identity's, or "" */
+};
+
 /* Reads them all anew: the kubelet replaces the token about every hour. */
-void facts_read(struct facts *out, const struct config *config, const struct identity *state);
+void facts_read(struct facts *out, const struct facts_places *from);
 
 /* "agent-<hostname>-<6 hex digits>": the same for the same machine and host
  * name, so that an agent whose state can't be kept is still itself. */

@@ -1,3 +1,7 @@
+/*
+ * URL, trust, token and proxy of the one origin, and a request to it.  What is asked for and what
+ * an answer means stands in the other files of plane/ and in tunnel/.
+ */
 #include "control-agent/plane/control_plane.h"
 
 #include <stdio.h>

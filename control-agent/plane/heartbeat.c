@@ -1,3 +1,4 @@
+/* The heartbeat's two texts.  heartbeats.c sends them and keeps the time. */
 #include "control-agent/plane/heartbeat.h"
 
 #include <stdio.h>
@@ -14,19 +15,19 @@ void heartbeat_path(char to[160], const char *cluster_id)
 
 int heartbeat_request_write(struct buf *to, const struct heartbeat_request *r)
 {
-	struct json_object *o = json_object_new_object(), *metadata = json_object_new_object();
-	char now[32];
+	struct json_writer j = { .to = to };
 
-	request_time(now, r->now_s);
-	const bool named = metadata && request_text(metadata, "version", r->version);
-	const bool placed = request_take(o, "metadata", metadata);
-	const bool good = o && named && placed && request_text(o, "cluster_id", r->cluster_id) &&
-			  request_text(o, "agent_id", r->agent_id) &&
-			  request_text(o, "status", "active") &&
-			  request_text(o, "tunnel_status", r->tunnel_status) &&
-			  request_text(o, "timestamp", now);
-
-	return request_finish_take(to, o, good);
+	json_write_open(&j, NULL, '{');
+	json_write_open(&j, "metadata", '{');
+	request_text(&j, "version", r->version);
+	json_write_close(&j, '}');
+	request_text(&j, "cluster_id", r->cluster_id);
+	request_text(&j, "agent_id", r->agent_id);
+	json_write_text(&j, "status", "active");
+	request_text(&j, "tunnel_status", r->tunnel_status);
+	request_time(&j, "timestamp", r->now_s);
+	json_write_close(&j, '}');
+	return j.rc;
 }
 
 static bool holds(struct span body, const char *words)

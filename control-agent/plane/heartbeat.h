@@ -1,7 +1,7 @@
 /*
  * heartbeat -- the heartbeat's request and what its answer means.
  *
- * Pure: agent.c keeps the time and sends.
+ * Pure: heartbeats.c keeps the time and sends.
  */
 #ifndef CONTROL_AGENT_PLANE_HEARTBEAT_H
 #define CONTROL_AGENT_PLANE_HEARTBEAT_H

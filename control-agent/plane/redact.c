@@ -1,3 +1,4 @@
+/* One pass over the body; what it holds is not parsed, as it may be no JSON. */
 #include "control-agent/plane/redact.h"
 
 #include <strings.h>

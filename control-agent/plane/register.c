@@ -1,3 +1,6 @@
+/*
+ * The registration's two texts.  It sends nothing and keeps nothing: enrolment.c does.
+ */
 #include "control-agent/plane/register.h"
 
 #include <stdio.h>
@@ -9,24 +12,18 @@
 #define REGION_UNKNOWN	 "agent-managed"
 #define PROVIDER_UNKNOWN "agent"
 
-static struct json_object *labels(const struct register_request *r)
+static void labels(struct json_writer *j, const struct register_request *r)
 {
-	struct json_object *o = json_object_new_object();
-	bool good = o;
-
-	for (size_t i = 0; good && i < r->config->labels_n; i++)
-		good = request_take(o, r->config->labels[i].key,
-				    json_object_new_string(r->config->labels[i].value));
-	good = good && request_text(o, "hostname", r->facts->hostname) &&
-	       request_text(o, "agent.pipeops.io/version", r->version);
-	if (good)
-		return o;
-	json_object_put(o);
-	return NULL;
+	json_write_open(j, "labels", '{');
+	for (size_t i = 0; i < r->config->labels_n; i++)
+		json_write_text(j, r->config->labels[i].key, r->config->labels[i].value);
+	request_text(j, "hostname", r->facts->hostname);
+	request_text(j, "agent.pipeops.io/version", r->version);
+	json_write_close(j, '}');
 }
 
 /* The local ports by the control plane's names for them. */
-static struct json_object *ports(const struct config *c)
+static void ports(struct json_writer *j, const struct config *c)
 {
 	static const struct {
 		const char *forward, *name;
@@ -35,67 +32,58 @@ static struct json_object *ports(const struct config *c)
 		{ "kubelet-metrics", "kubelet" },
 		{ "agent-http", "agent_http" },
 	};
-	struct json_object *o = json_object_new_object();
-	bool good = o;
 
-	for (size_t i = 0; good && i < array_len(known); i++) {
+	json_write_open(j, "tunnel_port_config", '{');
+	for (size_t i = 0; i < array_len(known); i++) {
 		const int at = config_forward_find(c, known[i].forward);
 
 		if (at >= 0)
-			good = request_number(o, known[i].name, c->forwards[at].port);
+			json_write_number(j, known[i].name, c->forwards[at].port);
 	}
-	if (good)
-		return o;
-	json_object_put(o);
-	return NULL;
+	json_write_close(j, '}');
 }
 
-static struct json_object *specs(const struct facts *f)
+static void specs(struct json_writer *j, const struct facts *f)
 {
-	struct json_object *o = json_object_new_object();
-	const bool good = o && (!f->cpu_cores || request_number(o, "cpu_cores", f->cpu_cores)) &&
-			  (!f->memory_gb || request_number(o, "memory_gb", f->memory_gb)) &&
-			  (!f->disk_gb || request_number(o, "disk_gb", f->disk_gb)) &&
-			  request_text(o, "os", f->os);
-
-	if (good)
-		return o;
-	json_object_put(o);
-	return NULL;
+	json_write_open(j, "server_specs", '{');
+	if (f->cpu_cores)
+		json_write_number(j, "cpu_cores", f->cpu_cores);
+	if (f->memory_gb)
+		json_write_number(j, "memory_gb", f->memory_gb);
+	if (f->disk_gb)
+		json_write_number(j, "disk_gb", f->disk_gb);
+	request_text(j, "os", f->os);
+	json_write_close(j, '}');
 }
 
-static struct json_object *metadata(const struct register_request *r)
+static void metadata(struct json_writer *j, const struct register_request *r)
 {
-	struct json_object *o = json_object_new_object();
-	char now[32];
-
-	request_time(now, r->now_s);
-	if (o &&
-	    request_text(o, "agent_mode", r->facts->in_cluster ? "in-cluster" : "standalone") &&
-	    request_text(o, "registration_timestamp", now) &&
-	    request_text(o, "registration_mode", r->cluster_id[0] ? "resume" : "fresh"))
-		return o;
-	json_object_put(o);
-	return NULL;
+	json_write_open(j, "metadata", '{');
+	json_write_text(j, "agent_mode", r->facts->in_cluster ? "in-cluster" : "standalone");
+	request_time(j, "registration_timestamp", r->now_s);
+	json_write_text(j, "registration_mode", r->cluster_id[0] ? "resume" : "fresh");
+	json_write_close(j, '}');
 }
 
 int register_request_write(struct buf *to, const struct register_request *r)
 {
-	struct json_object *o = json_object_new_object();
-	const bool good = o && request_text(o, "agent_id", r->agent_id) &&
-			  request_text(o, "name", r->config->cluster_name) &&
-			  request_text(o, "cluster_id", r->cluster_id) &&
-			  request_text(o, "k8s_service_token", r->facts->service_token) &&
-			  request_text(o, "hostname", r->facts->hostname) &&
-			  request_text(o, "region", REGION_UNKNOWN) &&
-			  request_text(o, "cloud_provider", PROVIDER_UNKNOWN) &&
-			  request_text(o, "agent_version", r->version) &&
-			  request_take(o, "labels", labels(r)) &&
-			  request_take(o, "tunnel_port_config", ports(r->config)) &&
-			  request_take(o, "server_specs", specs(r->facts)) &&
-			  request_take(o, "metadata", metadata(r));
+	struct json_writer j = { .to = to };
 
-	return request_finish_take(to, o, good);
+	json_write_open(&j, NULL, '{');
+	request_text(&j, "agent_id", r->agent_id);
+	request_text(&j, "name", r->config->cluster_name);
+	request_text(&j, "cluster_id", r->cluster_id);
+	request_text(&j, "k8s_service_token", r->facts->service_token);
+	request_text(&j, "hostname", r->facts->hostname);
+	json_write_text(&j, "region", REGION_UNKNOWN);
+	json_write_text(&j, "cloud_provider", PROVIDER_UNKNOWN);
+	request_text(&j, "agent_version", r->version);
+	labels(&j, r);
+	ports(&j, r->config);
+	specs(&j, r->facts);
+	metadata(&j, r);
+	json_write_close(&j, '}');
+	return j.rc;
 }
 
 /* The first of the five places that holds an id.  1 found, 0 none. */

@@ -1,12 +1,13 @@
 /*
  * register -- the registration request and what its answer means.
  *
- * Pure: bytes to a request and an answer to a verdict; agent.c sends them.
+ * Pure: bytes to a request and an answer to a verdict; enrolment.c sends them.
  */
 #ifndef CONTROL_AGENT_PLANE_REGISTER_H
 #define CONTROL_AGENT_PLANE_REGISTER_H
 
 #include "control-agent/kube/facts.h"
+#include "lib/app/config/config.h"
 #include "lib/base/buf.h"
 
 #define REGISTER_PATH "/api/v1/clusters/agent/register"

@@ -1,43 +1,20 @@
+/* Members of a request's body.  Which ones a request has stands in register.c and heartbeat.c. */
 #include "control-agent/plane/request.h"
 
 #include <time.h>
 
-bool request_take(struct json_object *o, const char *name, struct json_object *value)
+void request_text(struct json_writer *j, const char *name, const char *value)
 {
-	if (value && o && json_object_object_add(o, name, value) == 0)
-		return true;
-	json_object_put(value);
-	return false;
+	if (value[0])
+		json_write_text(j, name, value);
 }
 
-bool request_text(struct json_object *o, const char *name, const char *value)
+void request_time(struct json_writer *j, const char *name, int64_t at_s)
 {
-	return !value[0] || request_take(o, name, json_object_new_string(value));
-}
-
-bool request_number(struct json_object *o, const char *name, uint64_t value)
-{
-	return request_take(o, name, json_object_new_int64((int64_t)value));
-}
-
-void request_time(char to[32], int64_t now_s)
-{
-	const time_t t = (time_t)now_s;
+	const time_t t = (time_t)at_s;
+	char text[32];
 	struct tm tm;
 
-	if (!gmtime_r(&t, &tm) || !strftime(to, 32, "%Y-%m-%dT%H:%M:%SZ", &tm))
-		to[0] = '\0';
-}
-
-int request_finish_take(struct buf *to, struct json_object *o, bool good)
-{
-	size_t n = 0;
-	const char *text =
-		good && o ? json_object_to_json_string_length(
-				    o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n)
-			  : NULL;
-	const int rc = text ? buf_append(to, text, n) : ERR_NOMEM;
-
-	json_object_put(o);
-	return rc;
+	if (gmtime_r(&t, &tm) && strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm))
+		json_write_text(j, name, text);
 }

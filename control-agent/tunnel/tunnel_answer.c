@@ -1,3 +1,7 @@
+/*
+ * From the JSON of the control plane to a wish.  It decides what is usable; what is done with it
+ * stands in tunnel_poll.c.
+ */
 #include "control-agent/tunnel/tunnel_answer.h"
 
 #include <openssl/evp.h>

@@ -1,3 +1,4 @@
+/* JSON in one pass, each value behind its comma; nothing is kept but where it stands. */
 #include "lib/base/json_write.h"
 
 #include <stdio.h>
@@ -14,6 +15,25 @@ static void put(struct json_writer *j, const void *p, size_t n)
 static void put_str(struct json_writer *j, const char *s)
 {
 	put(j, s, strlen(s));
+}
+
+/* Bytes that do not print become '?', as a quote and a backslash get one before them. */
+static void put_text(struct json_writer *j, struct span value)
+{
+	while (value.n) {
+		uint32_t c;
+		size_t n = utf8_read(value, &c);
+
+		if (!n || !utf8_is_plain(c)) {
+			put_str(j, "?");
+			n = n ? n : 1;
+		} else {
+			if ((c == '"' || c == '\\') && !j->plain)
+				put_str(j, "\\");
+			put(j, value.p, n);
+		}
+		value = span_of(value.p + n, value.n - n);
+	}
 }
 
 /* ---- lines for an eye ---- */
@@ -85,7 +105,7 @@ static void start_value(struct json_writer *j, const char *key)
 	j->comma = true;
 	if (key) {
 		put_str(j, "\"");
-		put_str(j, key);
+		put_text(j, span_str(key));
 		put_str(j, "\":");
 	}
 }
@@ -125,20 +145,7 @@ void json_write_span(struct json_writer *j, const char *key, struct span value)
 	put_str(j, quote);
 	if (j->plain && !value.n)
 		put_str(j, "-");
-	while (value.n) {
-		uint32_t c;
-		size_t n = utf8_read(value, &c);
-
-		if (!n || !utf8_is_plain(c)) {
-			put_str(j, "?");
-			n = n ? n : 1;
-		} else {
-			if ((c == '"' || c == '\\') && !j->plain)
-				put_str(j, "\\");
-			put(j, value.p, n);
-		}
-		value = span_of(value.p + n, value.n - n);
-	}
+	put_text(j, value);
 	put_str(j, quote);
 	end_value(j);
 }

@@ -1,5 +1,5 @@
 /*
- * json -- a document written in order, commas and escapes by itself.
+ * json_write -- a document written in order, commas and escapes by itself.
  *
  * The first failure stays and later calls do nothing; look at rc at the end.
  *
@@ -19,7 +19,7 @@ struct json_writer {
 	unsigned depth, row; /* plain: of objects; within the line of an array's object */
 };
 
-/* key is NULL for the document itself and in arrays; it is trusted text. */
+/* key is NULL for the document itself and in arrays; it is escaped like a text. */
 void json_write_open(struct json_writer *j, const char *key, char bracket); /* '{' or '[' */
 void json_write_close(struct json_writer *j, char bracket);		    /* '}' or ']' */
 /* Bytes that are no plain UTF-8 become '?'. */

@@ -95,6 +95,7 @@ static struct {
 	int status; /* 0: cannot be reached */
 	const char *body;
 	uint64_t retry_after_s;
+	const char *location;
 	unsigned asked;
 	unsigned at_once, at_once_max; /* requests under way */
 	char last_path[600], last_body[4096];
@@ -116,6 +117,7 @@ static void on_done(struct timer *t)
 	struct http_result r = { .status = plane[c->what].status,
 				 .body = span_str(plane[c->what].body),
 				 .retry_after_s = plane[c->what].retry_after_s,
+				 .location = plane[c->what].location,
 				 .elapsed_ns = SECOND / 100 };
 
 	if (!r.status)
@@ -390,6 +392,57 @@ static void test_failures_end_it(void)
 	}
 }
 
+/* The last sentence is what the bus shows when the program has ended. */
+static void test_last_sentence(void)
+{
+	static const struct {
+		const char *name;
+		int status;
+		const char *body, *location, *api_url, *says[3];
+	} rows[] = {
+		{ "token", 401, "no", NULL, NULL, { "refused the token", "401", "PIPEOPS_TOKEN" } },
+		{ "moved", 301, "", "https://new.example/x", NULL,
+		  { "301", "points to https://new.example/x", "PIPEOPS_API_URL" } },
+		{ "doubled path", 404, "", NULL, "https://cp.example/api/v1",
+		  { "404", "Remove /api/v1", "" } },
+		{ "proxy", 407, "", NULL, NULL, { "407", "HTTPS_PROXY", "" } },
+		{ "busy", 429, "", NULL, NULL, { "429", "too often", "" } },
+		{ "page", 200, "<html>", NULL, NULL, { "HTML", "PIPEOPS_API_URL", "" } },
+		{ "gzip", 200, "\x1f\x8b\x08", NULL, NULL, { "compressed", "", "" } },
+		{ "unreachable", 0, "", NULL, NULL, { "can't reach", "refused", "DNS" } },
+	};
+
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct world w;
+
+		prepare(&w);
+		answer(REGISTER, rows[i].status, rows[i].body);
+		plane[REGISTER].location = rows[i].location;
+		if (rows[i].api_url)
+			snprintf(w.config.api_url, sizeof(w.config.api_url), "%s", rows[i].api_url);
+		start(&w);
+		run_for(&w.loop, SECOND);
+		const struct bus_registration r = registration(&w);
+		for (size_t j = 0; j < 3; j++)
+			check_row(rows[i].name, strstr(r.last_error, rows[i].says[j]) != NULL);
+		check_row(rows[i].name, strcmp(r.last_error, agent_fault(w.agent)->why) == 0);
+		finish(&w);
+	}
+}
+
+/* A byte order mark and umlauts in what a control plane says. */
+static void test_registers_in_zurich(void)
+{
+	struct world w;
+
+	prepare(&w);
+	answer(REGISTER, 200, "\xef\xbb\xbf{\"cluster_id\":\"u-1\",\"name\":\"z\xc3\xbcrich\"}");
+	start(&w);
+	run_for(&w.loop, SECOND);
+	check(!w.loop.stopped && registration(&w).registered == 1);
+	finish(&w);
+}
+
 static void test_conflict_with_an_id_is_success(void)
 {
 	struct world w;
@@ -479,6 +532,49 @@ static void test_renewal_survives_an_outage_but_no_refusal(void)
 	run_for(&w.loop, 10 * SECOND);
 	check(w.loop.stopped && agent_exit_code(w.agent) == EXIT_REGISTRATION_REFUSED);
 	finish(&w);
+}
+
+static void test_what_ends_a_renewal(void)
+{
+	static const struct {
+		int status;
+		const char *body;
+		bool ends;
+	} rows[] = {
+		{ 301, "", false },	{ 400, "", true },     { 401, "", true },
+		{ 403, "", true },	{ 404, "", false },    { 407, "", false },
+		{ 408, "", false },	{ 409, "{}", true },   { 410, "", true },
+		{ 413, "", true },	{ 425, "", false },    { 429, "", false },
+		{ 500, "", false },	{ 502, "", false },    { 503, "", false },
+		{ 200, "", false },	{ 200, "<p>", false }, { 200, "{}", true },
+		{ 0, "", false },
+	};
+	char name[32];
+
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct world w;
+
+		snprintf(name, sizeof(name), "%d %s", rows[i].status, rows[i].body);
+		prepare(&w);
+		start(&w);
+		run_for(&w.loop, 4 * SECOND);
+		answer(HEARTBEAT, 404, "");
+		answer(REGISTER, rows[i].status, rows[i].body);
+		run_for(&w.loop, 60 * SECOND);
+		check_row(name, w.loop.stopped == rows[i].ends);
+		if (!rows[i].ends) {
+			check_row(name, plane[REGISTER].asked >= 10 && plane[REGISTER].asked <= 14);
+			check_row(name, registration(&w).last_error[0] != '\0');
+			answer(HEARTBEAT, 204, "");
+			answer(REGISTER, 200, "{\"cluster_id\":\"u-2\"}");
+			run_for(&w.loop, 10 * SECOND);
+			check_row(name, registration(&w).registered == 1);
+			check_row(name, registration(&w).last_error[0] == '\0');
+		} else {
+			check_row(name, agent_exit_code(w.agent) == EXIT_REGISTRATION_REFUSED);
+		}
+		finish(&w);
+	}
 }
 
 static void test_trouble_is_said_once(void)
@@ -726,6 +822,9 @@ int main(void)
 	static const struct test_case cases[] = {
 		{ "registers, then beats", test_registers_then_beats },
 		{ "failures end it", test_failures_end_it },
+		{ "last sentence", test_last_sentence },
+		{ "registers in Zurich", test_registers_in_zurich },
+		{ "what ends a renewal", test_what_ends_a_renewal },
 		{ "conflict with an id", test_conflict_with_an_id_is_success },
 		{ "resumes", test_resumes },
 		{ "without a cluster", test_without_a_cluster },

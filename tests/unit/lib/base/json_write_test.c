@@ -51,6 +51,12 @@ static void test_texts(void)
 		CHECK_DOC(rows[i].want, json_write_text(&j, NULL, rows[i].text));
 }
 
+static void test_keys(void)
+{
+	CHECK_DOC("{\"a\\\"b\\\\?\":1}", json_write_open(&j, NULL, '{');
+		  json_write_number(&j, "a\"b\\\n", 1); json_write_close(&j, '}'));
+}
+
 static void test_times(void)
 {
 	CHECK_DOC("null", json_write_time(&j, NULL, 0));
@@ -99,6 +105,7 @@ int main(void)
 	static const struct test_case cases[] = {
 		{ "structure", test_structure },
 		{ "texts", test_texts },
+		{ "keys", test_keys },
 		{ "times", test_times },
 		{ "plain", test_plain },
 		{ "first failure", test_first_failure_stays },
