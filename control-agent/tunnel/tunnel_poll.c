@@ -147,6 +147,7 @@ static void on_answer(void *user, const struct http_result *r)
 	struct fault why = { 0 };
 	uint64_t wait_s = p->poll_s;
 
+	follow_tunnel(p); /* of the wish that stands there, before it changes */
 	int rc = r->status ? tunnel_answer_read(&a, p->o.config, r->status, r->body, &why)
 			   : fault_set(&why, r->why.code ? r->why.code : ERR_CLOSED, "%s",
 				       r->why.why);
@@ -170,7 +171,6 @@ static void on_answer(void *user, const struct http_result *r)
 		wait_s = p->poll_s = a.poll_s ? a.poll_s : TUNNEL_POLL_DEFAULT_S;
 	}
 	explicit_bzero(&a, sizeof(a));
-	follow_tunnel(p);
 	timer_set(p->o.loop, &p->timer, loop_now(p->o.loop) + wait_s * SECOND_NS);
 }
 
