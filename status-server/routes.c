@@ -70,7 +70,7 @@ static int serve_blackbox(struct page *p)
 }
 
 const struct route_info route_info[ROUTES_N] = {
-#define ROUTE(id, path, handler, access, help) [ROUTE_##id] = { path, help },
+#define ROUTE(id, path, handler, access, cost, help) [ROUTE_##id] = { path, help },
 #include "status-server/routes.def"
 #undef ROUTE
 	[ROUTE_OTHER] = { "other", "" },
@@ -79,8 +79,9 @@ const struct route_info route_info[ROUTES_N] = {
 static const struct {
 	handler_fn *make;
 	enum { OPEN, OWN } access;
+	enum { CHEAP, COSTLY } cost;
 } handlers[ROUTE_OTHER] = {
-#define ROUTE(id, path, handler, access, help) [ROUTE_##id] = { handler, access },
+#define ROUTE(id, path, handler, access, cost, help) [ROUTE_##id] = { handler, access, cost },
 #include "status-server/routes.def"
 #undef ROUTE
 };
@@ -145,6 +146,20 @@ void routes_make(struct page *p, struct span host, struct span origin)
 		(void)!say(p, 500, "the page could not be made: out of memory\n");
 }
 
+/* Of an address that floods the server the pages that take work are refused. */
+static bool may_be_made(struct site *site, struct http_exchange *x)
+{
+	static const struct http_field later = { "Retry-After", "1" };
+	const enum route route = find_route(http_exchange_path(x));
+
+	if (route == ROUTE_OTHER || handlers[route].cost == CHEAP || http_exchange_may_cost(x))
+		return true;
+	site->requests[route]++;
+	http_exchange_reply_text(x, 503, &later, 1,
+				 "too many connections from this address: ask more slowly");
+	return false;
+}
+
 void routes_serve(void *user, struct http_exchange *x)
 {
 	struct page p = {
@@ -156,7 +171,7 @@ void routes_serve(void *user, struct http_exchange *x)
 	struct http_field fields[3];
 	size_t n = 0;
 
-	if (!http_exchange_allow(x, HTTP_GET | HTTP_HEAD, "GET, HEAD"))
+	if (!http_exchange_allow(x, HTTP_GET | HTTP_HEAD, "GET, HEAD") || !may_be_made(user, x))
 		return;
 	buf_init(&p.body, &mem_heap, BODY_MAX);
 	routes_make(&p, http_exchange_field(x, "Host"), http_exchange_field(x, "Origin"));

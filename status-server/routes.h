@@ -10,7 +10,7 @@
 #include "status-server/pod_view.h"
 
 enum route {
-#define ROUTE(id, path, handler, access, help) ROUTE_##id,
+#define ROUTE(id, path, handler, access, cost, help) ROUTE_##id,
 #include "status-server/routes.def"
 #undef ROUTE
 	ROUTE_OTHER, /* any path that is none of them */

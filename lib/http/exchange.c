@@ -213,6 +213,17 @@ void http_exchange_reply(struct http_exchange *x, int status, const struct http_
 	reply_taken(x, status, fields, n);
 }
 
+bool http_exchange_may_cost(struct http_exchange *x)
+{
+	struct http_server *s = x->conn->server;
+	const uint64_t now = loop_now(s->loop);
+	uint64_t missed;
+
+	return !server_admission_is_pressed(&s->admission, &x->conn->seat, now) ||
+	       rate_allow_of(&s->costly, now, LIMIT_HTTP_COSTLY, LIMIT_NS(HTTP_COSTLY_REFILL),
+			     &missed);
+}
+
 bool http_exchange_allow(struct http_exchange *x, unsigned methods, const char *allow)
 {
 	const struct http_field field = { "Allow", allow };

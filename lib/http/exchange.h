@@ -76,6 +76,11 @@ void http_exchange_reply(struct http_exchange *x, int status, const struct http_
 void http_exchange_reply_text(struct http_exchange *x, int status, const struct http_field *fields,
 			      size_t n, const char *text);
 
+/* Whether a response that takes work may be made for this client.  Always, unless connections had
+ * to end because of its address and it has had its part of the server's time for now: then a cheap
+ * refusal (503) leaves the time to others.  Asking counts. */
+MUST_USE bool http_exchange_may_cost(struct http_exchange *x);
+
 /* Whether the method is one of `methods` (enum http_method, or-ed).  If not, it is answered with
  * 405 and `allow` ("GET, HEAD"), and the connection closes after it. */
 MUST_USE bool http_exchange_allow(struct http_exchange *x, unsigned methods, const char *allow);

@@ -13,6 +13,7 @@
 #ifndef LIB_HTTP_SERVER_PRIVATE_H
 #define LIB_HTTP_SERVER_PRIVATE_H
 
+#include "lib/base/rate.h"
 #include "lib/http/server.h"
 #include "lib/http/server_admission.h"
 #include "lib/proto/http/http1.h"
@@ -70,6 +71,7 @@ struct http_server {
 	uint16_t port;
 	uint64_t timeout_ns[SERVER_CONN_STATES]; /* 0: none */
 	struct server_admission admission;
+	struct rate costly;	     /* responses to addresses that press */
 	size_t held;		     /* bytes of bodies above LIMIT_HTTP_SMALL_BODY */
 	void (*drained)(void *user); /* set while draining */
 	void *drained_user;

@@ -113,8 +113,10 @@ void loop_free_dead_watches(struct loop *l)
 
 /* ---- listening sockets: a watch and accept4() ---- */
 
-/* Connections taken per round, so that a burst cannot hold up the others. */
-enum { ACCEPTS_PER_ROUND = 64 };
+/* Connections taken per round.  A burst must not hold up the others; and what has been accepted is
+ * served before many more come, so that a server which ends connections to make room does not end
+ * one whose request it has not looked at yet. */
+enum { ACCEPTS_PER_ROUND = 4 };
 
 struct listener {
 	struct loop *loop;

@@ -8,11 +8,17 @@
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
 enum { FLOOD = 64, REQUESTS = 600, BIG = 3 << 20 };
 
-static int served;
+static int served, refused;
 
 static void serve(void *user, struct http_exchange *x)
 {
 	const bool big = span_is(http_exchange_path(x), "/big");
+
+	if (span_is(http_exchange_path(x), "/costly") && !http_exchange_may_cost(x)) {
+		refused++;
+		http_exchange_reply_text(x, 503, NULL, 0, "no");
+		return;
+	}
 	const size_t n = big ? BIG : 200;
 	struct buf body;
 	uint8_t *room;
@@ -207,6 +213,41 @@ static void test_pipelined_under_pressure(struct loop *l)
 	close_server(l, s);
 }
 
+/* What takes work is refused to the address that floods, never to others, nor without a flood. */
+static void test_costly_under_pressure(struct loop *l)
+{
+	enum { ASKED = 3 * LIMIT_HTTP_COSTLY };
+	struct http_server *s = open_server(l);
+	struct end *others[LIMIT_HTTP_PEER_CONNECTIONS];
+
+	for (int flood = 0; flood < 2; flood++) {
+		refused = served = 0;
+		for (size_t i = 0; flood && i < array_len(others); i++)
+			others[i] = end_new(l, dial_from(s, 1, 7, 0));
+		/* each on a connection of its own, for which one of the others ends */
+		struct reader *r[ASKED];
+		for (int i = 0; i < ASKED; i++) {
+			r[i] = reader_new(l, s, 7, "GET /costly", "1.1");
+			r[i]->stop_at = 0;
+			until(l, served + refused == i + 1);
+			if (!flood) {
+				reader_free(r[i], false);
+				until(l, http_server_connections(s) == 0);
+			}
+		}
+		check(flood ? refused > 0 && served >= LIMIT_HTTP_COSTLY : refused == 0);
+		struct reader *other = reader_new(l, s, 8, "GET /costly", "1.1");
+		until(l, other->has_head && other->body.done);
+		check(other->h.status == 200);
+		reader_free(other, false);
+		for (int i = 0; flood && i < ASKED; i++)
+			reader_free(r[i], false);
+		for (size_t i = 0; flood && i < array_len(others); i++)
+			end_free(l, others[i]);
+	}
+	close_server(l, s);
+}
+
 /* Large responses that nobody takes are bounded; small ones are answered all the same, and large
  * ones again once those who hold them are slow. */
 static void test_large_ones_that_wait(struct loop *l)
@@ -248,6 +289,7 @@ ON_BOTH(test_flood_of_one_address)
 ON_BOTH(test_flood_of_many_addresses)
 ON_BOTH(test_many_idle)
 ON_BOTH(test_pipelined_under_pressure)
+ON_BOTH(test_costly_under_pressure)
 ON_BOTH(test_large_ones_that_wait)
 
 int main(void)
@@ -257,6 +299,7 @@ int main(void)
 		{ "flood of many addresses", test_flood_of_many_addresses_on_both },
 		{ "many idle", test_many_idle_on_both },
 		{ "pipelined under pressure", test_pipelined_under_pressure_on_both },
+		{ "costly under pressure", test_costly_under_pressure_on_both },
 		{ "large ones that wait", test_large_ones_that_wait_on_both },
 	};
 	return run_cases("server_flood", cases, array_len(cases));
