@@ -272,11 +272,11 @@ int bus_segment_take(struct bus_segment *s, int fd, enum bus_role role, struct f
 	return rc < 0 ? rc : 1;
 }
 
-int bus_segment_open(struct bus_segment *s, int dir, enum bus_role role, struct fault *why)
+int bus_segment_open(struct bus_segment *s, int dir, const char *name, enum bus_role role,
+		     struct fault *why)
 {
 	/* a FIFO must not block us, a symlink not lead us elsewhere */
-	const int fd = openat(dir, BUS_SEGMENT_NAME,
-			      O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	const int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 
 	if (fd >= 0)
 		return bus_segment_take(s, fd, role, why);

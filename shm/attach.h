@@ -49,10 +49,10 @@ struct bus_segment {
 
 void bus_segment_init(struct bus_segment *s);
 
-/* <dir>/segment: 1 attached, 0 no such file.  ERR_TRUST: not a plain file, or
+/* <dir>/<name>: 1 attached, 0 no such file.  ERR_TRUST: not a plain file, or
  * one with holes.  ERR_ALGO: a format we don't speak.  ERR_PROTO: corrupt.
  * ERR_LIMIT: larger than a bound of ours.  ERR_SYS, ERR_NOMEM. */
-MUST_USE int bus_segment_open(struct bus_segment *s, int dir, enum bus_role role,
+MUST_USE int bus_segment_open(struct bus_segment *s, int dir, const char *name, enum bus_role role,
 			      struct fault *why);
 /* The same for an open file, taken also on failure. */
 MUST_USE int bus_segment_take(struct bus_segment *s, int fd, enum bus_role role, struct fault *why);

@@ -12,6 +12,8 @@ enum bus_crash_point {
 	BUS_CRASH_ROLE_DIR = 1,
 	BUS_CRASH_OWNER,
 	BUS_CRASH_SWEPT,
+	BUS_CRASH_LINKED, /* the predecessor has a temporary second name */
+	BUS_CRASH_KEPT,	  /* … and its own */
 	BUS_CRASH_TEMP,
 	BUS_CRASH_LOCKED,
 	BUS_CRASH_ALLOCATED,

@@ -24,9 +24,10 @@
 #define BUS_PAGE     4096u
 #define BUS_LINE     128u /* what different owners write stands on different lines */
 
-#define BUS_SEGMENT_NAME "segment"
-#define BUS_OWNER_NAME	 "owner.lock"
-#define BUS_TEMP_PREFIX	 ".tmp."
+#define BUS_SEGMENT_NAME  "segment"
+#define BUS_PREVIOUS_NAME "previous" /* the segment of the life before: a second link to it */
+#define BUS_OWNER_NAME	  "owner.lock"
+#define BUS_TEMP_PREFIX	  ".tmp."
 
 #define BUS_FILE_MAX	    (16u << 20)
 #define BUS_SECTIONS_MAX    16u

@@ -1,9 +1,15 @@
+/*
+ * The steps from an empty role directory to a visible segment, each with its
+ * failure, and the predecessor that is kept under a second name.  What the file
+ * holds is writer.c's.
+ */
 #include "shm/publication.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -105,6 +111,39 @@ static void sweep(const struct bus_publication *p)
 	closedir(d);
 }
 
+/* Whether the file under the segment's name is one that a writer may have left:
+ * nothing else is kept, as what is kept takes room for one more life. */
+static bool is_worth_keeping(const struct bus_publication *p)
+{
+	struct stat st;
+
+	return fstatat(p->dir, BUS_SEGMENT_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(st.st_mode) && st.st_size > 0 && st.st_size <= (off_t)BUS_FILE_MAX;
+}
+
+/* Gives the predecessor's segment its second name, so that its last words
+ * outlive the rename that makes ours visible.  A link, because the first name
+ * must lead to a whole segment at every moment; by a temporary name, because a
+ * link can't take the place of the one that was kept before.  So at most two
+ * segments exist: the older predecessor goes here, before ours is made.
+ * Nothing that fails here stops the writer.  What can't be kept leaves no older
+ * file under the name, for it would pass for the last life. */
+static void keep_predecessor(const struct bus_publication *p)
+{
+	static const char temp[] = BUS_TEMP_PREFIX BUS_PREVIOUS_NAME;
+
+	if (!is_worth_keeping(p) || linkat(p->dir, BUS_SEGMENT_NAME, p->dir, temp, 0)) {
+		unlinkat(p->dir, BUS_PREVIOUS_NAME, 0);
+		return;
+	}
+	BUS_CRASH_POINT(BUS_CRASH_LINKED);
+	if (renameat(p->dir, temp, p->dir, BUS_PREVIOUS_NAME))
+		unlinkat(p->dir, BUS_PREVIOUS_NAME, 0);
+	/* still there when the rename failed, or when both are one file already */
+	unlinkat(p->dir, temp, 0);
+	BUS_CRASH_POINT(BUS_CRASH_KEPT);
+}
+
 /* The lock comes before the name: a reader could otherwise hold a read lock
  * and so keep the writer out for ever. */
 static int make_file(struct bus_publication *p, size_t len, uint64_t nonce, struct fault *why)
@@ -147,6 +186,7 @@ int bus_publication_open(struct bus_publication *p, const char *root, enum bus_r
 		BUS_CRASH_POINT(BUS_CRASH_OWNER);
 		sweep(p);
 		BUS_CRASH_POINT(BUS_CRASH_SWEPT);
+		keep_predecessor(p);
 		rc = make_file(p, len, nonce, why);
 	}
 	return rc;
@@ -167,11 +207,17 @@ int bus_publication_commit(struct bus_publication *p, size_t immutable_len, stru
 	return 0;
 }
 
+/* By the name, not by the count of links: a file that was replaced has its
+ * second name still. */
 int bus_publication_check(const struct bus_publication *p)
 {
-	struct stat st;
+	struct stat own, named;
 
-	return p->fd >= 0 && fstat(p->fd, &st) == 0 && st.st_nlink == 0 ? ERR_CLOSED : 0;
+	if (p->fd < 0 || fstat(p->fd, &own))
+		return 0;
+	if (fstatat(p->dir, BUS_SEGMENT_NAME, &named, AT_SYMLINK_NOFOLLOW))
+		return errno == ENOENT ? ERR_CLOSED : 0;
+	return own.st_ino == named.st_ino && own.st_dev == named.st_dev ? 0 : ERR_CLOSED;
 }
 
 void bus_publication_abandon(struct bus_publication *p)

@@ -1,10 +1,11 @@
 /*
- * publish -- a new file, locked and whole before anybody can see it.
+ * publication -- a new file, locked and whole before anybody can see it.
  *
  * Each life of a writer makes a new inode and renames it over the old name, so
  * readers of the old one keep what they have and no state of a predecessor is
- * ever repaired.  A crash at any step leaves at most one unreadable temporary
- * file, which the next life removes.
+ * ever repaired.  The segment of the life before stays readable as `previous`,
+ * one file however many lives there were.  A crash at any step leaves at most one
+ * temporary name, which the next life removes.
  */
 #ifndef SHM_PUBLICATION_H
 #define SHM_PUBLICATION_H

@@ -31,18 +31,21 @@ struct kept_record {
 struct bus_reader {
 	enum bus_role role;
 	char *dir; /* NULL: one file that is never looked for */
+	const char *name;
 	struct bus_segment segment;
 	enum bus_presence presence;
 	struct fault fault;
 	uint64_t beat, beat_at_ns; /* when it changed, on the caller's clock */
 	uint64_t phase;		   /* as in struct bus_liveness */
+	uint64_t beat_boottime_ns; /* the writer's clock: shown, never judged by */
 	uint64_t life;		   /* counts attachments, to know old cursors */
 	uint64_t regressions;
 	uint64_t *values, *last; /* values_n of the segment each */
 	struct kept_record kept[BUS_RECORDS_N];
 };
 
-int bus_reader_new(struct bus_reader **out, const char *dir, enum bus_role role, struct fault *why)
+static int new_reader(struct bus_reader **out, const char *dir, const char *name,
+		      enum bus_role role, struct fault *why)
 {
 	*out = NULL;
 	const int rc = bus_guard_install(why);
@@ -52,6 +55,7 @@ int bus_reader_new(struct bus_reader **out, const char *dir, enum bus_role role,
 	if (!r)
 		return fault_set(why, ERR_NOMEM, "no memory for a reader of the bus");
 	r->role = role;
+	r->name = name;
 	bus_segment_init(&r->segment);
 	r->dir = strdup(dir);
 	if (!r->dir) {
@@ -62,13 +66,24 @@ int bus_reader_new(struct bus_reader **out, const char *dir, enum bus_role role,
 	return 0;
 }
 
+int bus_reader_new(struct bus_reader **out, const char *dir, enum bus_role role, struct fault *why)
+{
+	return new_reader(out, dir, BUS_SEGMENT_NAME, role, why);
+}
+
+int bus_reader_new_previous(struct bus_reader **out, const char *dir, enum bus_role role,
+			    struct fault *why)
+{
+	return new_reader(out, dir, BUS_PREVIOUS_NAME, role, why);
+}
+
 static void detach(struct bus_reader *r)
 {
 	bus_segment_close(&r->segment);
 	free(r->values);
 	free(r->last);
 	r->values = r->last = NULL;
-	r->phase = 0;
+	r->phase = r->beat_boottime_ns = 0;
 	memset(r->kept, 0, sizeof(r->kept));
 }
 
@@ -130,7 +145,7 @@ static int look(struct bus_reader *r, uint64_t now_ns)
 	if (!r->dir)
 		return is_attached(r);
 	const int dir = open_role_dir(r);
-	if (dir < 0 || fstatat(dir, BUS_SEGMENT_NAME, &st, AT_SYMLINK_NOFOLLOW)) {
+	if (dir < 0 || fstatat(dir, r->name, &st, AT_SYMLINK_NOFOLLOW)) {
 		/* what we hold stays readable, also when its name is gone */
 		rc = is_attached(r) || errno == ENOENT
 			     ? is_attached(r)
@@ -141,7 +156,8 @@ static int look(struct bus_reader *r, uint64_t now_ns)
 			detach(r);
 		rc = is_attached(r)
 			     ? 1
-			     : attached(r, bus_segment_open(s, dir, r->role, &r->fault), now_ns);
+			     : attached(r, bus_segment_open(s, dir, r->name, r->role, &r->fault),
+					now_ns);
 	}
 	if (dir >= 0)
 		close(dir);
@@ -172,6 +188,8 @@ static enum bus_presence judge(struct bus_reader *r, uint64_t now_ns)
 	bus_guard_enter(s->map, s->len);
 	const uint64_t beat = atomic_load_explicit(&l->beat, memory_order_acquire);
 	const uint64_t phase = atomic_load_explicit(&l->phase, memory_order_acquire);
+	const uint64_t boottime_ns =
+		atomic_load_explicit(&l->beat_boottime_ns, memory_order_relaxed);
 	if (bus_guard_leave())
 		s->cut = true;
 	if (bus_segment_check(s, &r->fault)) {
@@ -179,6 +197,7 @@ static enum bus_presence judge(struct bus_reader *r, uint64_t now_ns)
 		return BUS_UNREADABLE;
 	}
 	r->phase = phase;
+	r->beat_boottime_ns = boottime_ns;
 	if (beat != r->beat) {
 		r->beat = beat;
 		r->beat_at_ns = now_ns;
@@ -258,6 +277,33 @@ const char *bus_presence_name(enum bus_presence p)
 uint64_t bus_reader_beat(const struct bus_reader *r)
 {
 	return r->beat;
+}
+
+uint64_t bus_reader_silent_ns(const struct bus_reader *r, uint64_t now_ns)
+{
+	return is_attached(r) && now_ns > r->beat_at_ns ? now_ns - r->beat_at_ns : 0;
+}
+
+uint64_t bus_reader_last_beat_realtime_ns(const struct bus_reader *r)
+{
+	if (!is_attached(r))
+		return 0;
+	const struct bus_header *h = r->segment.header;
+	const uint64_t lived = r->beat_boottime_ns > h->start_boottime_ns
+				       ? r->beat_boottime_ns - h->start_boottime_ns
+				       : 0;
+	/* a hostile writer's sum stays a time */
+	return lived < UINT64_MAX - h->start_realtime_ns ? h->start_realtime_ns + lived
+							 : UINT64_MAX;
+}
+
+bool bus_reader_has_ended(const struct bus_reader *r, bool *is_exit)
+{
+	uint32_t exit_code;
+	const enum bus_phase phase = bus_reader_phase(r, &exit_code);
+
+	*is_exit = phase == BUS_STOPPED || phase == BUS_FAILED;
+	return r->presence == BUS_DEAD;
 }
 
 uint64_t bus_reader_start_realtime_ns(const struct bus_reader *r)

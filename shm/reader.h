@@ -27,6 +27,11 @@ enum bus_presence {
 
 MUST_USE int bus_reader_new(struct bus_reader **out, const char *dir, enum bus_role role,
 			    struct fault *why);
+/* The same for the segment of the life before, which its successor keeps under a
+ * second name.  The same file as the segment until a successor is visible, so
+ * compare their incarnations. */
+MUST_USE int bus_reader_new_previous(struct bus_reader **out, const char *dir, enum bus_role role,
+				     struct fault *why);
 /* For one file, wherever it stands: attached and judged here, never anew.  Takes
  * fd, also on failure; the errors are README.md's refusals. */
 MUST_USE int bus_reader_take(struct bus_reader **out, int fd, enum bus_role role,
@@ -43,10 +48,18 @@ const char *bus_presence_name(enum bus_presence p);
 /* The writer's beat as last seen: it moves once a second while its main loop does. */
 uint64_t bus_reader_beat(const struct bus_reader *r);
 
+/* For how long the beat has not moved, on the caller's clock of the last refresh. */
+uint64_t bus_reader_silent_ns(const struct bus_reader *r, uint64_t now_ns);
+
 /* About the attached segment; zero or "" when none is. */
 uint64_t bus_reader_start_realtime_ns(const struct bus_reader *r);
 const char *bus_reader_build(const struct bus_reader *r);
 void bus_reader_incarnation(const struct bus_reader *r, uint8_t to[16]);
+/* When the writer beat last, by its own clocks. */
+uint64_t bus_reader_last_beat_realtime_ns(const struct bus_reader *r);
+/* Whether its writer is gone (BUS_DEAD); *is_exit: it left an exit code, else it
+ * was killed in the phase that bus_reader_phase() says. */
+bool bus_reader_has_ended(const struct bus_reader *r, bool *is_exit);
 enum bus_phase bus_reader_phase(const struct bus_reader *r, uint32_t *exit_code);
 
 /* One number of the segment with its own metadata (self-describing). */

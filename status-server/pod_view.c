@@ -1,6 +1,11 @@
+/*
+ * The readers of the bus, the look once a second, and what is made of all of it
+ * for one request.  It judges no readiness and writes no page.
+ */
 #include "status-server/pod_view.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "lib/app/log.h"
@@ -9,7 +14,7 @@
 
 struct pod_watch {
 	struct loop *loop;
-	struct bus_reader *readers[COMPONENTS];
+	struct pod_readers readers;
 	enum bus_presence said[COMPONENTS]; /* in the log */
 	struct timer timer;
 	struct pod_view view;
@@ -45,10 +50,56 @@ static void say_presence(struct pod_watch *s, const struct component_view *c, si
 	s->said[i] = c->presence;
 }
 
-static void look_at(struct pod_watch *s, size_t i, uint64_t now_ns)
+/* What the records of a life say of it last. */
+static void read_last_words(struct life_end *e, size_t i)
 {
-	struct bus_reader *r = s->readers[i];
-	struct component_view *c = &s->view.of[i];
+	struct bus_session session;
+	struct bus_registration registration;
+
+	e->state = "";
+	if (i == COMPONENT_TUNNEL && bus_read_session(e->reader, &session) == 1) {
+		e->state = bus_state_name(session.state);
+		memcpy(e->error, session.last_error, sizeof(e->error));
+	}
+	if (i == COMPONENT_CONTROL && bus_read_registration(e->reader, &registration) == 1) {
+		e->state = registration.registered ? "registered" : "not registered";
+		memcpy(e->error, registration.last_error, sizeof(e->error));
+	}
+}
+
+/* Until a successor is visible, both names lead to one file. */
+static bool is_same_life(const struct bus_reader *a, const struct bus_reader *b)
+{
+	uint8_t x[16], y[16];
+
+	bus_reader_incarnation(a, x);
+	bus_reader_incarnation(b, y);
+	return memcmp(x, y, sizeof(x)) == 0;
+}
+
+static void look_at_end(struct component_view *c, struct bus_reader *previous, size_t i,
+			uint64_t now_ns)
+{
+	const enum bus_presence p = bus_reader_refresh(previous, now_ns);
+	struct life_end *e = &c->end;
+
+	/* its writer may live: somebody took the name away from under it */
+	if (p == BUS_DEAD && !is_same_life(previous, c->reader))
+		c->previous = previous;
+	e->reader = c->presence == BUS_DEAD ? c->reader : c->previous;
+	if (!e->reader)
+		return;
+	e->is_known = bus_reader_has_ended(e->reader, &e->is_exit);
+	e->phase = bus_reader_phase(e->reader, &e->exit_code);
+	e->start_realtime_ns = bus_reader_start_realtime_ns(e->reader);
+	e->realtime_ns = bus_reader_last_beat_realtime_ns(e->reader);
+	read_last_words(e, i);
+}
+
+static void look_at(struct component_view *c, const struct pod_readers *readers, size_t i,
+		    uint64_t now_ns)
+{
+	struct bus_reader *r = readers->now[i];
 
 	*c = (struct component_view){
 		.name = components[i].name,
@@ -57,25 +108,53 @@ static void look_at(struct pod_watch *s, size_t i, uint64_t now_ns)
 		.start_realtime_ns = bus_reader_start_realtime_ns(r),
 		.build = bus_reader_build(r),
 		.fault = bus_reader_fault(r),
+		.silent_ns = bus_reader_silent_ns(r, now_ns),
 	};
 	c->phase = bus_reader_phase(r, &c->exit_code);
-	say_presence(s, c, i);
+	look_at_end(c, readers->previous[i], i, now_ns);
+}
+
+void pod_view_read(struct pod_view *v, const struct pod_readers *r, uint64_t now_ns,
+		   uint64_t realtime_ns)
+{
+	v->realtime_ns = realtime_ns;
+	for (size_t i = 0; i < COMPONENTS; i++)
+		look_at(&v->of[i], r, i, now_ns);
+	v->has_session = bus_read_session(r->now[COMPONENT_TUNNEL], &v->session) == 1;
+	v->has_observed = bus_read_observed(r->now[COMPONENT_TUNNEL], &v->observed) == 1;
+	v->has_registration =
+		bus_read_registration(r->now[COMPONENT_CONTROL], &v->registration) == 1;
+	v->has_desired = bus_read_desired(r->now[COMPONENT_CONTROL], &v->desired) == 1;
+}
+
+int pod_readers_new(struct pod_readers *r, const char *dir, struct fault *why)
+{
+	int rc = 0;
+
+	*r = (struct pod_readers){ .now = { NULL } };
+	for (size_t i = 0; i < COMPONENTS && rc >= 0; i++) {
+		rc = bus_reader_new(&r->now[i], dir, components[i].role, why);
+		if (rc >= 0)
+			rc = bus_reader_new_previous(&r->previous[i], dir, components[i].role, why);
+	}
+	return rc;
+}
+
+void pod_readers_free(struct pod_readers *r)
+{
+	for (size_t i = 0; i < COMPONENTS; i++) {
+		bus_reader_free(r->now[i]);
+		bus_reader_free(r->previous[i]);
+	}
 }
 
 const struct pod_view *pod_watch_look(struct pod_watch *s)
 {
-	struct pod_view *v = &s->view;
 	/* not the loop's clock: a round may have begun before the writer's beat */
-	const uint64_t now_ns = clock_ns(CLOCK_BOOTTIME);
-
-	v->realtime_ns = clock_ns(CLOCK_REALTIME);
+	pod_view_read(&s->view, &s->readers, clock_ns(CLOCK_BOOTTIME), clock_ns(CLOCK_REALTIME));
 	for (size_t i = 0; i < COMPONENTS; i++)
-		look_at(s, i, now_ns);
-	v->has_session = bus_read_session(s->readers[COMPONENT_TUNNEL], &v->session) == 1;
-	v->has_registration =
-		bus_read_registration(s->readers[COMPONENT_CONTROL], &v->registration) == 1;
-	v->has_desired = bus_read_desired(s->readers[COMPONENT_CONTROL], &v->desired) == 1;
-	return v;
+		say_presence(s, &s->view.of[i], i);
+	return &s->view;
 }
 
 static void on_timer(struct timer *t)
@@ -94,13 +173,12 @@ int pod_watch_new(struct pod_watch **out, struct loop *l, const char *dir, struc
 		return fault_set(why, ERR_NOMEM, "no memory for readers of the bus");
 	s->loop = l;
 	s->timer.fire = on_timer;
-	for (size_t i = 0; i < COMPONENTS; i++) {
-		const int rc = bus_reader_new(&s->readers[i], dir, components[i].role, why);
-		if (rc < 0) {
-			pod_watch_free(s);
-			return rc;
-		}
+	for (size_t i = 0; i < COMPONENTS; i++)
 		s->said[i] = BUS_ABSENT;
+	const int rc = pod_readers_new(&s->readers, dir, why);
+	if (rc < 0) {
+		pod_watch_free(s);
+		return rc;
 	}
 	on_timer(&s->timer);
 	*out = s;
@@ -112,8 +190,7 @@ void pod_watch_free(struct pod_watch *s)
 	if (!s)
 		return;
 	timer_clear(s->loop, &s->timer);
-	for (size_t i = 0; i < COMPONENTS; i++)
-		bus_reader_free(s->readers[i]);
+	pod_readers_free(&s->readers);
 	free(s);
 }
 

@@ -1,3 +1,7 @@
+/*
+ * What stands on /metrics, and in which order.  The form of the page, and what
+ * a hostile segment may put there, is exposition.c's.
+ */
 #include "status-server/metrics/metrics.h"
 
 #include <openssl/crypto.h>
@@ -226,6 +230,50 @@ static void write_components(struct exposition *e, const struct pod_view *v)
 	}
 }
 
+/* How the life of each container ended that ended last.  Nothing is said of one
+ * that has not ended yet, or whose end nobody can read. */
+static void write_ends(struct exposition *e, const struct pod_view *v)
+{
+	for (size_t i = 0; i < COMPONENTS; i++) {
+		const struct life_end *end = &v->of[i].end;
+		struct labels l = { .n = 0 };
+
+		if (!end->is_known)
+			continue;
+		label(label(label(label(&l, "component", v->of[i].name), "how",
+				  end->is_exit ? "exit" : "killed"),
+			    "phase", bus_phase_name(end->phase)),
+		      "state", end->state);
+		exposition_info(
+			e, "pipeops_component_last_end_info",
+			"How the life of a container ended that ended last: exit or killed, "
+			"in which phase and state.",
+			l.text);
+	}
+	for (size_t i = 0; i < COMPONENTS; i++) {
+		struct labels l = { .n = 0 };
+
+		if (v->of[i].end.is_known)
+			number(e, BUS_GAUGE, "pipeops_component_last_end_timestamp_seconds",
+			       "seconds",
+			       "When the life of a container that ended last gave its last sign, "
+			       "in "
+			       "Unix time.",
+			       label(&l, "component", v->of[i].name)->text,
+			       v->of[i].end.realtime_ns, 1e-9);
+	}
+	for (size_t i = 0; i < COMPONENTS; i++) {
+		struct labels l = { .n = 0 };
+
+		if (v->of[i].end.is_known && v->of[i].end.is_exit)
+			gauge(e, "pipeops_component_last_exit_code",
+			      "Exit code of the life of a container that ended last; not there "
+			      "when "
+			      "it was killed.",
+			      label(&l, "component", v->of[i].name)->text, v->of[i].end.exit_code);
+	}
+}
+
 /* A build text is "version" or "version (revision)". */
 static void write_build(struct exposition *e, const char *component, const char *build,
 			const char *openssl)
@@ -378,6 +426,7 @@ int metrics_write(struct buf *to, enum exposition_format format, const struct si
 	write_tunnel_state(e, v);
 	write_tunnel_io(e, v);
 	write_components(e, v);
+	write_ends(e, v);
 	write_builds(e, v);
 	exposition_created(e, site->start_realtime_ns);
 	write_requests(e, site);

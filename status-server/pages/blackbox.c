@@ -151,24 +151,41 @@ static void write_incarnation(struct json_writer *j, const struct bus_reader *r)
 	json_write_hex(j, "incarnation", id, sizeof(id));
 }
 
-void blackbox_write_component(struct json_writer *j, const struct component_view *c, uint64_t lines)
+void blackbox_write_life(struct json_writer *j, struct bus_reader *r, uint64_t lines)
 {
+	uint32_t exit_code;
+	bool is_exit;
+
+	json_write_text(j, "build", bus_reader_build(r));
+	write_incarnation(j, r);
+	json_write_time(j, "started", bus_reader_start_realtime_ns(r));
+	json_write_time(j, "last_beat", bus_reader_last_beat_realtime_ns(r));
+	json_write_text(j, "phase", bus_phase_name(bus_reader_phase(r, &exit_code)));
+	if (bus_reader_has_ended(r, &is_exit)) {
+		json_write_text(j, "ended", is_exit ? "exit" : "killed");
+		/* a writer that was killed had no time to leave one */
+		if (is_exit)
+			json_write_number(j, "exit_code", exit_code);
+	}
+	json_write_number(j, "beats", bus_reader_beat(r));
+	write_records(j, r);
+	write_ring(j, "log", r, bus_reader_log, true, lines);
+	write_ring(j, "events", r, bus_reader_events, false, lines);
+}
+
+static void write_component(struct json_writer *j, const struct component_view *c)
+{
+	json_write_text(j, "name", c->name);
 	json_write_text(j, "presence", bus_presence_name(c->presence));
 	if (c->fault->code)
 		json_write_text(j, "why", c->fault->why);
-	if (!component_is_readable(c))
-		return;
-	json_write_text(j, "build", c->build);
-	write_incarnation(j, c->reader);
-	json_write_time(j, "started", c->start_realtime_ns);
-	json_write_text(j, "phase", bus_phase_name(c->phase));
-	/* a writer that was killed had no time to leave one */
-	if (c->presence == BUS_DEAD && (c->phase == BUS_STOPPED || c->phase == BUS_FAILED))
-		json_write_number(j, "exit_code", c->exit_code);
-	json_write_number(j, "beats", bus_reader_beat(c->reader));
-	write_records(j, c->reader);
-	write_ring(j, "log", c->reader, bus_reader_log, true, lines);
-	write_ring(j, "events", c->reader, bus_reader_events, false, lines);
+	if (component_is_readable(c))
+		blackbox_write_life(j, c->reader, BLACKBOX_LINES);
+	if (c->previous) {
+		json_write_open(j, "previous", '{');
+		blackbox_write_life(j, c->previous, BLACKBOX_LINES);
+		json_write_close(j, '}');
+	}
 }
 
 int blackbox_write(struct buf *to, const struct pod_view *v)
@@ -180,8 +197,7 @@ int blackbox_write(struct buf *to, const struct pod_view *v)
 	json_write_open(&j, "components", '[');
 	for (size_t i = 0; i < COMPONENTS; i++) {
 		json_write_open(&j, NULL, '{');
-		json_write_text(&j, "name", v->of[i].name);
-		blackbox_write_component(&j, &v->of[i], BLACKBOX_LINES);
+		write_component(&j, &v->of[i]);
 		json_write_close(&j, '}');
 	}
 	json_write_close(&j, ']');

@@ -1,6 +1,7 @@
 /*
  * blackbox -- what a container said last, living or dead: presence, phase and
- * exit code, its records, its last log lines and events.
+ * exit code, its records, its last log lines and events; and the same of the
+ * life before, whose segment a container that was started again keeps.
  *
  * All of it is read from the bus at the request, so it outlives any crash of
  * the writer.  What was never written is left out, not made up.
@@ -18,9 +19,8 @@ struct json_writer;
 /* The page /api/v1/blackbox.  Errors of buf_append. */
 MUST_USE int blackbox_write(struct buf *to, const struct pod_view *v);
 
-/* The members of one container, into an object that is open; of each ring the
- * last `lines`. */
-void blackbox_write_component(struct json_writer *j, const struct component_view *c,
-			      uint64_t lines);
+/* The members of one life of a container, into an object that is open: how it
+ * ended, if it did, its records, and of each ring the last `lines`. */
+void blackbox_write_life(struct json_writer *j, struct bus_reader *r, uint64_t lines);
 
 #endif

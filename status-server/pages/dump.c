@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -152,20 +153,34 @@ static void write_number(void *user, const struct bus_sample *s)
 	json_write_close(j, '}');
 }
 
+/* The file beside a segment: the life before, when it can be read. */
+static void write_previous(struct json_writer *j, const char *path, enum bus_role role)
+{
+	const char *slash = strrchr(path, '/');
+	const size_t dir = slash ? (size_t)(slash - path) + 1 : 0;
+	char beside[PATH_MAX];
+	struct bus_reader *r = NULL;
+	struct fault why = { 0 };
+
+	if (strcmp(path + dir, BUS_SEGMENT_NAME) != 0 || dir >= sizeof(beside) - 32)
+		return;
+	snprintf(beside, sizeof(beside), "%.*s" BUS_PREVIOUS_NAME, (int)dir, path);
+	const int fd = open(beside, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0 || bus_reader_take(&r, fd, role, &why) < 0)
+		return;
+	json_write_open(j, "previous", '{');
+	json_write_text(j, "file", beside);
+	json_write_text(j, "presence", bus_presence_name(bus_reader_presence(r)));
+	blackbox_write_life(j, r, BUS_RING_SLOTS_MAX);
+	json_write_close(j, '}');
+	bus_reader_free(r);
+}
+
 static void write_contents(struct json_writer *j, struct bus_reader *r)
 {
-	struct component_view c = {
-		.name = "",
-		.reader = r,
-		.presence = bus_reader_presence(r),
-		.start_realtime_ns = bus_reader_start_realtime_ns(r),
-		.build = bus_reader_build(r),
-		.fault = bus_reader_fault(r),
-	};
-
-	c.phase = bus_reader_phase(r, &c.exit_code);
 	json_write_open(j, "writer", '{');
-	blackbox_write_component(j, &c, BUS_RING_SLOTS_MAX);
+	json_write_text(j, "presence", bus_presence_name(bus_reader_presence(r)));
+	blackbox_write_life(j, r, BUS_RING_SLOTS_MAX);
 	json_write_close(j, '}');
 	json_write_open(j, "numbers", '[');
 	if (bus_reader_samples(r, write_number, j) < 0)
@@ -196,8 +211,10 @@ int dump_write(struct buf *to, const char *path, bool json, struct fault *why)
 		write_header(&j, &raw.header);
 		write_sections(&j, &raw.header);
 	}
-	if (r)
+	if (r) {
 		write_contents(&j, r);
+		write_previous(&j, path, role_of(&raw));
+	}
 	json_write_close(&j, '}');
 	bus_reader_free(r);
 	if (j.rc == 0 && json)

@@ -211,6 +211,9 @@ static void print_status_server(const char *dir)
 	static struct site site = { .config = &config,
 				    .start_realtime_ns = 1,
 				    .sandbox = &sandbox };
+	/* a life before, so that its end is on the page */
+	bus_writer_free(writer(dir, BUS_TUNNEL), 0);
+	bus_writer_free(writer(dir, BUS_CONTROL), 0);
 	struct bus_writer *tunnel = writer(dir, BUS_TUNNEL), *control = writer(dir, BUS_CONTROL);
 	struct loop *loop;
 	struct pod_watch *source;
@@ -260,8 +263,11 @@ static void print_metrics(void)
 	print_head("The pod and the status server", "Made by `status-server` of what it reads, and "
 						    "of itself; `process_*` are its own.");
 	print_status_server(dir);
-	static const char *const rests[] = { "tunnel/segment", "control/segment", "tunnel",
-					     "control", "" };
+	static const char *const rests[] = {
+		"tunnel/segment",  "tunnel/previous",  "tunnel/owner.lock",  "tunnel",
+		"control/segment", "control/previous", "control/owner.lock", "control",
+		"",
+	};
 	for (size_t i = 0; i < array_len(rests); i++) {
 		snprintf(path, sizeof(path), "%s/%s", dir, rests[i]);
 		(void)remove(path);

@@ -86,6 +86,27 @@ def test_tunnel_killed_under_traffic(t, io):
 	m = p.metrics()
 	check(m[START] > after[START], "its own start")
 	equal(m[DOWN], 1, "component_up")
+	check_previous(t, p, again["previous"], dead, m, killed)
+
+
+def check_previous(t, p, previous, dead, m, killed):
+	"""The new life tells how the one before ended, when and with which words."""
+	equal(previous["incarnation"], dead["incarnation"], "the dead one's incarnation")
+	equal((previous["ended"], previous["phase"]), ("killed", "running"), "how it ended")
+	equal(previous["session"]["state"], "up", "its last state")
+	equal(texts(previous, "log"), texts(dead, "log"), "its last log lines")
+	equal(texts(previous, "events"), texts(dead, "events"), "its last events")
+	end = 'component="tunnel",how="killed",phase="running",state="up"'
+	equal(m.get("pipeops_component_last_end_info{%s}" % end), 1, "how it ended, as a metric")
+	last = m['pipeops_component_last_end_timestamp_seconds{component="tunnel"}']
+	check(killed - 3 < last <= killed + 1, f"last sign at {last}, killed at {killed}")
+	check('pipeops_component_last_exit_code{component="tunnel"}' not in m, "no exit code of the killed")
+	equal(sum_of(m, "pipeops_tunnel_sessions_total"), 1, "counters are those of the living one")
+	code, text = harness.run([harness.program("status-server"), "dump", t.dir / "bus/tunnel/segment", "--json"])
+	equal(code, 0, f"exit code of the dump: {text[-200:]}")
+	equal(json.loads(text)["previous"]["ended"], "killed", "the dump's word")
+	names = sorted(x.name for x in (t.dir / "bus/tunnel").iterdir())
+	equal(names, ["owner.lock", "previous", "segment"], "files")
 
 
 def test_orderly_end_and_errors(t):
@@ -101,6 +122,7 @@ def test_orderly_end_and_errors(t):
 	equal(p.tunnel.stop(), 0, "exit code")
 	c = eventually(lambda: (c := component(p, "tunnel"))["presence"] == "dead" and c, "the end is seen")
 	equal((c["phase"], c["exit_code"]), ("stopped", 0), "phase and exit code")
+	equal(p.metrics().get('pipeops_component_last_exit_code{component="tunnel"}'), 0, "exit code as a metric")
 	eventually(lambda: any(x.startswith("error: ") for x in texts(component(p, "control"), "events")),
 		   "control's error is an event", 30)
 

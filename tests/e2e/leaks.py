@@ -161,6 +161,8 @@ class StatusGate(Gate):
 	"""A status server, which tells of itself in /metrics: scrape() gives that page's samples."""
 
 	prefix = "pipeops_status_"
+	# The segment of the life before, of each container that was started again.
+	slack = {"open_fds": 2}
 
 	def __init__(self, program, scrape):
 		super().__init__(program, "/")

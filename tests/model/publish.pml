@@ -1,10 +1,12 @@
 /* Publication (shm/publication.c): several instances of one role start, live and
-   die at any step; a reader looks at the name all the while.
+   die at any step, and each keeps its predecessor under a second name; a reader
+   looks at both names all the while.
 
-   mutants: RENAME_EARLY LOCK_LATE NO_OWNER */
+   mutants: RENAME_EARLY LOCK_LATE NO_OWNER KEEP_LATE */
 #define LIVES 4
 
-byte name = 0; /* the inode under `segment`; inode i is instance i's */
+byte name = 0;     /* the inode under `segment`; inode i is instance i's */
+byte previous = 0; /* the inode under `previous` */
 bool locked[LIVES + 1], complete[LIVES + 1], dead[LIVES + 1];
 byte owner = 0; /* who holds owner.lock */
 byte serving = 0;
@@ -19,6 +21,10 @@ proctype instance(byte me)
 	fi;
 #endif
 	if :: goto die :: skip fi;
+#ifndef KEEP_LATE
+	previous = name;
+	if :: goto die :: skip fi;
+#endif
 #ifndef LOCK_LATE
 	locked[me] = true;
 #endif
@@ -27,7 +33,15 @@ proctype instance(byte me)
 	complete[me] = true;
 	if :: goto die :: skip fi;
 #endif
-	atomic { name = me; serving++; serves = true };
+	atomic {
+#ifndef KEEP_LATE
+		assert(previous == name); /* the last life, none before it */
+#endif
+		name = me; serving++; serves = true
+	};
+#ifdef KEEP_LATE
+	previous = name;
+#endif
 	if :: goto die :: skip fi;
 	complete[me] = true;
 	locked[me] = true;
@@ -50,6 +64,12 @@ active proctype reader()
 		assert(complete[seen]);
 		assert(locked[seen] || dead[seen]);
 		assert(serving <= 1)
+	   :: else
+	   fi;
+	   seen = previous;
+	   if
+	   :: seen > 0 -> /* whoever is told of as ended has ended, and is whole */
+		assert(dead[seen] && complete[seen])
 	   :: else
 	   fi;
 	   i++;

@@ -284,6 +284,7 @@ static void stop(struct world *w)
 static void clean(const struct world *w)
 {
 	static const char *const names[] = { "bus/control/segment",
+					     "bus/control/previous",
 					     "bus/control/owner.lock",
 					     "bus/control",
 					     "bus",

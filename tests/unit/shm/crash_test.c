@@ -111,11 +111,48 @@ static void check_remains(struct bus_reader *r, const char *row)
 	check_row(row, bus_reader_regressions(r) == 0);
 }
 
+static void life_of(struct bus_reader *r, uint8_t to[16])
+{
+	(void)bus_reader_refresh(r, 1);
+	bus_reader_incarnation(r, to);
+}
+
+/* Both names after a death: the second leads to what the first led to before, or
+ * to the same as the first when no successor became visible; and it is whole. */
+static void check_predecessor(const struct bus_fixture *f, const char *row, const uint8_t before[16],
+			      const uint8_t older[16])
+{
+	static const uint8_t nobody[16];
+	struct bus_reader *now = fixture_reader(f, BUS_TUNNEL), *previous = NULL;
+	uint8_t current[16], kept[16];
+
+	must(bus_reader_new_previous(&previous, f->dir, BUS_TUNNEL, NULL) == 0);
+	life_of(now, current);
+	life_of(previous, kept);
+	if (memcmp(current, before, 16) != 0) /* a new life was visible */
+		check_row(row, memcmp(kept, before, 16) == 0);
+	else /* none was: what stood there may stand there still */
+		check_row(row, memcmp(kept, before, 16) == 0 || memcmp(kept, older, 16) == 0);
+	if (memcmp(kept, nobody, 16) != 0)
+		check_remains(previous, row);
+	check_row(row, fixture_names(f, "tunnel", "previous", 0) <= 1);
+	bus_reader_free(now);
+	bus_reader_free(previous);
+}
+
 static void die_at(const struct bus_fixture *f, struct bus_reader *r, unsigned point, unsigned nth)
 {
 	char row[32];
 	int status = 0;
 
+	uint8_t before[16], older[16];
+	struct bus_reader *previous = NULL, *now = fixture_reader(f, BUS_TUNNEL);
+
+	must(bus_reader_new_previous(&previous, f->dir, BUS_TUNNEL, NULL) == 0);
+	life_of(now, before);
+	life_of(previous, older);
+	bus_reader_free(now);
+	bus_reader_free(previous);
 	snprintf(row, sizeof(row), "point %u, %u", point, nth);
 	const pid_t child = fork();
 	must(child >= 0);
@@ -130,6 +167,7 @@ static void die_at(const struct bus_fixture *f, struct bus_reader *r, unsigned p
 	check_row(row, WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	check_row(row, fixture_names(f, "tunnel", BUS_TEMP_PREFIX, 0) <= 1);
 	check_remains(r, row);
+	check_predecessor(f, row, before, older);
 }
 
 static void test_every_point(void)
@@ -139,7 +177,8 @@ static void test_every_point(void)
 	struct bus_reader *r = fixture_reader(&f, BUS_TUNNEL);
 
 	for (unsigned n = BUS_CRASH_ROLE_DIR; n <= BUS_CRASH_PUBLISH_END; n++)
-		die_at(&f, r, n, 1); /* nothing was there before the last ones */
+		if (n != BUS_CRASH_LINKED && n != BUS_CRASH_KEPT)
+			die_at(&f, r, n, 1); /* nothing was there before the last ones */
 	for (unsigned n = BUS_CRASH_ROLE_DIR; n <= BUS_CRASH_PUBLISH_END; n++)
 		die_at(&f, r, n, 1); /* a predecessor's segment is */
 	for (unsigned word = 0; word < sizeof(struct bus_session) / 8; word++)

@@ -37,6 +37,8 @@ static int is_refused(const char *name)
 #define fchmod(...) (is_refused("fchmod") ? -1 : fchmod(__VA_ARGS__))
 #define mprotect(...) (is_refused("mprotect") ? -1 : mprotect(__VA_ARGS__))
 #define renameat(...) (is_refused("renameat") ? -1 : renameat(__VA_ARGS__))
+#define linkat(...) (is_refused("linkat") ? -1 : linkat(__VA_ARGS__))
+#define fstatat(...) (is_refused("fstatat") ? -1 : fstatat(__VA_ARGS__))
 #define getrandom(...) (is_refused("getrandom") ? -1 : getrandom(__VA_ARGS__))
 #define calloc(...) (is_refused("calloc") ? NULL : calloc(__VA_ARGS__))
 #include "shm/fields.c"
@@ -55,6 +57,8 @@ static int is_refused(const char *name)
 #undef fchmod
 #undef mprotect
 #undef renameat
+#undef linkat
+#undef fstatat
 #undef getrandom
 #undef calloc
 
@@ -104,7 +108,10 @@ static const struct {
 	{ "map", "mmap", 1, ENOMEM, "map the segment: Cannot allocate memory" },
 	{ "mode", "fchmod", 1, EPERM, "set the segment's mode: Operation not" },
 	{ "protect", "mprotect", 1, ENOMEM, "protect the segment: Cannot" },
-	{ "rename", "renameat", 1, EXDEV, "rename the segment: Invalid cross-device" },
+	{ "look at the predecessor", "fstatat", 1, EIO, NULL },
+	{ "link the predecessor", "linkat", 1, EPERM, NULL },
+	{ "keep the predecessor", "renameat", 1, EIO, NULL },
+	{ "rename", "renameat", 2, EXDEV, "rename the segment: Invalid cross-device" },
 	{ "entropy", "getrandom", 1, EINTR, NULL },
 };
 
@@ -183,6 +190,135 @@ static void test_sweep(void)
 	check(fixture_names(&f, "tunnel", ".tmp.", 0) == 0);
 	check(fixture_names(&f, "tunnel", "mine", 0) == 1);
 	bus_writer_free(w, 0);
+	fixture_fini(&f);
+}
+
+/* Whose segment a file of the role's directory is; zeros when it is none. */
+static void life_of(const struct bus_fixture *f, const char *leaf, uint8_t to[16])
+{
+	char path[128];
+	struct bus_reader *r = NULL;
+
+	memset(to, 0, 16);
+	fixture_path(f, path, leaf);
+	const int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd >= 0 && bus_reader_take(&r, fd, BUS_TUNNEL, NULL) == 0)
+		bus_reader_incarnation(r, to);
+	bus_reader_free(r);
+}
+
+/* One predecessor, the last one, however many there were. */
+static void test_thousand_restarts(void)
+{
+	struct bus_fixture f;
+	uint8_t before[16] = { 0 }, previous[16], now[16];
+
+	fixture_init(&f);
+	for (int i = 0; i < 1000; i++) {
+		struct bus_writer *w = fixture_writer(&f, BUS_TUNNEL);
+
+		life_of(&f, "tunnel/segment", now);
+		if (i % 100 < 3) {
+			life_of(&f, "tunnel/previous", previous);
+			check(memcmp(previous, before, 16) == 0);
+			check(memcmp(previous, now, 16) != 0);
+			check(bus_beat(w) == 0);
+		}
+		memcpy(before, now, 16);
+		bus_writer_free(w, 0);
+	}
+	check(fixture_names(&f, "tunnel", "", 0) == 3); /* owner.lock, segment, previous */
+	check(fixture_names(&f, "tunnel", "previous", 0) == 1);
+	fixture_fini(&f);
+}
+
+/* What stands under the segment's name is no segment that a writer left: it is
+ * not kept, and an older one does not pass for the last life. */
+static void test_what_is_not_kept(void)
+{
+	static const char *const kinds[] = { "nothing", "symlink", "fifo", "empty", "huge" };
+
+	for (size_t i = 0; i < array_len(kinds); i++) {
+		struct bus_fixture f;
+		char path[128];
+		struct stat st;
+		fixture_init(&f);
+		for (int life = 0; life < 2; life++)
+			bus_writer_free(fixture_writer(&f, BUS_TUNNEL), 0);
+		check_row(kinds[i], fixture_names(&f, "tunnel", "previous", 0) == 1);
+		fixture_path(&f, path, "tunnel/segment");
+		must(unlink(path) == 0);
+		if (strcmp(kinds[i], "symlink") == 0)
+			must(symlink("/etc/passwd", path) == 0);
+		else if (strcmp(kinds[i], "fifo") == 0)
+			must(mkfifo(path, 0600) == 0);
+		else if (strcmp(kinds[i], "nothing") != 0)
+			close(creat(path, 0600));
+		if (strcmp(kinds[i], "huge") == 0)
+			must(truncate(path, (off_t)1 << 40) == 0);
+		struct bus_writer *w = fixture_writer(&f, BUS_TUNNEL);
+		check_row(kinds[i], bus_writer_degraded(w) == NULL);
+		check_row(kinds[i], fixture_names(&f, "tunnel", "previous", 0) == 0);
+		check_row(kinds[i], lstat(path, &st) == 0 && S_ISREG(st.st_mode));
+		bus_writer_free(w, 0);
+		fixture_fini(&f);
+	}
+}
+
+/* Something else under the second name: replaced where it can be; a directory
+ * stays, and costs the writer nothing. */
+static void test_planted_second_name(void)
+{
+	static const char *const kinds[] = { "symlink", "fifo", "huge", "directory" };
+
+	for (size_t i = 0; i < array_len(kinds); i++) {
+		struct bus_fixture f;
+		char path[128];
+		uint8_t life[16], previous[16];
+		fixture_init(&f);
+		bus_writer_free(fixture_writer(&f, BUS_TUNNEL), 0);
+		life_of(&f, "tunnel/segment", life);
+		fixture_path(&f, path, "tunnel/previous");
+		if (strcmp(kinds[i], "symlink") == 0)
+			must(symlink("/etc/passwd", path) == 0);
+		else if (strcmp(kinds[i], "fifo") == 0)
+			must(mkfifo(path, 0600) == 0);
+		else if (strcmp(kinds[i], "directory") == 0)
+			must(mkdir(path, 0700) == 0);
+		else
+			must(close(creat(path, 0600)) == 0 && truncate(path, (off_t)1 << 40) == 0);
+		struct bus_writer *w = fixture_writer(&f, BUS_TUNNEL);
+		check_row(kinds[i], bus_writer_degraded(w) == NULL && bus_beat(w) == 0);
+		life_of(&f, "tunnel/previous", previous);
+		check_row(kinds[i], strcmp(kinds[i], "directory") == 0 ||
+					    memcmp(life, previous, 16) == 0);
+		check_row(kinds[i], fixture_names(&f, "tunnel", BUS_TEMP_PREFIX, 0) == 0);
+		bus_writer_free(w, 0);
+		fixture_fini(&f);
+	}
+}
+
+/* The owner's lock was removed while its holder lives: the second writer takes
+ * the name, the first one sees it although its file keeps the second name. */
+static void test_living_predecessor(void)
+{
+	struct bus_fixture f;
+	char path[128];
+	fixture_init(&f);
+	struct bus_writer *first = fixture_writer(&f, BUS_TUNNEL);
+
+	check(bus_beat(first) == 0);
+	fixture_path(&f, path, "tunnel/owner.lock");
+	must(unlink(path) == 0);
+	struct bus_writer *second = fixture_writer(&f, BUS_TUNNEL);
+	struct bus_reader *r = NULL;
+	must(bus_reader_new_previous(&r, f.dir, BUS_TUNNEL, NULL) == 0);
+	check(bus_reader_refresh(r, 1) == BUS_ALIVE); /* and is not said to have ended */
+	check(bus_beat(first) == ERR_CLOSED && bus_beat(second) == 0);
+	bus_writer_free(first, 0);
+	check(bus_reader_refresh(r, 2) == BUS_DEAD);
+	bus_reader_free(r);
+	bus_writer_free(second, 0);
 	fixture_fini(&f);
 }
 
@@ -319,6 +455,10 @@ int main(void)
 	static const struct test_case cases[] = {
 		{ "each step", test_each_step }, { "famine", test_famine },
 		{ "sweep", test_sweep },	 { "modes", test_modes },
+		{ "a thousand restarts", test_thousand_restarts },
+		{ "what is not kept", test_what_is_not_kept },
+		{ "planted second name", test_planted_second_name },
+		{ "living predecessor", test_living_predecessor },
 		{ "bad places", test_bad_places }, { "bad volumes", test_bad_volumes },
 	};
 	return run_cases("publish", cases, array_len(cases));

@@ -138,6 +138,91 @@ static void test_killed(void)
 	fixture_fini(&f);
 }
 
+/* Killed and started again at once: the new life is shown, and how the one before
+ * ended, with its words. */
+static void test_life_before(void)
+{
+	struct bus_fixture f;
+	struct view_fixture p;
+	fixture_init(&f);
+	view_fixture_init(&p, &f);
+	const pid_t child = fork();
+	must(child >= 0);
+	if (child == 0) {
+		must(busy_tunnel(&f));
+		raise(SIGKILL);
+	}
+	fixture_reap(child);
+	struct bus_writer *w = fixture_writer(&f, BUS_TUNNEL);
+	struct json_object *doc = page_of(&p, SECOND);
+	check_member(doc, "/components/0/presence", "alive");
+	check_member(doc, "/components/0/ended", NULL);
+	check_member(doc, "/components/0/session", NULL);
+	check_member(doc, "/components/0/previous/ended", "killed");
+	check_member(doc, "/components/0/previous/exit_code", NULL);
+	check_member(doc, "/components/0/previous/phase", "running");
+	check_member(doc, "/components/0/previous/session/state", "backoff");
+	check_member(doc, "/components/0/previous/log/lines/0/text", "first?line");
+	check_member(doc, "/components/0/previous/events/lines/0/text", "state backoff");
+	json_object_put(doc);
+	check(p.v.of[COMPONENT_TUNNEL].end.is_known && !p.v.of[COMPONENT_TUNNEL].end.is_exit);
+	check(strcmp(p.v.of[COMPONENT_TUNNEL].end.state, "backoff") == 0);
+
+	/* the next one ends by itself, and is its own last life until it has a successor */
+	bus_phase(w, BUS_FAILED);
+	bus_writer_free(w, 66);
+	doc = page_of(&p, 2 * SECOND);
+	check_member(doc, "/components/0/presence", "dead");
+	check_member(doc, "/components/0/ended", "exit");
+	check_member(doc, "/components/0/exit_code", "66");
+	check_member(doc, "/components/0/previous/ended", "killed");
+	json_object_put(doc);
+	check(p.v.of[COMPONENT_TUNNEL].end.is_exit && p.v.of[COMPONENT_TUNNEL].end.exit_code == 66);
+	w = fixture_writer(&f, BUS_TUNNEL);
+	doc = page_of(&p, 3 * SECOND);
+	check_member(doc, "/components/0/previous/ended", "exit");
+	check_member(doc, "/components/0/previous/exit_code", "66");
+	json_object_put(doc);
+	bus_writer_free(w, 0);
+	view_fixture_fini(&p);
+	fixture_fini(&f);
+}
+
+/* Whatever stands under the second name, the page has the living one. */
+static void test_hostile_life_before(void)
+{
+	static const char *const kinds[] = { "symlink", "fifo", "huge", "garbage", "directory" };
+
+	for (size_t i = 0; i < array_len(kinds); i++) {
+		struct bus_fixture f;
+		struct view_fixture p;
+		char path[128];
+		fixture_init(&f);
+		view_fixture_init(&p, &f);
+		struct bus_writer *w = busy_tunnel(&f);
+
+		fixture_path(&f, path, "tunnel/previous");
+		if (strcmp(kinds[i], "symlink") == 0)
+			must(symlink("segment", path) == 0);
+		else if (strcmp(kinds[i], "fifo") == 0)
+			must(mkfifo(path, 0600) == 0);
+		else if (strcmp(kinds[i], "directory") == 0)
+			must(mkdir(path, 0700) == 0);
+		else
+			must(close(creat(path, 0600)) == 0 &&
+			     truncate(path, strcmp(kinds[i], "huge") == 0 ? (off_t)1 << 40 : 65536) == 0);
+		struct json_object *doc = page_of(&p, SECOND);
+		check_member(doc, "/components/0/presence", "alive");
+		check_member(doc, "/components/0/previous", NULL);
+		check_row(kinds[i], !p.v.of[COMPONENT_TUNNEL].end.is_known);
+		check_last_words(doc);
+		json_object_put(doc);
+		bus_writer_free(w, 0);
+		view_fixture_fini(&p);
+		fixture_fini(&f);
+	}
+}
+
 static void test_control(void)
 {
 	struct bus_fixture f;
@@ -356,6 +441,8 @@ int main(void)
 	static const struct test_case cases[] = {
 		{ "living and ended", test_living_and_ended },
 		{ "killed", test_killed },
+		{ "life before", test_life_before },
+		{ "hostile life before", test_hostile_life_before },
 		{ "control", test_control },
 		{ "bounded", test_bounded },
 		{ "no room", test_no_room },

@@ -93,7 +93,7 @@ static void test_living_writer(void)
 	dump(&d, path, false);
 	check(d.rc == 0);
 	check_has(&d, "  presence: dead\n");
-	check_has(&d, "  phase: stopped\n  exit_code: 7\n");
+	check_has(&d, "  phase: stopped\n  ended: exit\n  exit_code: 7\n");
 	buf_fini(&d.out);
 
 	w = fixture_writer(&f, BUS_CONTROL);
