@@ -1,3 +1,7 @@
+/*
+ * The exec probes' question: does the writer of this role live and move.  Whether
+ * it is ready is asked of its records, by the program whose probe it is.
+ */
 #include "shm/probe.h"
 
 #include <inttypes.h>
@@ -28,6 +32,26 @@ static enum bus_presence watch_beat(struct bus_reader *r)
 	return p == BUS_ALIVE && bus_reader_beat(r) == first ? BUS_STALLED : p;
 }
 
+/* Its last sentence says more than a code. */
+static void tell_end(struct bus_reader *r, char text[256])
+{
+	char error[BUS_TEXT_MAX];
+	uint32_t exit_code;
+	bool is_exit;
+	const char *phase = bus_phase_name(bus_reader_phase(r, &exit_code));
+	int n;
+
+	(void)bus_reader_has_ended(r, &is_exit);
+	if (is_exit)
+		n = snprintf(text, 256, "no: dead (last phase %s, exit code %" PRIu32 ")", phase,
+			     exit_code);
+	else
+		n = snprintf(text, 256, "no: dead (killed, last phase %s)", phase);
+	bus_reader_last_error(r, error);
+	if (*error)
+		snprintf(text + n, 256 - (size_t)n, ": %.180s", error);
+}
+
 bool bus_probe(struct bus_reader **out, const char *dir, enum bus_role role, char text[256])
 {
 	struct fault why = { 0 };
@@ -39,15 +63,12 @@ bool bus_probe(struct bus_reader **out, const char *dir, enum bus_role role, cha
 	}
 	const enum bus_presence p = watch_beat(r);
 	const struct fault *fault = bus_reader_fault(r);
-	uint32_t exit_code;
-	const enum bus_phase phase = bus_reader_phase(r, &exit_code);
 
 	if (p == BUS_UNREADABLE)
 		snprintf(text, 256, "no: the segment below %.64s can't be read: %.150s", dir,
 			 fault->why);
 	else if (p == BUS_DEAD)
-		snprintf(text, 256, "no: dead (last phase %s, exit code %" PRIu32 ")",
-			 bus_phase_name(phase), exit_code);
+		tell_end(r, text);
 	else if (p == BUS_ABSENT)
 		snprintf(text, 256,
 			 "no: absent (it has not started, or not with the bus at %.160s)", dir);

@@ -475,6 +475,22 @@ int bus_read(struct bus_reader *r, enum bus_record_id id, void *to)
 	return rc > 0 && bus_record_settle(&bus_record_info[id], to) < 0 ? ERR_PROTO : rc;
 }
 
+void bus_reader_last_error(struct bus_reader *r, char to[BUS_TEXT_MAX])
+{
+	struct bus_session session = { .last_error = "" };
+	struct bus_registration registration = { .last_error = "" };
+
+	if (r->role == BUS_TUNNEL) {
+		if (bus_read_session(r, &session) < 0)
+			session.last_error[0] = '\0';
+		memcpy(to, session.last_error, BUS_TEXT_MAX);
+	} else {
+		if (bus_read_registration(r, &registration) < 0)
+			registration.last_error[0] = '\0';
+		memcpy(to, registration.last_error, BUS_TEXT_MAX);
+	}
+}
+
 /* ---- lines ---- */
 
 #define CURSOR_LIFE 48 /* a cursor: the reader's life above, lines below */

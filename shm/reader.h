@@ -106,6 +106,10 @@ MUST_USE int bus_read(struct bus_reader *r, enum bus_record_id id, void *to);
 	}
 #include "shm/records.def"
 
+/* The last error that the segment's writer published, of the record of its role;
+ * "" for none. */
+void bus_reader_last_error(struct bus_reader *r, char to[BUS_TEXT_MAX]);
+
 /* Log ring: calls `each` for what is new since *cursor, oldest first; lines
  * that were overwritten meanwhile are added to *lost.  A cursor starts as 0 and
  * belongs to the reader: after a new life of the writer it starts over by

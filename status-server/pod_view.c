@@ -57,14 +57,11 @@ static void read_last_words(struct life_end *e, size_t i)
 	struct bus_registration registration;
 
 	e->state = "";
-	if (i == COMPONENT_TUNNEL && bus_read_session(e->reader, &session) == 1) {
+	if (i == COMPONENT_TUNNEL && bus_read_session(e->reader, &session) == 1)
 		e->state = bus_state_name(session.state);
-		memcpy(e->error, session.last_error, sizeof(e->error));
-	}
-	if (i == COMPONENT_CONTROL && bus_read_registration(e->reader, &registration) == 1) {
+	if (i == COMPONENT_CONTROL && bus_read_registration(e->reader, &registration) == 1)
 		e->state = registration.registered ? "registered" : "not registered";
-		memcpy(e->error, registration.last_error, sizeof(e->error));
-	}
+	bus_reader_last_error(e->reader, e->error);
 }
 
 /* Until a successor is visible, both names lead to one file. */
@@ -114,6 +111,19 @@ static void look_at(struct component_view *c, const struct pod_readers *readers,
 	look_at_end(c, readers->previous[i], i, now_ns);
 }
 
+/* Generations count within one life of control: an answer to another's is none. */
+static bool is_refused(const struct pod_view *v)
+{
+	uint8_t control[16];
+
+	bus_reader_incarnation(v->of[COMPONENT_CONTROL].reader, control);
+	return v->has_observed && v->has_desired && v->desired.gen &&
+	       v->of[COMPONENT_TUNNEL].presence == BUS_ALIVE &&
+	       memcmp(control, v->observed.writer, sizeof(control)) == 0 &&
+	       v->observed.gen_seen == v->desired.gen &&
+	       v->observed.gen_applied != v->desired.gen && v->observed.error;
+}
+
 void pod_view_read(struct pod_view *v, const struct pod_readers *r, uint64_t now_ns,
 		   uint64_t realtime_ns)
 {
@@ -125,6 +135,7 @@ void pod_view_read(struct pod_view *v, const struct pod_readers *r, uint64_t now
 	v->has_registration =
 		bus_read_registration(r->now[COMPONENT_CONTROL], &v->registration) == 1;
 	v->has_desired = bus_read_desired(r->now[COMPONENT_CONTROL], &v->desired) == 1;
+	v->is_refused = is_refused(v);
 }
 
 int pod_readers_new(struct pod_readers *r, const char *dir, struct fault *why)

@@ -50,6 +50,9 @@ struct pod_view {
 	struct bus_observed observed;
 	struct bus_registration registration;
 	struct bus_desired desired;
+	/* The tunnel has seen what control wants now and refuses it: observed.error_text
+	 * says why.  What it had before goes on. */
+	bool is_refused;
 };
 
 struct pod_watch;

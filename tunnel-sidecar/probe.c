@@ -9,6 +9,7 @@ int probe_main(struct config *config, bool ready)
 {
 	struct bus_reader *r = NULL;
 	struct bus_session session;
+	struct bus_observed observed = { .error = 0 };
 	struct fault why = { 0 };
 	char text[256];
 
@@ -21,10 +22,15 @@ int probe_main(struct config *config, bool ready)
 	}
 	/* Down by policy is ready: nobody wants the tunnel, or it is idle. */
 	const int rc = bus_read_session(r, &session);
-	const bool good =
-		rc == 1 && (session.state == BUS_STATE_UP || session.state == BUS_STATE_IDLE);
+	const bool is_refused = bus_read_observed(r, &observed) == 1 && observed.error &&
+				observed.gen_seen != observed.gen_applied;
+	const bool good = rc == 1 && !is_refused &&
+			  (session.state == BUS_STATE_UP || session.state == BUS_STATE_IDLE);
 	bus_reader_free(r);
-	if (rc == 1)
+	if (rc == 1 && is_refused)
+		printf("no: %s, and what the control plane wants is not done: %s\n",
+		       bus_state_name(session.state), observed.error_text);
+	else if (rc == 1)
 		printf("%s: %s%s%s\n", good ? "yes" : "no", bus_state_name(session.state),
 		       session.last_error[0] ? ": " : "", session.last_error);
 	else

@@ -181,6 +181,20 @@ static void write_tunnel_state(struct exposition *e, const struct pod_view *v)
 	}
 }
 
+/* A wish that the tunnel refuses; /ready has the sentence. */
+static void write_refusal(struct exposition *e, const struct pod_view *v)
+{
+	const uint64_t error = v->is_refused ? v->observed.error : 0;
+	struct labels l = { .n = 0 };
+
+	if (v->of[COMPONENT_TUNNEL].presence != BUS_ALIVE)
+		return;
+	label(&l, "reason", error && error < 1000 ? err_name(-(int)error) : "");
+	gauge(e, "pipeops_tunnel_desired_refused",
+	      "Whether the tunnel refuses what the control plane wants (1) or not (0), and why.",
+	      l.text, v->is_refused);
+}
+
 /* Which event loop the tunnel got: epoll where io_uring is refused, and why. */
 static void write_tunnel_io(struct exposition *e, const struct pod_view *v)
 {
@@ -424,6 +438,7 @@ int metrics_write(struct buf *to, enum exposition_format format, const struct si
 	 * BUS_NAME_OWNERS. */
 	write_agent(e, v);
 	write_tunnel_state(e, v);
+	write_refusal(e, v);
 	write_tunnel_io(e, v);
 	write_components(e, v);
 	write_ends(e, v);

@@ -1,6 +1,12 @@
+/*
+ * The judgement behind /ready: a view in, a verdict and sentences out.  It reads
+ * nothing itself and keeps nothing.
+ */
 #include "status-server/pages/readiness.h"
 
+#include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #define HEARTBEAT_FRESH_NS UINT64_C(30000000000)
 
@@ -30,6 +36,39 @@ bool readiness_is_tunnel_up(const struct pod_view *v)
 	return is_alive(v, COMPONENT_TUNNEL) && v->has_session && v->session.state == BUS_STATE_UP;
 }
 
+/* Adds to the sentence that stands in `why`. */
+static void add(char why[READINESS_WHY_MAX], const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void add(char why[READINESS_WHY_MAX], const char *fmt, ...)
+{
+	const size_t n = strlen(why);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why + n, READINESS_WHY_MAX - n, fmt, ap);
+	va_end(ap);
+}
+
+/* How a life ended, and its last sentence, which says more than a code. */
+static void add_end(char why[READINESS_WHY_MAX], const struct life_end *e)
+{
+	if (e->is_exit)
+		add(why, "ended with exit code %u, in phase %s", e->exit_code,
+		    bus_phase_name(e->phase));
+	else
+		add(why, "was killed in phase %s", bus_phase_name(e->phase));
+	if (e->error[0])
+		add(why, ": %s", e->error);
+}
+
+/* A container that runs and gives no reason of its own: its predecessor's. */
+static void add_last_life(char why[READINESS_WHY_MAX], const struct component_view *c)
+{
+	if (!c->end.is_known || (c->end.is_exit && c->end.exit_code == 0))
+		return;
+	add(why, "; the life before ");
+	add_end(why, &c->end);
+}
+
 /* False, with the sentence, when the container is not alive. */
 static bool check_alive(char why[READINESS_WHY_MAX], const struct component_view *c)
 {
@@ -41,12 +80,12 @@ static bool check_alive(char why[READINESS_WHY_MAX], const struct component_view
 		return false;
 	case BUS_STALLED:
 		snprintf(why, READINESS_WHY_MAX,
-			 "the %s container hangs: it gave no sign for 3.5 s", c->name);
+			 "the %s container hangs: it has given no sign for %.1f s", c->name,
+			 (double)c->silent_ns / 1e9);
 		return false;
 	case BUS_DEAD:
-		snprintf(why, READINESS_WHY_MAX,
-			 "the %s container has ended: its last phase was %s, exit code %u", c->name,
-			 bus_phase_name(c->phase), c->exit_code);
+		snprintf(why, READINESS_WHY_MAX, "the %s container ", c->name);
+		add_end(why, &c->end);
 		return false;
 	case BUS_UNREADABLE:
 		snprintf(why, READINESS_WHY_MAX, "the status of the %s container can't be read: %s",
@@ -66,8 +105,10 @@ static void judge_control(struct readiness *out, const struct pod_view *v)
 	if (v->has_registration && v->registration.last_error[0])
 		snprintf(why, READINESS_WHY_MAX, "not registered at the control plane: %s",
 			 v->registration.last_error);
-	else
+	else {
 		snprintf(why, READINESS_WHY_MAX, "not registered at the control plane yet");
+		add_last_life(why, &v->of[COMPONENT_CONTROL]);
+	}
 }
 
 /* Down, and nobody wants it up: after inactivity, or the control plane has
@@ -95,6 +136,13 @@ static void judge_tunnel(struct readiness *out, const struct pod_view *v)
 		return;
 	}
 	out->tunnel = bus_state_name(s->state);
+	if (v->is_refused) {
+		/* also while an older wish is carried out: it is not what is wanted now */
+		snprintf(why, READINESS_WHY_MAX,
+			 "the tunnel refuses what the control plane wants: %s",
+			 v->observed.error_text);
+		return;
+	}
 	if (s->state == BUS_STATE_UP || is_idle_by_policy(v))
 		return;
 	if (s->last_error[0])
@@ -106,6 +154,8 @@ static void judge_tunnel(struct readiness *out, const struct pod_view *v)
 			 "it");
 	else
 		snprintf(why, READINESS_WHY_MAX, "the tunnel is not up yet but %s", out->tunnel);
+	if (!s->last_error[0])
+		add_last_life(why, c);
 }
 
 void readiness_judge(struct readiness *out, const struct pod_view *v, bool tunnel_enabled)

@@ -84,13 +84,59 @@ static void tunnel_absent(struct pod_view *v)
 static void tunnel_stalled(struct pod_view *v)
 {
 	v->of[COMPONENT_TUNNEL].presence = BUS_STALLED;
+	v->of[COMPONENT_TUNNEL].silent_ns = UINT64_C(42300000000);
 }
 
 static void tunnel_dead(struct pod_view *v)
 {
 	v->of[COMPONENT_TUNNEL].presence = BUS_DEAD;
-	v->of[COMPONENT_TUNNEL].phase = BUS_FAILED;
-	v->of[COMPONENT_TUNNEL].exit_code = 137;
+	v->of[COMPONENT_TUNNEL].end = (struct life_end){ .is_known = true,
+							 .is_exit = true,
+							 .phase = BUS_FAILED,
+							 .exit_code = 137,
+							 .error = "no memory" };
+}
+
+static void tunnel_killed(struct pod_view *v)
+{
+	v->of[COMPONENT_TUNNEL].presence = BUS_DEAD;
+	v->of[COMPONENT_TUNNEL].end = (struct life_end){ .is_known = true, .phase = BUS_RUNNING };
+}
+
+static void refused(struct pod_view *v)
+{
+	v->is_refused = true;
+	snprintf(v->observed.error_text, sizeof(v->observed.error_text),
+		 "port 444 is not in tunnel.server_ports");
+}
+
+static void refused_while_idle(struct pod_view *v)
+{
+	asked_for(v);
+	refused(v);
+}
+
+static void started_again(struct pod_view *v)
+{
+	v->has_registration = false;
+	v->of[COMPONENT_CONTROL].end =
+		(struct life_end){ .is_known = true,
+				   .is_exit = true,
+				   .phase = BUS_FAILED,
+				   .exit_code = 65,
+				   .error = "the control plane refused the token" };
+}
+
+static void started_again_after_an_orderly_end(struct pod_view *v)
+{
+	started_again(v);
+	v->of[COMPONENT_CONTROL].end.exit_code = 0;
+}
+
+static void tunnel_started_again(struct pod_view *v)
+{
+	v->session.state = BUS_STATE_CONNECTING;
+	v->of[COMPONENT_TUNNEL].end = (struct life_end){ .is_known = true, .phase = BUS_RUNNING };
 }
 
 static void tunnel_unreadable(struct pod_view *v)
@@ -150,10 +196,23 @@ static const struct {
 	  "backoff: connect: refused by gateway", NULL, true },
 	{ "tunnel absent", tunnel_absent, false, true, true, false, "absent", "not started", NULL,
 	  true },
-	{ "tunnel stalled", tunnel_stalled, false, true, true, false, "stalled", "hangs", NULL,
-	  true },
-	{ "tunnel dead", tunnel_dead, false, true, true, false, "dead", "failed, exit code 137",
-	  NULL, true },
+	{ "tunnel stalled", tunnel_stalled, false, true, true, false, "stalled", 
+	  "hangs: it has given no sign for 42.3 s", NULL, true },
+	{ "tunnel dead", tunnel_dead, false, true, true, false, "dead",
+	  "ended with exit code 137, in phase failed: no memory", NULL, true },
+	{ "tunnel killed", tunnel_killed, false, true, true, false, "dead",
+	  "tunnel container was killed in phase running", NULL, true },
+	{ "refused", refused, false, true, true, true, "up",
+	  "refuses what the control plane wants: port 444 is not", NULL, true },
+	{ "refused while idle", refused_while_idle, false, true, true, false, "idle",
+	  "refuses what the control plane wants: port 444 is not", NULL, true },
+	{ "started again", started_again, false, false, false, true, "up", NULL,
+	  "yet; the life before ended with exit code 65, in phase failed: the control plane refused "
+	  "the token", false },
+	{ "after an orderly end", started_again_after_an_orderly_end, false, false, false, true,
+	  "up", NULL, "plane yet", false },
+	{ "tunnel started again", tunnel_started_again, false, true, true, false, "connecting",
+	  "connecting; the life before was killed in phase running", NULL, true },
 	{ "tunnel unreadable", tunnel_unreadable, false, true, true, false, "unreadable", "holes",
 	  NULL, true },
 	{ "tunnel says nothing", tunnel_silent, false, true, true, false, "unknown", "state yet",
@@ -162,9 +221,9 @@ static const struct {
 	  false },
 	{ "never registered", never_registered, false, false, false, true, "up", NULL, "plane yet",
 	  false },
-	{ "control dead", control_dead, false, false, false, true, "up", NULL, "has ended", false },
+	{ "control dead", control_dead, false, false, false, true, "up", NULL, "was killed", false },
 	{ "dead control's wish", control_dead_not_asked_for, false, false, false, false, "idle",
-	  "not known yet", "has ended", false },
+	  "not known yet", "was killed", false },
 };
 
 static bool lacks(const char *sentence, const char *part)
