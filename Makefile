@@ -125,6 +125,7 @@ $(OUT)/%.o: %.c
 # Made again when the checkout has moved on.
 $(OUT)/lib/app/version.o: ALL_CFLAGS += -DREVISION='"$(REVISION)"'
 $(OUT)/lib/app/version.o: $(OUT)/revision
+$(OUT)/lib/app/libraries.o: ALL_CFLAGS += -DLIBURING_HEADERS='"$(shell pkg-config --modversion liburing)"'
 
 unit: $(UNIT)
 	@scripts/run-unit $(UNIT)

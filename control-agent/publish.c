@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/app/libraries.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "lib/app/self.h"
@@ -58,6 +59,16 @@ static void on_beat(struct timer *t)
 		p->o.on_replaced(p->o.user);
 }
 
+static void publish_versions(struct publish *p)
+{
+	struct bus_versions v = { .version = "" };
+
+	snprintf(v.version, sizeof(v.version), "%s", program_version);
+	snprintf(v.revision, sizeof(v.revision), "%s", program_revision);
+	LIBRARIES_FILL(&v);
+	bus_publish_versions(p->writer, &v);
+}
+
 int publish_new(struct publish **out, struct loop *l, const struct publish_options *o,
 		struct fault *why)
 {
@@ -85,6 +96,7 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 		log_warn("bus_degraded",
 			 "the status bus can't be written: nobody sees this program's state",
 			 L_STR("dir", o->bus_dir), L_STR("reason", bus_writer_degraded(p->writer)));
+	publish_versions(p);
 	log_set_tap(on_log, p);
 	timer_set(l, &p->beat, loop_now(l) + BEAT_NS);
 	*out = p;

@@ -64,7 +64,8 @@ enum bus_section {
 	BUS_SECTION_DOORBELL = 11,
 	BUS_SECTION_LOG, /* rings: entsize: bytes of a slot, count: slots */
 	BUS_SECTION_EVENTS,
-	BUS_SECTION_TYPES /* larger numbers are of later versions: passed over */
+	BUS_SECTION_VERSIONS, /* a record */
+	BUS_SECTION_TYPES     /* larger numbers are of later versions: passed over */
 };
 
 /* Both records and rings: one line with a word (version, head), then slots. */

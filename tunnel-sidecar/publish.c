@@ -1,3 +1,7 @@
+/*
+ * The one file of this program that writes to the status bus: numbers, records,
+ * log lines, events, and the beat once a second.
+ */
 #include "tunnel-sidecar/publish.h"
 
 #include <assert.h>
@@ -6,6 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "lib/app/libraries.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "lib/app/self.h"
@@ -102,6 +107,16 @@ static void on_beat(struct timer *t)
 	timer_set(p->loop, &p->beat, loop_now(p->loop) + BEAT_NS);
 }
 
+static void publish_versions(struct publish *p)
+{
+	struct bus_versions v = { .version = "" };
+
+	snprintf(v.version, sizeof(v.version), "%s", program_version);
+	snprintf(v.revision, sizeof(v.revision), "%s", program_revision);
+	LIBRARIES_FILL(&v);
+	bus_publish_versions(p->writer, &v);
+}
+
 int publish_new(struct publish **out, struct loop *l, const struct publish_options *o,
 		struct fault *why)
 {
@@ -137,6 +152,7 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 	p->time = (struct state_time){ loop_now(l), BUS_CAUSE_NOT_WANTED, book, p };
 	publish_cause(p, BUS_CAUSE_NOT_WANTED);
 	publish_session(p);
+	publish_versions(p);
 	log_set_tap(on_log_line, p);
 	bus_phase(p->writer, BUS_RUNNING);
 	p->beat.fire = on_beat;

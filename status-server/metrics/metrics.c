@@ -4,13 +4,14 @@
  */
 #include "status-server/metrics/metrics.h"
 
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/app/libraries.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "lib/app/self.h"
+#include "shm/records.h"
 #include "shm/text.h"
 #include "status-server/metrics/process.h"
 #include "status-server/pages/readiness.h"
@@ -288,35 +289,42 @@ static void write_ends(struct exposition *e, const struct pod_view *v)
 	}
 }
 
-/* A build text is "version" or "version (revision)". */
-static void write_build(struct exposition *e, const char *component, const char *build,
-			const char *openssl)
+/* Every text of the record is a label; of the libraries only those that are in use. */
+static void write_build(struct exposition *e, const char *component, const struct bus_versions *of)
 {
+	const struct bus_record_info *info = &bus_record_info[BUS_RECORD_VERSIONS];
 	struct labels l = { .n = 0 };
-	char version[64], revision[64] = "";
 
-	snprintf(version, sizeof(version), "%s", build);
-	char *open = strstr(version, " (");
-	if (open && version[strlen(version) - 1] == ')') {
-		snprintf(revision, sizeof(revision), "%.*s", (int)strlen(open + 2) - 1, open + 2);
-		*open = '\0';
+	label(&l, "component", component);
+	for (size_t i = 0; i < info->fields_n; i++) {
+		const char *text = (const char *)of + info->fields[i].at;
+
+		if (*text)
+			label(&l, info->fields[i].key, text);
 	}
-	label(label(label(label(&l, "component", component), "version", version), "revision",
-		    revision),
-	      "openssl", openssl);
 	exposition_info(e, "pipeops_build_info",
-			"Builds of the programs; empty labels are not known.", l.text);
+			"Builds of the programs: version, revision, and the libraries that each "
+			"runs with; a label that is not there is not known or not used.",
+			l.text);
 }
 
 static void write_builds(struct exposition *e, const struct pod_view *v)
 {
-	char own[96];
+	struct bus_versions of;
 
-	snprintf(own, sizeof(own), "%s (%s)", program_version, program_revision);
-	write_build(e, "status", own, OpenSSL_version(OPENSSL_VERSION_STRING));
-	for (size_t i = 0; i < COMPONENTS; i++)
-		if (component_is_readable(&v->of[i]))
-			write_build(e, v->of[i].name, v->of[i].build, "");
+	for (size_t i = 0; i < COMPONENTS; i++) {
+		if (!component_is_readable(&v->of[i]))
+			continue;
+		of = (struct bus_versions){ .version = "" };
+		if (bus_read_versions(v->of[i].reader, &of) != 1) /* an older writer */
+			snprintf(of.version, sizeof(of.version), "%.31s", v->of[i].build);
+		write_build(e, v->of[i].name, &of);
+	}
+	of = (struct bus_versions){ .version = "" };
+	snprintf(of.version, sizeof(of.version), "%s", program_version);
+	snprintf(of.revision, sizeof(of.revision), "%s", program_revision);
+	LIBRARIES_FILL(&of);
+	write_build(e, "status", &of);
 }
 
 /* ---- the segments ---- */

@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "lib/app/config/config.h"
+#include "lib/app/libraries.h"
 #include "lib/app/log.h"
+#include "lib/app/program.h"
 #include "lib/base/must.h"
 #include "shm/fields.h"
 #include "shm/writer.h"
@@ -226,6 +228,15 @@ static void print_status_server(const char *dir)
 				 &(struct bus_registration){ .registered = 1,
 							     .agent_id = "a",
 							     .last_heartbeat_realtime_ns = 1 });
+	/* every label of the builds */
+	struct bus_versions versions;
+	memset(&versions, 0, sizeof(versions));
+	snprintf(versions.version, sizeof(versions.version), "%s", program_version);
+	snprintf(versions.revision, sizeof(versions.revision), "%s", program_revision);
+#define X(ID, name) snprintf(versions.name, sizeof(versions.name), "1");
+	LIBRARIES(X)
+#undef X
+	bus_publish_versions(tunnel, &versions);
 	must(bus_beat(tunnel) == 0 && bus_beat(control) == 0);
 	must(loop_new(&loop, LOOP_EPOLL, &why) == 0 &&
 	     pod_watch_new(&source, loop, dir, &why) == 0);

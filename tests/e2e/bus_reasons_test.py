@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Why the pod does not do its work: the sentence of whoever knows it stands in /ready, in the
-probes, in the log and in /metrics."""
+probes, in the log and in /metrics; and what each program was built from."""
 import json
 import re
 import signal
@@ -78,6 +78,31 @@ def test_a_hung_tunnel(t):
 	eventually(lambda: silence() >= first + 1, "the figure is measured, so it grows")
 	p.tunnel.signal(signal.SIGCONT)
 	eventually(lambda: p.get("/ready")[0] == 200, "ready again")
+
+
+# What each program is linked with; readelf says the same.
+LIBRARIES = {
+	"tunnel-sidecar": ("openssl", "libssh2", "libyaml", "liburing"),
+	"control-agent": ("openssl", "json_c", "libyaml", "liburing"),
+	"status-server": ("openssl", "json_c", "libyaml", "liburing", "zlib"),
+}
+
+
+def test_builds(t):
+	e = t.open(Echo())
+	plane = Devplane(t, {"web": e.port})
+	p = Pod(t, plane, {"web": e.port}).start()
+	found = [dict(re.findall(r'(\w+)="([^"]*)"', name)) for name in p.metrics() if name.startswith("pipeops_build_info")]
+	rows = {row["component"]: row for row in found}
+	equal(sorted(rows), ["control", "status", "tunnel"], "components")
+	for program, libraries in LIBRARIES.items():
+		row = rows[program.split("-")[0]]
+		version = harness.run([harness.program(program), "--version"])[1]
+		check(f"{row['version']} ({row['revision']})" in version, f"{program}: {row}, --version says {version}")
+		check(f"OpenSSL {row['openssl']}" in version, f"{program}: {row}, --version says {version}")
+		for library in libraries:
+			check(re.match(r"\d+\.\d+", row.get(library, "")), f"{library} of {program}: {row}")
+	check("json_c" not in rows["tunnel"] and "libssh2" not in rows["control"], f"nothing that is not linked: {rows}")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,9 @@ static void publish(struct bus_writer *tunnel, struct bus_writer *control)
 	bus_phase(control, BUS_RUNNING);
 	bus_publish_session(tunnel, &s);
 	bus_publish_registration(control, &r);
+	bus_publish_versions(tunnel, &(struct bus_versions){ .version = "0.1.0",
+							     .revision = "abc\"def",
+							     .libssh2 = "1.11.1" });
 	bus_set(tunnel, BUS_TUNNEL_UP, 0, 1);
 	bus_set(tunnel, BUS_TUNNEL_FORWARDS_ACTIVE, 0, 2);
 	bus_add(tunnel, BUS_TUNNEL_BYTES, 3, 1000); /* k8s-api, down */
@@ -108,9 +111,12 @@ static void publish(struct bus_writer *tunnel, struct bus_writer *control)
 		{ "pipeops_status_bus_readable{component=\"tunnel\",reason=\"\"}", "1" },          \
 		{ "pipeops_status_bus_series_dropped", "0" },                                      \
 	{                                                                                          \
-		"pipeops_build_info{component=\"tunnel\",version=\"1.2.3 "                         \
-		"test\",revision=\"\",openssl=\"\"}",                                              \
+		"pipeops_build_info{component=\"tunnel\",version=\"0.1.0\","                       \
+		"revision=\"abc\\\"def\",libssh2=\"1.11.1\"}",                                      \
 			"1"                                                                        \
+	},                                                                                         \
+	{ /* a writer of before: what its header says */                                           \
+		"pipeops_build_info{component=\"control\",version=\"1.2.3 test\"}", "1"            \
 	}
 
 /* What no longer holds when they don't live. */
