@@ -1,3 +1,7 @@
+/*
+ * The two text formats, names given out once, and the room a page has.  It knows
+ * no metric by name and no segment.
+ */
 #include "status-server/metrics/exposition.h"
 
 #include <assert.h>
@@ -44,6 +48,7 @@ struct exposition {
 	int rc;
 	uint64_t created_ns;
 	size_t families, series, dropped, start;
+	size_t share_end; /* bytes from the start at which the source's share ends */
 	/* the family being written */
 	struct span base;
 	enum kind kind;
@@ -297,18 +302,30 @@ static void put_histogram(struct exposition *e, const struct bus_sample *s)
 	put_count(e, COUNT, s->labels, NULL, sum);
 }
 
-/* A page that is cut has whole series: room is looked for before. */
-static bool has_room(struct exposition *e, size_t lines)
+/* Not less than what the sample takes, its family's head included. */
+static size_t cost_of(const struct bus_sample *s, size_t lines)
 {
-	return e->series + lines <= EXPOSITION_SERIES_MAX &&
-	       buf_len(e->to) - e->start < EXPOSITION_BYTES_MAX;
+	enum { LINE = 96, HEAD = 128 }; /* suffix, le, value, created; keywords, type, unit */
+	const size_t name = strlen(s->name);
+
+	return 2 * lines * (name + strlen(s->labels) + LINE) + 3 * name + 2 * strlen(s->help) +
+	       HEAD;
+}
+
+/* A page that is cut has whole series: room is looked for before. */
+static bool has_room(const struct exposition *e, const struct bus_sample *s, size_t lines)
+{
+	const size_t n = buf_len(e->to) - e->start;
+
+	return e->series + lines <= EXPOSITION_SERIES_MAX && n < e->share_end &&
+	       cost_of(s, lines) <= e->share_end - n;
 }
 
 static void write_sample(struct exposition *e, enum kind kind, const struct bus_sample *s)
 {
 	const size_t lines = kind == KIND_HISTOGRAM ? s->buckets_n + 2 : 1;
 
-	if (!has_room(e, lines) || !begin(e, kind, s)) {
+	if (!has_room(e, s, lines) || !begin(e, kind, s)) {
 		e->dropped++;
 		return;
 	}
@@ -346,6 +363,15 @@ void exposition_info(struct exposition *e, const char *name, const char *help, c
 
 /* ---- a page ---- */
 
+void exposition_share(struct exposition *e, size_t bytes)
+{
+	const size_t n = buf_len(e->to) - e->start;
+
+	e->share_end = EXPOSITION_BYTES_MAX;
+	if (bytes > 0)
+		e->share_end = min_size(n + bytes, EXPOSITION_BYTES_MAX);
+}
+
 int exposition_start(struct exposition **out, struct buf *to, enum exposition_format format)
 {
 	struct exposition *e = mem_alloc_zeroed(to->mem, sizeof(*e));
@@ -356,6 +382,7 @@ int exposition_start(struct exposition **out, struct buf *to, enum exposition_fo
 	e->to = to;
 	e->format = format;
 	e->start = buf_len(to);
+	exposition_share(e, 0);
 	return 0;
 }
 

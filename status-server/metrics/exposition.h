@@ -18,7 +18,9 @@ enum exposition_format { EXPOSITION_TEXT, EXPOSITION_OPENMETRICS };
 enum {
 	EXPOSITION_FAMILIES_MAX = 512,
 	EXPOSITION_SERIES_MAX = 10000,
-	EXPOSITION_BYTES_MAX = 2 << 20, /* of the samples */
+	/* Of the samples of a page: so many pages for slow readers fit what the server
+	 * holds for all of them (64 connections, 16 MiB). */
+	EXPOSITION_BYTES_MAX = 256 << 10,
 };
 
 struct exposition;
@@ -31,6 +33,11 @@ MUST_USE int exposition_start(struct exposition **out, struct buf *to,
 /* When the counters of the samples that follow began, for OpenMetrics'
  * _created; 0 when that is not known. */
 void exposition_created(struct exposition *e, uint64_t realtime_ns);
+
+/* The samples that follow, up to the next call, may take `bytes` of the page; 0:
+ * what it has left.  What goes over it is dropped and counted, so one source can't
+ * take the room of another. */
+void exposition_share(struct exposition *e, size_t bytes);
 
 /* Samples of a family come together; the first brings unit and help. */
 void exposition_sample(struct exposition *e, const struct bus_sample *s);

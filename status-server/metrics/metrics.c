@@ -4,6 +4,7 @@
  */
 #include "status-server/metrics/metrics.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -329,6 +330,12 @@ static void write_builds(struct exposition *e, const struct pod_view *v)
 
 /* ---- the segments ---- */
 
+/* Of one segment, on the page: half more than a tunnel of 32 forwards with the
+ * longest names takes.  Both and what is our own fit EXPOSITION_BYTES_MAX. */
+enum { SEGMENT_SHARE = 96 << 10 };
+static_assert(COMPONENTS * SEGMENT_SHARE + (48 << 10) <= EXPOSITION_BYTES_MAX,
+	      "what is our own has room on the page");
+
 struct copying {
 	struct exposition *e;
 	bool gauges;
@@ -350,10 +357,12 @@ static void copy_segments(struct exposition *e, const struct pod_view *v, bool r
 		struct copying to = { .e = e, .gauges = c->presence == BUS_ALIVE };
 
 		exposition_created(e, c->start_realtime_ns);
+		exposition_share(e, SEGMENT_SHARE);
 		read[i] = component_is_readable(c) &&
 			  bus_reader_samples(c->reader, copy_sample, &to) == 0;
 	}
 	exposition_created(e, 0);
+	exposition_share(e, 0);
 }
 
 static const char *why_not_readable(const struct component_view *c, bool read)

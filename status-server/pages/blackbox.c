@@ -4,6 +4,8 @@
  */
 #include "status-server/pages/blackbox.h"
 
+#include <assert.h>
+
 #include "lib/app/log.h"
 #include "lib/base/json_write.h"
 #include "shm/records.h"
@@ -88,16 +90,46 @@ static void write_records(struct json_writer *j, struct bus_reader *r)
 typedef int ring_fn(struct bus_reader *r, uint64_t *cursor, uint64_t *lost,
 		    void (*each)(void *user, const struct bus_log_line *line), void *user);
 
+/* Bytes of lines on the page, for each of two rings of two lives of two containers. */
+enum { LOG_BYTES = 38 << 10, EVENT_BYTES = 14 << 10, RECORD_BYTES = 8 << 10 };
+static_assert(2 * COMPONENTS * (LOG_BYTES + EVENT_BYTES + RECORD_BYTES) <= BLACKBOX_BYTES_MAX,
+	      "whatever the segments, the page keeps its bound");
+
 struct tail {
 	struct json_writer *j;
 	uint64_t last;	     /* sequence of the newest line */
 	uint64_t from, left; /* lines above `from` are written, and `left` at most */
+	size_t bytes_left;
+	size_t costs[BLACKBOX_LINES]; /* of the newest lines, by sequence */
 	bool has_levels;
 };
 
+/* Not less than the line takes on the page: a quote takes two bytes. */
+static size_t cost_of(const struct bus_log_line *line)
+{
+	return 2 * line->text.n + 112;
+}
+
 static void note_last(void *user, const struct bus_log_line *line)
 {
-	((struct tail *)user)->last = line->seq;
+	struct tail *t = user;
+
+	t->last = line->seq;
+	t->costs[line->seq % BLACKBOX_LINES] = cost_of(line);
+}
+
+/* The first of the newest lines that fit: those that came before are left out. */
+static uint64_t first_that_fits(const struct tail *t, uint64_t lines)
+{
+	const uint64_t most = min_u64(lines, min_u64(t->last, BLACKBOX_LINES));
+	size_t bytes = t->bytes_left;
+	uint64_t n = 0;
+
+	while (n < most && t->costs[(t->last - n) % BLACKBOX_LINES] <= bytes) {
+		bytes -= t->costs[(t->last - n) % BLACKBOX_LINES];
+		n++;
+	}
+	return t->last - n;
 }
 
 static void write_line(void *user, const struct bus_log_line *line)
@@ -108,9 +140,11 @@ static void write_line(void *user, const struct bus_log_line *line)
 					      [LOG_ERROR] = "error" };
 	struct tail *t = user;
 
-	if (line->seq <= t->from || t->left == 0)
+	/* a hostile writer may have changed its lines since they were counted */
+	if (line->seq <= t->from || t->left == 0 || cost_of(line) > t->bytes_left)
 		return;
 	t->left--;
+	t->bytes_left -= cost_of(line);
 	json_write_open(t->j, NULL, '{');
 	json_write_number(t->j, "seq", line->seq);
 	json_write_time(t->j, "time", line->realtime_ns);
@@ -122,14 +156,17 @@ static void write_line(void *user, const struct bus_log_line *line)
 }
 
 static void write_ring(struct json_writer *j, const char *key, struct bus_reader *r, ring_fn *read,
-		       bool has_levels, uint64_t lines)
+		       bool has_levels, uint64_t lines, size_t bytes)
 {
-	struct tail t = { .j = j, .left = lines, .has_levels = has_levels };
+	struct tail t = { .j = j, .left = lines, .bytes_left = bytes, .has_levels = has_levels };
 	uint64_t cursor = 0, lost = 0;
 
 	if (read(r, &cursor, &lost, note_last, &t) < 0)
 		return; /* the file was cut: the next refresh says so */
-	t.from = t.last > lines ? t.last - lines : 0;
+	if (bytes != SIZE_MAX)
+		t.from = first_that_fits(&t, lines);
+	else
+		t.from = t.last > lines ? t.last - lines : 0;
 	json_write_open(j, key, '{');
 	json_write_number(j, "written", t.last);
 	json_write_number(j, "overwritten", lost);
@@ -151,7 +188,7 @@ static void write_incarnation(struct json_writer *j, const struct bus_reader *r)
 	json_write_hex(j, "incarnation", id, sizeof(id));
 }
 
-void blackbox_write_life(struct json_writer *j, struct bus_reader *r, uint64_t lines)
+void blackbox_write_life(struct json_writer *j, struct bus_reader *r, uint64_t lines, bool bounded)
 {
 	uint32_t exit_code;
 	bool is_exit;
@@ -169,8 +206,9 @@ void blackbox_write_life(struct json_writer *j, struct bus_reader *r, uint64_t l
 	}
 	json_write_number(j, "beats", bus_reader_beat(r));
 	write_records(j, r);
-	write_ring(j, "log", r, bus_reader_log, true, lines);
-	write_ring(j, "events", r, bus_reader_events, false, lines);
+	write_ring(j, "log", r, bus_reader_log, true, lines, bounded ? LOG_BYTES : SIZE_MAX);
+	write_ring(j, "events", r, bus_reader_events, false, lines,
+		   bounded ? EVENT_BYTES : SIZE_MAX);
 }
 
 static void write_component(struct json_writer *j, const struct component_view *c)
@@ -180,10 +218,10 @@ static void write_component(struct json_writer *j, const struct component_view *
 	if (c->fault->code)
 		json_write_text(j, "why", c->fault->why);
 	if (component_is_readable(c))
-		blackbox_write_life(j, c->reader, BLACKBOX_LINES);
+		blackbox_write_life(j, c->reader, BLACKBOX_LINES, true);
 	if (c->previous) {
 		json_write_open(j, "previous", '{');
-		blackbox_write_life(j, c->previous, BLACKBOX_LINES);
+		blackbox_write_life(j, c->previous, BLACKBOX_LINES, true);
 		json_write_close(j, '}');
 	}
 }

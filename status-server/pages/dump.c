@@ -171,7 +171,7 @@ static void write_previous(struct json_writer *j, const char *path, enum bus_rol
 	json_write_open(j, "previous", '{');
 	json_write_text(j, "file", beside);
 	json_write_text(j, "presence", bus_presence_name(bus_reader_presence(r)));
-	blackbox_write_life(j, r, BUS_RING_SLOTS_MAX);
+	blackbox_write_life(j, r, BUS_RING_SLOTS_MAX, false);
 	json_write_close(j, '}');
 	bus_reader_free(r);
 }
@@ -180,7 +180,7 @@ static void write_contents(struct json_writer *j, struct bus_reader *r)
 {
 	json_write_open(j, "writer", '{');
 	json_write_text(j, "presence", bus_presence_name(bus_reader_presence(r)));
-	blackbox_write_life(j, r, BUS_RING_SLOTS_MAX);
+	blackbox_write_life(j, r, BUS_RING_SLOTS_MAX, false);
 	json_write_close(j, '}');
 	json_write_open(j, "numbers", '[');
 	if (bus_reader_samples(r, write_number, j) < 0)

@@ -276,8 +276,37 @@ static void test_bytes_are_bounded(void)
 	}
 	check(exposition_dropped(e) > 3000);
 	check(exposition_end(e) == 0);
-	check(buf_len(&page) < EXPOSITION_BYTES_MAX + 4096);
+	check(buf_len(&page) <= EXPOSITION_BYTES_MAX);
 	check(buf_bytes(&page).p[buf_len(&page) - 1] == '\n');
+	buf_fini(&page);
+}
+
+/* One source's flood leaves the room of the next one, and of what comes last. */
+static void test_shares(void)
+{
+	static char labels[200];
+	struct buf page;
+	struct exposition *e = start(&page, EXPOSITION_OPENMETRICS);
+
+	exposition_share(e, 100000);
+	for (unsigned i = 0; i < 5000; i++) {
+		snprintf(labels, sizeof(labels), "x=\"%04u%0150u\"", i, 0);
+		exposition_sample(e, &(struct bus_sample)HISTOGRAM("b_seconds", labels));
+	}
+	check(buf_len(&page) <= 100000 && buf_len(&page) > 90000);
+	const size_t dropped = exposition_dropped(e), len = buf_len(&page);
+	exposition_share(e, 100000);
+	for (unsigned i = 0; i < 500; i++) {
+		snprintf(labels, sizeof(labels), "x=\"%04u\"", i);
+		exposition_sample(e, &(struct bus_sample)GAUGE("c", labels, i));
+	}
+	check(exposition_dropped(e) == dropped && buf_len(&page) <= len + 100000);
+	exposition_share(e, 0);
+	exposition_sample(e, &(struct bus_sample)GAUGE("d", "", 1));
+	check(exposition_dropped(e) == dropped);
+	check(exposition_end(e) == 0);
+	check(buf_append(&page, "", 1) == 0);
+	check(strstr((const char *)buf_bytes(&page).p, "\nd 1\n") != NULL);
 	buf_fini(&page);
 }
 
@@ -321,6 +350,7 @@ int main(void)
 		{ "bounded series", test_series_are_bounded },
 		{ "bounded families", test_families_are_bounded },
 		{ "bounded bytes", test_bytes_are_bounded },
+		{ "shares", test_shares },
 		{ "famine", test_famine },
 	};
 	return run_cases("exposition", cases, array_len(cases));

@@ -218,6 +218,42 @@ static void test_openmetrics(void)
 	fixture_fini(&f);
 }
 
+/* The largest pod that the configuration allows: nothing is left out, in the
+ * longer of the two formats, and a page is what the server can hold 64 times. */
+static void test_largest_pod(void)
+{
+	static char names[BUS_FORWARDS_MAX][BUS_NAME_MAX];
+	static const char *forwards[BUS_FORWARDS_MAX];
+	struct bus_fixture f;
+	struct view_fixture p;
+	fixture_init(&f);
+
+	for (unsigned i = 0; i < BUS_FORWARDS_MAX; i++) {
+		snprintf(names[i], sizeof(names[i]), "%02u-%060u", i, i);
+		forwards[i] = names[i];
+	}
+	const struct bus_writer_options options = { .dir = f.dir,
+						    .role = BUS_TUNNEL,
+						    .build = "1.2.3 test",
+						    .forwards = forwards,
+						    .forwards_n = BUS_FORWARDS_MAX };
+	struct bus_writer *tunnel = NULL, *control = fixture_writer(&f, BUS_CONTROL);
+	must(bus_writer_new(&tunnel, &options, NULL) == 0);
+	view_fixture_init(&p, &f);
+	publish(tunnel, control);
+	for (unsigned i = 0; i < 2 * BUS_FORWARDS_MAX; i++)
+		bus_add(tunnel, BUS_TUNNEL_BYTES, i, UINT64_MAX);
+	char *page = render(EXPOSITION_OPENMETRICS, view_fixture_at(&p, SECOND, REALTIME));
+	check(strstr(page, "\npipeops_status_bus_series_dropped 0\n") != NULL);
+	if (!check(strlen(page) <= EXPOSITION_BYTES_MAX))
+		printf("%zu bytes\n", strlen(page));
+	free(page);
+	bus_writer_free(tunnel, 0);
+	bus_writer_free(control, 0);
+	view_fixture_fini(&p);
+	fixture_fini(&f);
+}
+
 int main(void)
 {
 	static const struct test_case cases[] = {
@@ -225,6 +261,7 @@ int main(void)
 		{ "alive, stalled, dead", test_alive_stalled_dead },
 		{ "unreadable", test_unreadable },
 		{ "OpenMetrics", test_openmetrics },
+		{ "largest pod", test_largest_pod },
 	};
 	return run_cases("metrics", cases, array_len(cases));
 }

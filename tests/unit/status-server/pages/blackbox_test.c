@@ -277,6 +277,43 @@ static void test_bounded(void)
 	fixture_fini(&f);
 }
 
+/* Whatever two lives of both containers wrote, the page keeps its bound, with the
+ * newest lines. */
+static void test_bytes_are_bounded(void)
+{
+	struct bus_fixture f;
+	struct view_fixture p;
+	struct buf page;
+	char quotes[257];
+	fixture_init(&f);
+	view_fixture_init(&p, &f);
+	memset(quotes, '"', sizeof(quotes) - 1);
+	quotes[sizeof(quotes) - 1] = '\0';
+	for (int life = 0; life < 2; life++)
+		for (enum bus_role role = BUS_TUNNEL; role <= BUS_CONTROL; role++) {
+			struct bus_writer *w = fixture_writer(&f, role);
+
+			for (int i = 0; i < 300; i++) {
+				bus_log(w, LOG_ERROR, quotes, sizeof(quotes) - 1);
+				bus_event(w, quotes);
+			}
+			bus_log(w, LOG_INFO, "the newest", 10);
+			bus_event(w, "the newest");
+			bus_writer_free(w, 0);
+		}
+	buf_init(&page, &mem_heap, 4 << 20);
+	check(blackbox_write(&page, view_fixture_at(&p, SECOND, 1)) == 0);
+	check(buf_len(&page) <= BLACKBOX_BYTES_MAX && buf_len(&page) > BLACKBOX_BYTES_MAX / 2);
+	check(buf_append(&page, "", 1) == 0);
+	unsigned newest = 0;
+	for (const char *at = (const char *)buf_bytes(&page).p; (at = strstr(at, "the newest")); at++)
+		newest++;
+	check(newest == 8); /* two rings of two lives of two containers */
+	buf_fini(&page);
+	view_fixture_fini(&p);
+	fixture_fini(&f);
+}
+
 /* No memory for the page: said, not half a document. */
 static void test_no_room(void)
 {
@@ -445,6 +482,7 @@ int main(void)
 		{ "hostile life before", test_hostile_life_before },
 		{ "control", test_control },
 		{ "bounded", test_bounded },
+		{ "bytes are bounded", test_bytes_are_bounded },
 		{ "no room", test_no_room },
 		{ "texts without an end", test_texts_without_an_end },
 		{ "records of noise", test_records_of_noise },
