@@ -37,28 +37,39 @@ static struct labels *label(struct labels *l, const char *name, const char *valu
 	return l;
 }
 
-static void number(struct exposition *e, enum bus_kind kind, const char *name, const char *unit,
-		   const char *help, const char *labels, uint64_t value, double scale)
-{
-	exposition_sample(e, &(struct bus_sample){ .kind = kind,
-						   .name = name,
-						   .unit = unit,
-						   .help = help,
-						   .labels = labels,
-						   .value = value,
-						   .scale = scale });
-}
+enum metric {
+#define METRIC(id, kind, name, unit, scale, help) METRIC_##id,
+#include "status-server/metrics/metrics.def"
+#undef METRIC
+};
 
-static void gauge(struct exposition *e, const char *name, const char *help, const char *labels,
-		  uint64_t value)
-{
-	number(e, BUS_GAUGE, name, "", help, labels, value, 1);
-}
+enum metric_kind { COUNTER, GAUGE, INFO };
 
-static void counter(struct exposition *e, const char *name, const char *help, const char *labels,
-		    uint64_t value)
+static const struct {
+	enum metric_kind kind;
+	const char *name, *unit, *help;
+	double scale;
+} metrics[] = {
+#define METRIC(id, kind, name, unit, scale, help) [METRIC_##id] = { kind, name, unit, help, scale },
+#include "status-server/metrics/metrics.def"
+#undef METRIC
+};
+
+/* One sample; samples of a metric come together.  An INFO's value is in its labels. */
+static void put(struct exposition *e, enum metric m, const char *labels, uint64_t value)
 {
-	number(e, BUS_COUNTER, name, "", help, labels, value, 1);
+	if (metrics[m].kind == INFO)
+		exposition_info(e, metrics[m].name, metrics[m].help, labels);
+	else
+		exposition_sample(e, &(struct bus_sample){ .kind = metrics[m].kind == COUNTER
+									   ? BUS_COUNTER
+									   : BUS_GAUGE,
+							   .name = metrics[m].name,
+							   .unit = metrics[m].unit,
+							   .help = metrics[m].help,
+							   .labels = labels,
+							   .value = value,
+							   .scale = metrics[m].scale });
 }
 
 /* ---- this server ---- */
@@ -68,10 +79,8 @@ static void write_requests(struct exposition *e, const struct site *site)
 	for (size_t i = 0; i < ROUTES_N; i++) {
 		struct labels l = { .n = 0 };
 
-		counter(e, "pipeops_http_requests_total",
-			"Requests to this status server, by endpoint; other is any path that is "
-			"none.",
-			label(&l, "endpoint", route_info[i].path)->text, site->requests[i]);
+		put(e, METRIC_HTTP_REQUESTS, label(&l, "endpoint", route_info[i].path)->text,
+		    site->requests[i]);
 	}
 }
 
@@ -91,11 +100,9 @@ static void write_log(struct exposition *e)
 		struct labels l = { .n = 0 };
 
 		label(label(&l, "component", "status"), "level", levels[i].name);
-		counter(e, "pipeops_log_messages_total", "Log lines written, by level.", l.text,
-			log_lines(levels[i].level));
+		put(e, METRIC_LOG_MESSAGES, l.text, log_lines(levels[i].level));
 	}
-	counter(e, "pipeops_log_dropped_total", "Log lines dropped because their reader was slow.",
-		"component=\"status\"", log_dropped());
+	put(e, METRIC_LOG_DROPPED, "component=\"status\"", log_dropped());
 }
 
 static void write_process(struct exposition *e)
@@ -104,38 +111,25 @@ static void write_process(struct exposition *e)
 
 	process_read(&p);
 	if (p.has_stat) {
-		number(e, BUS_COUNTER, "process_cpu_seconds_total", "seconds",
-		       "User and system CPU time of the status server.", "", p.cpu_ns, 1e-9);
-		number(e, BUS_GAUGE, "process_resident_memory_bytes", "bytes",
-		       "Resident memory of the status server.", "", p.resident_bytes, 1);
-		number(e, BUS_GAUGE, "process_virtual_memory_bytes", "bytes",
-		       "Virtual memory of the status server.", "", p.virtual_bytes, 1);
-		number(e, BUS_GAUGE, "process_start_time_seconds", "seconds",
-		       "Start of the status server in Unix time.", "", p.start_realtime_ns, 1e-9);
+		put(e, METRIC_PROCESS_CPU_SECONDS, "", p.cpu_ns);
+		put(e, METRIC_PROCESS_RESIDENT_MEMORY, "", p.resident_bytes);
+		put(e, METRIC_PROCESS_VIRTUAL_MEMORY, "", p.virtual_bytes);
+		put(e, METRIC_PROCESS_START_TIME, "", p.start_realtime_ns);
 	}
 	if (p.has_fds) {
-		gauge(e, "process_open_fds", "Open file descriptors of the status server.", "",
-		      p.open_fds);
-		gauge(e, "process_max_fds", "Most file descriptors the status server may open.", "",
-		      p.max_fds);
+		put(e, METRIC_PROCESS_OPEN_FDS, "", p.open_fds);
+		put(e, METRIC_PROCESS_MAX_FDS, "", p.max_fds);
 	}
 }
 
 static void write_self(struct exposition *e, struct loop *l)
 {
-	static const struct {
-		const char *name, *help;
-	} rows[SELF_NUMBERS_N] = {
-#define X(id, name, help) [SELF_##id] = { "pipeops_status_" name, help ": the status server." },
-		SELF_NUMBERS(X)
-#undef X
-	};
 	uint64_t numbers[SELF_NUMBERS_N];
 
 	loop_trim(l);
 	self_measure(numbers, loop_counts(l));
 	for (size_t i = 0; i < SELF_NUMBERS_N; i++)
-		gauge(e, rows[i].name, rows[i].help, "", numbers[i]);
+		put(e, (enum metric)(METRIC_SELF_OPEN_FDS + (int)i), "", numbers[i]);
 }
 
 /* ---- the pod ---- */
@@ -145,25 +139,15 @@ static void write_agent(struct exposition *e, const struct pod_view *v)
 	const struct bus_registration *r = &v->registration;
 	struct labels l = { .n = 0 };
 
-	gauge(e, "pipeops_agent_status",
-	      "Agent operational status: 1 when registered and a heartbeat was answered well "
-	      "within "
-	      "30 s, else 0.",
-	      "", readiness_is_connected(v));
-	gauge(e, "pipeops_tunnel_status",
-	      "Tunnel connection status: 1 when the tunnel container lives and its forwards are "
-	      "agreed, "
-	      "else 0.",
-	      "", readiness_is_tunnel_up(v));
+	put(e, METRIC_AGENT_STATUS, "", readiness_is_connected(v));
+	put(e, METRIC_TUNNEL_STATUS, "", readiness_is_tunnel_up(v));
 	if (!v->has_registration || v->of[COMPONENT_CONTROL].presence != BUS_ALIVE)
 		return;
 	if (r->last_heartbeat_realtime_ns)
-		number(e, BUS_GAUGE, "pipeops_agent_last_heartbeat_timestamp_seconds", "seconds",
-		       "When a heartbeat was last answered well, in Unix time.", "",
-		       r->last_heartbeat_realtime_ns, 1e-9);
+		put(e, METRIC_AGENT_LAST_HEARTBEAT_TIMESTAMP, "", r->last_heartbeat_realtime_ns);
 	label(label(label(&l, "agent_id", r->agent_id), "cluster_id", r->cluster_id),
 	      "cluster_name", r->cluster_name);
-	exposition_info(e, "pipeops_agent_info", "Who this agent is at the control plane.", l.text);
+	put(e, METRIC_AGENT, l.text, 1);
 }
 
 /* One sample per state, exactly one of them 1. */
@@ -176,10 +160,7 @@ static void write_tunnel_state(struct exposition *e, const struct pod_view *v)
 	for (uint64_t s = 0; s <= BUS_STATES_N; s++) {
 		struct labels l = { .n = 0 };
 
-		gauge(e, "pipeops_tunnel_state",
-		      "State of the tunnel: 1 for the one it is in; unknown when its container is "
-		      "not alive.",
-		      label(&l, "state", bus_state_name(s))->text, s == now);
+		put(e, METRIC_TUNNEL_STATE, label(&l, "state", bus_state_name(s))->text, s == now);
 	}
 }
 
@@ -192,9 +173,7 @@ static void write_refusal(struct exposition *e, const struct pod_view *v)
 	if (v->of[COMPONENT_TUNNEL].presence != BUS_ALIVE)
 		return;
 	label(&l, "reason", error && error < 1000 ? err_name(-(int)error) : "");
-	gauge(e, "pipeops_tunnel_desired_refused",
-	      "Whether the tunnel refuses what the control plane wants (1) or not (0), and why.",
-	      l.text, v->is_refused);
+	put(e, METRIC_TUNNEL_DESIRED_REFUSED, l.text, v->is_refused);
 }
 
 /* Which event loop the tunnel got: epoll where io_uring is refused, and why. */
@@ -205,8 +184,7 @@ static void write_tunnel_io(struct exposition *e, const struct pod_view *v)
 	if (v->of[COMPONENT_TUNNEL].presence != BUS_ALIVE || !v->has_session)
 		return;
 	label(label(&l, "backend", v->session.io_backend), "reason", v->session.io_reason);
-	exposition_info(e, "pipeops_tunnel_io_info",
-			"Event loop backend of the tunnel, and why it is not io_uring.", l.text);
+	put(e, METRIC_TUNNEL_IO, l.text, 1);
 }
 
 static void write_component_states(struct exposition *e, const struct pod_view *v)
@@ -217,10 +195,7 @@ static void write_component_states(struct exposition *e, const struct pod_view *
 
 			label(label(&l, "component", v->of[i].name), "state",
 			      bus_presence_name((enum bus_presence)p));
-			gauge(e, "pipeops_component_state",
-			      "What a container of the pod is, judged by its segment: 1 for the "
-			      "one it is.",
-			      l.text, (int)v->of[i].presence == p);
+			put(e, METRIC_COMPONENT_STATE, l.text, (int)v->of[i].presence == p);
 		}
 }
 
@@ -229,20 +204,17 @@ static void write_components(struct exposition *e, const struct pod_view *v)
 	for (size_t i = 0; i < COMPONENTS; i++) {
 		struct labels l = { .n = 0 };
 
-		gauge(e, "pipeops_component_up",
-		      "Whether a container of the pod lives and moves (1) or not (0).",
-		      label(&l, "component", v->of[i].name)->text, v->of[i].presence == BUS_ALIVE);
+		put(e, METRIC_COMPONENT_UP, label(&l, "component", v->of[i].name)->text,
+		    v->of[i].presence == BUS_ALIVE);
 	}
 	write_component_states(e, v);
 	for (size_t i = 0; i < COMPONENTS; i++) {
 		struct labels l = { .n = 0 };
 
 		if (component_is_readable(&v->of[i]))
-			number(e, BUS_GAUGE, "pipeops_component_start_time_seconds", "seconds",
-			       "Start of a container's program, of its last one when it has ended, "
-			       "in Unix time.",
-			       label(&l, "component", v->of[i].name)->text,
-			       v->of[i].start_realtime_ns, 1e-9);
+			put(e, METRIC_COMPONENT_START_TIME,
+			    label(&l, "component", v->of[i].name)->text,
+			    v->of[i].start_realtime_ns);
 	}
 }
 
@@ -260,33 +232,21 @@ static void write_ends(struct exposition *e, const struct pod_view *v)
 				  end->is_exit ? "exit" : "killed"),
 			    "phase", bus_phase_name(end->phase)),
 		      "state", end->state);
-		exposition_info(
-			e, "pipeops_component_last_end_info",
-			"How the life of a container ended that ended last: exit or killed, "
-			"in which phase and state.",
-			l.text);
+		put(e, METRIC_COMPONENT_LAST_END, l.text, 1);
 	}
 	for (size_t i = 0; i < COMPONENTS; i++) {
 		struct labels l = { .n = 0 };
 
 		if (v->of[i].end.is_known)
-			number(e, BUS_GAUGE, "pipeops_component_last_end_timestamp_seconds",
-			       "seconds",
-			       "When the life of a container that ended last gave its last sign, "
-			       "in "
-			       "Unix time.",
-			       label(&l, "component", v->of[i].name)->text,
-			       v->of[i].end.realtime_ns, 1e-9);
+			put(e, METRIC_COMPONENT_LAST_END_TIMESTAMP,
+			    label(&l, "component", v->of[i].name)->text, v->of[i].end.realtime_ns);
 	}
 	for (size_t i = 0; i < COMPONENTS; i++) {
 		struct labels l = { .n = 0 };
 
 		if (v->of[i].end.is_known && v->of[i].end.is_exit)
-			gauge(e, "pipeops_component_last_exit_code",
-			      "Exit code of the life of a container that ended last; not there "
-			      "when "
-			      "it was killed.",
-			      label(&l, "component", v->of[i].name)->text, v->of[i].end.exit_code);
+			put(e, METRIC_COMPONENT_LAST_EXIT_CODE,
+			    label(&l, "component", v->of[i].name)->text, v->of[i].end.exit_code);
 	}
 }
 
@@ -303,10 +263,7 @@ static void write_build(struct exposition *e, const char *component, const struc
 		if (*text)
 			label(&l, info->fields[i].key, text);
 	}
-	exposition_info(e, "pipeops_build_info",
-			"Builds of the programs: version, revision, and the libraries that each "
-			"runs with; a label that is not there is not known or not used.",
-			l.text);
+	put(e, METRIC_BUILD, l.text, 1);
 }
 
 static void write_builds(struct exposition *e, const struct pod_view *v)
@@ -381,22 +338,15 @@ static void write_bus(struct exposition *e, const struct pod_view *v, const bool
 
 		label(label(&l, "component", v->of[i].name), "reason",
 		      why_not_readable(&v->of[i], read[i]));
-		gauge(e, "pipeops_status_bus_readable",
-		      "Whether the segment of a container can be read (1) or not (0), and why not.",
-		      l.text, read[i]);
+		put(e, METRIC_STATUS_BUS_READABLE, l.text, read[i]);
 	}
 	for (size_t i = 0; i < COMPONENTS; i++) {
 		struct labels l = { .n = 0 };
 
-		counter(e, "pipeops_status_bus_regressions_total",
-			"Values of a segment that were withheld because a counter fell or a record "
-			"broke.",
-			label(&l, "component", v->of[i].name)->text,
-			bus_reader_regressions(v->of[i].reader));
+		put(e, METRIC_STATUS_BUS_REGRESSIONS, label(&l, "component", v->of[i].name)->text,
+		    bus_reader_regressions(v->of[i].reader));
 	}
-	gauge(e, "pipeops_status_bus_series_dropped",
-	      "Series left out of this page: a name was taken already, or the page was full.", "",
-	      exposition_dropped(e));
+	put(e, METRIC_STATUS_BUS_SERIES_DROPPED, "", exposition_dropped(e));
 }
 
 /* The README's names that come from a segment stand on the page from the
@@ -405,26 +355,22 @@ static void write_bus(struct exposition *e, const struct pod_view *v, const bool
 static void write_absent(struct exposition *e, const struct pod_view *v)
 {
 	static const struct {
-		const char *name, *family, *help;
+		enum metric metric;
+		const char *family;
 	} of_control[] = {
-		{ "pipeops_heartbeat_total", "pipeops_heartbeat",
-		  "Total heartbeats sent; 0 until the control container has been up." },
-		{ "pipeops_heartbeat_errors_total", "pipeops_heartbeat_errors",
-		  "Failed heartbeat attempts; 0 until the control container has been up." },
-		{ "pipeops_registration_attempts_total", "pipeops_registration_attempts",
-		  "Registration attempts; 0 until the control container has been up." },
+		{ METRIC_ABSENT_HEARTBEATS, "pipeops_heartbeat" },
+		{ METRIC_ABSENT_HEARTBEAT_ERRORS, "pipeops_heartbeat_errors" },
+		{ METRIC_ABSENT_REGISTRATIONS, "pipeops_registration_attempts" },
 	};
 	const bool control_absent = v->of[COMPONENT_CONTROL].presence == BUS_ABSENT;
 	const enum bus_presence tunnel = v->of[COMPONENT_TUNNEL].presence;
 
 	for (size_t i = 0; control_absent && i < array_len(of_control); i++)
 		if (!exposition_has(e, of_control[i].family))
-			counter(e, of_control[i].name, of_control[i].help, "", 0);
+			put(e, of_control[i].metric, "", 0);
 	if (tunnel != BUS_ALIVE && tunnel != BUS_UNREADABLE &&
 	    !exposition_has(e, "pipeops_tunnel_forwards_active"))
-		gauge(e, "pipeops_tunnel_forwards_active",
-		      "Number of active port forwards; 0 while the tunnel container is not alive.",
-		      "", 0);
+		put(e, METRIC_TUNNEL_FORWARDS_ACTIVE, "", 0);
 }
 
 static void write_sandbox(struct exposition *e, const struct sandbox_report *r)
@@ -433,11 +379,7 @@ static void write_sandbox(struct exposition *e, const struct sandbox_report *r)
 		struct labels l = { .n = 0 };
 
 		label(&l, "feature", sandbox_feature_name(f));
-		gauge(e, "pipeops_status_sandbox",
-		      "Whether a part of the status server's sandbox took hold (1) or not (0); the "
-		      "log "
-		      "says why not.",
-		      l.text, r->on[f]);
+		put(e, METRIC_STATUS_SANDBOX, l.text, r->on[f]);
 	}
 }
 
