@@ -1,3 +1,6 @@
+/*
+ * The names of states, causes and phases, from the lists of bus.h.
+ */
 #include "shm/bus.h"
 
 const char *bus_state_name(uint64_t state)

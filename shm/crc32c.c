@@ -1,3 +1,7 @@
+/*
+ * CRC-32C (Castagnoli) by a table that is made once: a segment's immutable part is
+ * summed at attach only, so speed does not matter here.
+ */
 #include "shm/crc32c.h"
 
 /* Half a byte at a time: some 40 KiB are summed once in a life of a writer, so

@@ -1,3 +1,7 @@
+/*
+ * A thread that sleeps on the word that control rings, through its own read-only map.
+ * It carries no data: whoever is woken reads the record.
+ */
 #include "shm/doorbell.h"
 
 #include <errno.h>

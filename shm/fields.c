@@ -1,3 +1,7 @@
+/*
+ * The tables of fields.def as a segment holds them: descriptors, strings, labels of each
+ * index.  Counting is writer.c's.
+ */
 #include "shm/fields.h"
 
 #include <stdio.h>

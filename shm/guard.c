@@ -1,3 +1,7 @@
+/*
+ * A SIGBUS inside a guarded map becomes zero pages and an error; any other ends the
+ * process as it would have.
+ */
 #include "shm/guard.h"
 
 #include <errno.h>

@@ -1,3 +1,7 @@
+/*
+ * Lines in a ring, one writer, any number of readers, without a lock: README.md says
+ * why it is right, memory_test explores it.
+ */
 #include "shm/ring.h"
 
 #include <string.h>

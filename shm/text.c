@@ -1,3 +1,6 @@
+/*
+ * What text of a segment may hold, and how the rest is made harmless, cut and escaped.
+ */
 #include "shm/text.h"
 
 #include <stdint.h>

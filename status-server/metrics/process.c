@@ -1,3 +1,7 @@
+/*
+ * The process_* metrics from /proc/self.  What the program counts of itself is
+ * lib/app/self.c's.
+ */
 #include "status-server/metrics/process.h"
 
 #include <fcntl.h>

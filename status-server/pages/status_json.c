@@ -1,3 +1,7 @@
+/*
+ * The small JSON pages: health, ready, version and the list of endpoints.  The verdict
+ * of /ready is readiness.c's.
+ */
 #include "status-server/pages/status_json.h"
 
 #include <openssl/crypto.h>
