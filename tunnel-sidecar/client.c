@@ -142,12 +142,18 @@ static int read_target(struct session_target *t, const struct client_options *o,
 		return rc;
 	/* With its host key pinned the SSH inside proves the server and hides all that
 	 * counts; a stranger without either could take the credentials. */
-	if (chisel_url_needs_fingerprint(&t->url) && !o->allow_plain && !o->fingerprint)
+	if (chisel_url_needs_fingerprint(&t->url, !o->tls_skip_verify) && !o->allow_plain &&
+	    !o->fingerprint)
 		return fault_set(why, ERR_USAGE,
-				 "%s is %s to another machine and its host key is not pinned: use "
-				 "--fingerprint, "
-				 "https://, or --allow-plain when the way there is trusted",
-				 t->url.host_header, t->url.ssh ? "ssh" : "plain http");
+				 "nothing proves that %s, %s, is the right server: use "
+				 "--fingerprint%s, or --allow-plain when the way there is trusted",
+				 t->url.host_header,
+				 t->url.ssh   ? "ssh to another machine"
+				 : t->url.tls ? "whose certificate is not verified"
+					      : "plain http to another machine",
+				 t->url.ssh   ? ""
+				 : t->url.tls ? ", no --tls-skip-verify"
+					      : ", https://");
 	if (o->fingerprint) {
 		rc = ssh_fingerprint_check(o->fingerprint, why);
 		if (rc < 0)

@@ -70,7 +70,7 @@ static int check_server(struct session_target *to, const struct bus_desired *r,
 			why, ERR_CONFIG,
 			"the tunnel URL is plain http to a host that is not this machine: set "
 			"pipeops.tls.allow_plain when the way there is trusted");
-	if (to->url.ssh && chisel_url_needs_fingerprint(&to->url) && !r->fingerprint[0] &&
+	if (to->url.ssh && chisel_url_needs_fingerprint(&to->url, true) && !r->fingerprint[0] &&
 	    !c->allow_plain)
 		return fault_set(why, ERR_CONFIG,
 				 "the tunnel URL is ssh and the control plane tells no fingerprint "

@@ -59,11 +59,12 @@ static inline bool chisel_url_is_plain(const struct url *u)
 	return !u->tls && !u->ssh;
 }
 
-/* Without its host key's fingerprint nothing proves this server: whoever stands on
- * the way could take the credentials. */
-static inline bool chisel_url_needs_fingerprint(const struct url *u)
+/* Whether only its host key's fingerprint can prove this server: whoever stands on
+ * the way could take the credentials otherwise.  `is_verified`: TLS, where the URL
+ * has it, checks the certificate. */
+static inline bool chisel_url_needs_fingerprint(const struct url *u, bool is_verified)
 {
-	return !u->tls && !u->is_loopback;
+	return !(u->tls && is_verified) && !u->is_loopback;
 }
 
 #endif

@@ -8,7 +8,7 @@ import subprocess
 
 import harness
 from chisel_official_test import CHISEL, needs_chisel
-from harness import Echo, Skip, check, each, echo_once, equal, eventually
+from harness import Certificates, Echo, Skip, check, each, echo_once, equal, eventually
 from relay import Relay
 from tunnel_client_test import client_argv, remote, server
 
@@ -73,6 +73,24 @@ def test_plain_http_to_another_machine(t):
 	c = t.start(client_argv(f"http://{here}:{door.port}", r, fingerprint=s.ready["fingerprint"]))
 	c.wait("tunnel_up")
 	echo_once(port)
+
+
+def test_certificate_that_is_not_verified(t):
+	"""Then TLS proves as little as plain http: the fingerprint must."""
+	here, tls = address_of_this_machine(), Certificates(t.dir)
+	s = server(t, tls=tls)
+	door = t.open(Relay(s.ready["port"], host=here))
+	port, r = remote(t.open(Echo()))
+	url = f"https://{here}:{door.port}"
+	code, text = harness.run(client_argv(url, r, flags=["--tls-skip-verify", "--auth", "user:canary-password"]))
+	equal(code, 2, f"exit code without a fingerprint: {text}")
+	check("--fingerprint" in text and "not verified" in text, f"what to do: {text}")
+	check(not s.find("upgraded"), "nobody was let near the credentials")
+	for flags in (["--fingerprint", s.ready["fingerprint"]], ["--allow-plain"]):
+		c = t.start(client_argv(url, r, flags=["--tls-skip-verify", *flags]))
+		c.wait("tunnel_up")
+		echo_once(port)
+		c.stop()
 
 
 if __name__ == "__main__":
