@@ -1,3 +1,8 @@
+/*
+ * desired -- follows the control agent's record on the bus: checks it as a
+ * hostile neighbour's, hands it to the session, answers with what became of it.
+ * It dials nothing and holds no connection; the session does.
+ */
 #include "tunnel-sidecar/desired.h"
 
 #include <errno.h>
@@ -31,7 +36,8 @@ struct desired {
 	struct bus_observed observed;
 	struct fault fault; /* why gen_seen was refused; code 0: it was not */
 	struct rate turns;
-	bool held; /* gen_seen is valid and new, and waits for its turn */
+	struct rate said; /* log lines: a hostile neighbour makes 50 generations a second */
+	bool held;	  /* gen_seen is valid and new, and waits for its turn */
 };
 
 /* One entry of tunnel.allowed_hosts: the name itself, or what ends in ".suffix". */
@@ -186,8 +192,8 @@ static bool turn(struct desired *d, const struct bus_desired *r, const struct se
 	    !rate_allow_of(&d->turns, loop_now(d->o.loop), TURNS_BURST, TURN_EVERY_NS, &looks)) {
 		if (!d->held)
 			log_warn("tunnel_desired",
-				 "the control agent changes its mind too often: "
-				 "its wish waits",
+				 "the control agent changes what it wants too often: "
+				 "the newest waits",
 				 L_INT("generation", r->gen));
 		d->held = true;
 		return false;
@@ -198,6 +204,24 @@ static bool turn(struct desired *d, const struct bus_desired *r, const struct se
 	else
 		session_down(d->o.session);
 	return true;
+}
+
+/* Refused: why; NULL: taken. */
+static void say(struct desired *d, const struct bus_desired *r, const struct fault *why)
+{
+	uint64_t missed;
+
+	if (!rate_allow(&d->said, loop_now(d->o.loop), &missed))
+		return;
+	if (why)
+		log_error("tunnel_desired", "what the control agent wants is refused",
+			  L_INT("generation", r->gen), L_STR("error", why->why),
+			  L_INT("unsaid", missed));
+	else
+		log_info("tunnel_desired", "what the control agent wants is taken",
+			 L_INT("generation", r->gen),
+			 L_STR("op", r->op == BUS_DESIRED_UP ? "up" : "down"),
+			 L_INT("unsaid", missed));
 }
 
 static void apply(struct desired *d, const struct bus_desired *r)
@@ -220,13 +244,10 @@ static void apply(struct desired *d, const struct bus_desired *r)
 		waits = !turn(d, r, up ? &target : NULL);
 	else
 		d->held = false;
-	if (rc < 0 && (news || why.code != d->fault.code || strcmp(why.why, d->fault.why) != 0))
-		log_error("tunnel_desired", "what the control agent wants is refused",
-			  L_INT("generation", r->gen), L_STR("error", why.why));
-	if (rc >= 0 && news && !waits)
-		log_info("tunnel_desired", "the control agent's wish is taken",
-			 L_INT("generation", r->gen),
-			 L_STR("op", r->op == BUS_DESIRED_UP ? "up" : "down"));
+	const bool is_refused =
+		rc < 0 && (news || why.code != d->fault.code || strcmp(why.why, d->fault.why) != 0);
+	if (is_refused || (rc >= 0 && news && !waits))
+		say(d, r, is_refused ? &why : NULL);
 	OPENSSL_cleanse(&target, sizeof(target));
 	d->fault = why;
 	d->observed.gen_seen = r->gen;

@@ -19,7 +19,7 @@
 	X(REPEATED, "repeated")			/* the end said again, a request after it */       \
 	X(IGNORED, "ignored")			/* IGNORE, DEBUG, EXT_INFO */                      \
 	X(UNKNOWN, "unknown_message")		/* answered UNIMPLEMENTED */                       \
-	X(IDLE_REKEY, "idle_rekey")		/* a key exchange with nothing since the last */   \
+	X(IDLE_REKEY, "idle_rekey")		/* a key exchange with next to nothing before */   \
 	X(REQUEST, "request")		     /* global and channel requests, pings among them */   \
 	X(FORBIDDEN_OPEN, "forbidden_open")  /* a channel to a target that is no forward */        \
 	X(EMPTY_FRAME, "ws_empty_frame")     /* a WebSocket frame of no message */                 \

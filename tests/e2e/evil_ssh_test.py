@@ -94,6 +94,10 @@ def s3_rows():
 	return [
 		Row("a few for nothing", "up:rekey=*50"),
 		Row("a storm for nothing", "up:rekey=*1000", sent=90, glitch="idle_rekey", **LIMIT),
+		# One useful message between two does not make a storm cheap.
+		Row("a storm with a window between", *["up:rekey=", "up:say=5d" + u32(0) + u32(256)] * 150, sent=180,
+		    glitch="idle_rekey", **LIMIT),
+		Row("a storm with data between", *["up:rekey=", "up:data=100"] * 150, sent=180, glitch="idle_rekey", **LIMIT),
 		Row("kexinit twice", "re-method:say=14" + "00" * 16 + text("") * 10 + "00" + u32(0), "up:rekey=", **PROTOCOL),
 		Row("data within", "re-method:data=10", "up:rekey=", **PROTOCOL),
 		Row("data before newkeys", "re-newkeys:data=10", "up:rekey=", **PROTOCOL),
@@ -113,12 +117,12 @@ REKEYS = int(os.environ.get("EVIL_REKEYS", "200"))
 
 @each(io=harness.IO)
 def test_evil_s3_rekey_storm_under_load(t, io):
-	"""x/crypto's server starts a key exchange after each 256 bytes, with data on its way."""
-	s, echo, d = server(t, "--rekey-threshold", 256), t.open(Echo()), t.open(Duplex())
+	"""x/crypto's server starts a key exchange after each 64 KiB, with data on its way."""
+	s, echo, d = server(t, "--rekey-threshold", 64 * 1024), t.open(Echo()), t.open(Duplex())
 	c, one, two = tunnel(t, s, echo, d, io=io)
 	with harness.connect(one) as conn:
 		for i in range(REKEYS):
-			piece = i.to_bytes(4, "big") * 100
+			piece = i.to_bytes(4, "big") * 8192
 			conn.sendall(piece)
 			got = b""
 			while len(got) < len(piece):

@@ -237,7 +237,6 @@ static int handle(struct ssh *s, struct mspan packet)
 		return fault_set(&s->fault, ERR_PROTO, "message %u before any key exchange", type);
 	if (type < SSH_MSG_USERAUTH_REQUEST)
 		return ssh_transport_message(s, type, packet);
-	s->kex.peer_idle = false;
 	if (type < SSH_MSG_GLOBAL_REQUEST)
 		return ssh_auth_message(s, type, packet);
 	if (s->phase != SSH_PHASE_OPEN)

@@ -43,9 +43,8 @@ enum ssh_kex_stage {
 
 struct ssh_exchange {
 	enum ssh_kex_stage stage;
-	bool keyed;	/* a first exchange has ended */
-	bool strict;	/* agreed in the first one, for good */
-	bool peer_idle; /* nothing but key exchange came since the last one */
+	bool keyed;  /* a first exchange has ended */
+	bool strict; /* agreed in the first one, for good */
 	struct ssh_agreed agreed;
 	struct ssh_ecdh ecdh;
 	struct ssh_hash hash; /* of the exchange, as far as it is known */

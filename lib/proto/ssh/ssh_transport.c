@@ -224,8 +224,9 @@ static int on_kexinit(struct ssh *s, struct mspan packet)
 
 	if (x->stage > SSH_KEX_SENT)
 		return fault_set(&s->fault, ERR_PROTO, "KEXINIT within a key exchange");
-	/* With small thresholds a peer may re-key for what we sent, too. */
-	const bool idle = x->keyed && x->peer_idle && s->tx.packets <= (x->stage == SSH_KEX_SENT);
+	/* Both directions count: a peer re-keys for what we sent, too. */
+	const bool idle = x->keyed && x->stage == SSH_KEX_NONE &&
+			  s->rx.bytes + s->tx.bytes < LIMIT_REKEY_BYTES;
 	if (idle && ssh_glitch(s, GLITCH_IDLE_REKEY, LIMIT_IDLE_REKEY_COST) < 0)
 		return s->fault.code;
 	int rc = answer_kexinit(s, peer);
@@ -430,7 +431,6 @@ static int on_newkeys(struct ssh *s, struct mspan packet)
 	ssh_rx_rekey(&s->rx, &x->rx, x->strict);
 	x->stage = SSH_KEX_NONE;
 	x->keyed = true;
-	x->peer_idle = true;
 	x->deadline = 0;
 	x->done_ns = s->now_ns;
 	if (first) {
@@ -496,9 +496,7 @@ int ssh_transport_message(struct ssh *s, uint8_t type, struct mspan packet)
 		return ignore(s);
 	if (x->stage >= SSH_KEX_METHOD)
 		return fault_set(&s->fault, ERR_PROTO, "message %u within a key exchange", type);
-	if (type == SSH_MSG_SERVICE_REQUEST || type == SSH_MSG_SERVICE_ACCEPT) {
-		s->kex.peer_idle = false;
+	if (type == SSH_MSG_SERVICE_REQUEST || type == SSH_MSG_SERVICE_ACCEPT)
 		return ssh_auth_message(s, type, packet);
-	}
 	return ssh_transport_unknown(s);
 }

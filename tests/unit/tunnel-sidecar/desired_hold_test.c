@@ -1,5 +1,6 @@
 /* A control agent that changes its mind without end, on a clock of the test's. */
 #include "lib/app/log.h"
+#include "lib/base/limits.h"
 #include "tests/unit/shm/bus_fixture.h"
 #include "tunnel-sidecar/tunnel_sandbox.h"
 #include "tunnel-sidecar/desired.h"
@@ -238,14 +239,52 @@ static void test_refused_wishes_cost_nothing(void)
 	fini(&x);
 }
 
+static const struct log_options quiet = { .component = "test", .level = LOG_ERROR + 1, .fd = 2 };
+
+static void count_line(void *user, enum log_level level, struct span line)
+{
+	(void)level;
+	(void)line;
+	++*(unsigned *)user;
+}
+
+/* Whatever becomes of them: 50 new generations a second make a few lines. */
+static void test_generations_say_little(void)
+{
+	static const uint16_t refused[] = { 0, 1 };
+
+	for (size_t i = 0; i < array_len(refused); i++) {
+		unsigned lines = 0;
+		struct rig x;
+
+		init(&x);
+		log_start(&(struct log_options){ .component = "test", .level = LOG_INFO, .fd = -1 });
+		log_set_tap(count_line, &lines);
+		for (int j = 0; j < 1000; j++) {
+			bus_publish_desired(x.control,
+					    &(struct bus_desired){ .gen = ++x.gen,
+								   .op = refused[i] ? BUS_DESIRED_UP :
+										      BUS_DESIRED_DOWN });
+			loop.now += S / 50 - POLL;
+			poll_once();
+		}
+		log_set_tap(NULL, NULL);
+		log_start(&quiet);
+		check(lines >= 20 && lines <= LIMIT_LOG_BURST + 21);
+		check(observed.gen_seen == x.gen);
+		fini(&x);
+	}
+}
+
 int main(void)
 {
 	static const struct test_case cases[] = {
 		{ "flapping is bounded", test_flapping_is_bounded },
 		{ "the newest wish wins", test_newest_wish_wins },
+		{ "a thousand generations in 20 s make a line a second", test_generations_say_little },
 		{ "calm wishes wait for nothing", test_calm_wishes_wait_for_nothing },
 		{ "refused wishes cost nothing", test_refused_wishes_cost_nothing },
 	};
-	log_start(&(struct log_options){ .component = "test", .level = LOG_ERROR + 1, .fd = 2 });
+	log_start(&quiet);
 	return run_cases("desired hold", cases, array_len(cases));
 }
