@@ -1,3 +1,8 @@
+/*
+ * tls -- OpenSSL as an engine: a BIO of ours reads what was fed and writes what
+ * waits, so OpenSSL never sees a socket.  Verdicts on certificates are OpenSSL's;
+ * the sentences about them are ours.
+ */
 #include "lib/proto/tls.h"
 
 #include <openssl/err.h>
@@ -217,10 +222,17 @@ int tls_new(struct tls **out, SSL_CTX *ctx, const struct tls_options *options,
 	SSL_set_mode(t->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_set_read_ahead(t->ssl, 1);
 	SSL_set_default_read_buffer_len(t->ssl, READ_AHEAD);
+	/* These return nothing, but OpenSSL 3.2 and later allocate in them; a connection
+	 * without what was refused is neither open nor failed for ever. */
+	ERR_clear_error();
 	if (options->server)
 		SSL_set_accept_state(t->ssl);
 	else
 		SSL_set_connect_state(t->ssl);
+	if (ERR_peek_error()) {
+		tls_free(t);
+		return fault_set(why, ERR_NOMEM, "no memory for TLS");
+	}
 	*out = t;
 	return 0;
 }
