@@ -1,15 +1,12 @@
 /*
  * tls -- OpenSSL as an engine: a BIO of ours reads what was fed and writes what
  * waits, so OpenSSL never sees a socket.  Verdicts on certificates are OpenSSL's;
- * the sentences about them are ours.
+ * the sentences about them are ours (tls_fault.c).
  */
-#include "lib/proto/tls.h"
-
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
-#include "lib/base/buf.h"
-#include "lib/base/escape.h"
+#include "lib/proto/tls_private.h"
 
 enum {
 	TX_MAX = 512 * 1024,
@@ -17,19 +14,6 @@ enum {
 	PLAIN = 64 * 1024,    /* one piece of plaintext handed out */
 	READ_AHEAD = 128 * 1024,
 	RECORD = 16 * 1024,
-};
-
-struct tls {
-	const struct mem *mem;
-	SSL *ssl;
-	struct fault fault;
-	struct span in;	   /* fed and not yet read by OpenSSL */
-	struct buf tx;	   /* written by OpenSSL */
-	struct buf flight; /* handed out by tls_pending(): stays where it is until sent */
-	uint8_t *plain;
-	char name[256]; /* verified name, for the words of a failure */
-	char other_names[120];
-	bool open, open_told, closed, closed_told, bare; /* bare: nothing came yet */
 };
 
 /* ---- the BIO: reads what was fed, writes what waits ---- */
@@ -86,54 +70,6 @@ static BIO_METHOD *bio_method(void)
 		}
 	}
 	return method;
-}
-
-/* ---- names of certificates ---- */
-
-/* Appends what of `name` fits, as printable text; false when nothing does. */
-static bool add_name(char *to, size_t n, const GENERAL_NAME *name)
-{
-	const size_t had = strlen(to);
-	char text[80] = "";
-
-	if (name->type == GEN_DNS)
-		escape_text(text, sizeof(text),
-			    span_of(ASN1_STRING_get0_data(name->d.dNSName),
-				    (size_t)ASN1_STRING_length(name->d.dNSName)));
-	else if (name->type == GEN_IPADD && ASN1_STRING_length(name->d.iPAddress) == 4)
-		BIO_snprintf(text, sizeof(text), "%u.%u.%u.%u", name->d.iPAddress->data[0],
-			     name->d.iPAddress->data[1], name->d.iPAddress->data[2],
-			     name->d.iPAddress->data[3]);
-	else if (name->type == GEN_IPADD)
-		BIO_snprintf(text, sizeof(text), "an IPv6 address");
-	if (!*text)
-		return true;
-	if (had + strlen(text) + 3 > n)
-		return false;
-	BIO_snprintf(to + had, n - had, "%s%s", had ? ", " : "", text);
-	return true;
-}
-
-/* Notes the names of a certificate that is for others: OpenSSL keeps none that
- * it refused.  Verdicts stay OpenSSL's. */
-static int note_verdict(int good, X509_STORE_CTX *store)
-{
-	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-	struct tls *t = ssl ? SSL_get_app_data(ssl) : NULL;
-	const int verdict = X509_STORE_CTX_get_error(store);
-
-	if (good || !t ||
-	    (verdict != X509_V_ERR_HOSTNAME_MISMATCH && verdict != X509_V_ERR_IP_ADDRESS_MISMATCH))
-		return good;
-	GENERAL_NAMES *names =
-		X509_get_ext_d2i(X509_STORE_CTX_get0_cert(store), NID_subject_alt_name, NULL, NULL);
-	t->other_names[0] = '\0';
-	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
-		if (!add_name(t->other_names, sizeof(t->other_names),
-			      sk_GENERAL_NAME_value(names, i)))
-			break;
-	GENERAL_NAMES_free(names);
-	return good;
 }
 
 /* ---- set-up ---- */
@@ -218,7 +154,8 @@ int tls_new(struct tls **out, SSL_CTX *ctx, const struct tls_options *options,
 	BIO_set_init(bio, 1);
 	SSL_set_bio(t->ssl, bio, bio);
 	SSL_set_app_data(t->ssl, t);
-	SSL_set_verify(t->ssl, SSL_get_verify_mode(t->ssl), note_verdict);
+	SSL_set_verify(t->ssl, SSL_get_verify_mode(t->ssl), tls_note_verdict);
+	SSL_set_cert_cb(t->ssl, options->server ? NULL : tls_note_request, t);
 	SSL_set_mode(t->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_set_read_ahead(t->ssl, 1);
 	SSL_set_default_read_buffer_len(t->ssl, READ_AHEAD);
@@ -254,66 +191,6 @@ void tls_trim(struct tls *t)
 	buf_trim(&t->flight);
 }
 
-/* ---- failures in words ---- */
-
-static int fail_certificate(struct tls *t, long verdict)
-{
-	const char *name = *t->name ? t->name : "the server";
-	const char *hint = "";
-
-	if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH)
-		return fault_set(&t->fault, ERR_TRUST,
-				 "the certificate of %s is for other names: %s", name,
-				 *t->other_names ? t->other_names : "no name at all");
-	if (verdict == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
-	    verdict == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
-	    verdict == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT ||
-	    verdict == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE)
-		hint = ": name the CA that issued it in the CA file";
-	else if (verdict == X509_V_ERR_CERT_HAS_EXPIRED || verdict == X509_V_ERR_CERT_NOT_YET_VALID)
-		hint = " (by the clock of this machine)";
-	return fault_set(&t->fault, ERR_TRUST, "the certificate of %s is refused: %s%s", name,
-			 X509_verify_cert_error_string(verdict), hint);
-}
-
-/* The first failure is often the last in a row that began with this one. */
-static bool is_about_memory(void)
-{
-	unsigned long e;
-
-	while ((e = ERR_get_error()) != 0)
-		if (ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE)
-			return true;
-	return false;
-}
-
-static int fail_ssl(struct tls *t)
-{
-	const unsigned long e = ERR_peek_error();
-	const long verdict = SSL_get_verify_result(t->ssl);
-	const int reason = ERR_GET_REASON(e);
-	const char *text = ERR_reason_error_string(e);
-
-	if (t->fault.code)
-		return t->fault.code;
-	if (is_about_memory())
-		return fault_set(&t->fault, ERR_NOMEM, "no memory for TLS");
-	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason == SSL_R_CERTIFICATE_VERIFY_FAILED &&
-	    verdict != X509_V_OK)
-		return fail_certificate(t, verdict);
-	if (ERR_GET_LIB(e) == ERR_LIB_SSL &&
-	    (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST ||
-	     reason == SSL_R_PACKET_LENGTH_TOO_LONG) &&
-	    !t->open)
-		return fault_set(&t->fault, ERR_PROTO,
-				 "the peer does not speak TLS on this port (%s)", text);
-	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET &&
-	    reason <= SSL_AD_REASON_OFFSET + UINT8_MAX)
-		return fault_set(&t->fault, ERR_PROTO, "the peer ended TLS with an alert: %s",
-				 text ? text : "unknown");
-	return fault_set(&t->fault, ERR_PROTO, "TLS: %s", text ? text : "protocol error");
-}
-
 /* What OpenSSL says after a call that did not do all: 0 to wait, or the fault. */
 static int judge(struct tls *t, int rc)
 {
@@ -328,7 +205,7 @@ static int judge(struct tls *t, int rc)
 		t->closed = true;
 		return 0;
 	default:
-		return fail_ssl(t);
+		return tls_fail(t);
 	}
 }
 

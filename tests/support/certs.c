@@ -33,6 +33,15 @@ static void begin(struct cert *c, const char *common_name, long from_s, long to_
 					(const unsigned char *)common_name, -1, -1, 0) == 1);
 }
 
+void certs_make_intermediate(struct cert *out, const struct cert *ca, const char *common_name)
+{
+	begin(out, common_name, -CERTS_DAY, 365 * CERTS_DAY);
+	must(X509_set_issuer_name(out->x509, X509_get_subject_name(ca->x509)) == 1);
+	add_extension(out->x509, ca->x509, NID_basic_constraints, "critical,CA:TRUE");
+	add_extension(out->x509, ca->x509, NID_key_usage, "critical,keyCertSign");
+	must(X509_sign(out->x509, ca->key, EVP_sha256()) > 0);
+}
+
 void certs_make_ca(struct cert *out, const char *common_name)
 {
 	begin(out, common_name, -CERTS_DAY, 365 * CERTS_DAY);

@@ -15,6 +15,8 @@ struct cert {
 #define CERTS_DAY 86400l
 
 void certs_make_ca(struct cert *out, const char *common_name);
+/* A CA that another one has signed. */
+void certs_make_intermediate(struct cert *out, const struct cert *ca, const char *common_name);
 /* `names` as OpenSSL writes them, "DNS:localhost,IP:127.0.0.1", NULL for none.
  * Valid from now + from_s to now + to_s. */
 void certs_make_leaf(struct cert *out, const struct cert *ca, const char *names, long from_s,

@@ -10,7 +10,7 @@
 #include "tests/support/library_famine.h"
 
 /* Made once: keys take their time. */
-static struct cert ca, good, expired, early, other, nameless;
+static struct cert ca, good, expired, early, other, nameless, between, far;
 static SSL_CTX *trusting, *distrusting, *serving;
 
 static void make_certs(void)
@@ -23,6 +23,8 @@ static void make_certs(void)
 	certs_make_leaf(&other, &ca, "DNS:a.example,DNS:b.example,IP:10.0.0.1", -CERTS_DAY,
 			CERTS_DAY);
 	certs_make_leaf(&nameless, &ca, NULL, -CERTS_DAY, CERTS_DAY);
+	certs_make_intermediate(&between, &ca, "test\x1b intermediate");
+	certs_make_leaf(&far, &between, "DNS:good.example", -CERTS_DAY, CERTS_DAY);
 	trusting = certs_client_ctx(&ca);
 	distrusting = certs_client_ctx(NULL);
 	serving = certs_server_ctx(&good);
@@ -30,7 +32,8 @@ static void make_certs(void)
 
 static void free_certs(void)
 {
-	struct cert *const all[] = { &ca, &good, &expired, &early, &other, &nameless };
+	struct cert *const all[] = { &ca,    &good,     &expired, &early,
+				      &other, &nameless, &between, &far };
 
 	for (size_t i = 0; i < array_len(all); i++)
 		certs_fini(all[i]);
@@ -163,7 +166,11 @@ static const struct trust_row {
 	{ "no common names", &nameless, false, "leaf", "other names: no name at all" },
 	{ "expired", &expired, false, "good.example", "expired" },
 	{ "not yet valid", &early, false, "good.example", "not yet valid" },
-	{ "unknown CA", &good, true, "good.example", "name the CA that issued it" },
+	{ "unknown CA", &good, true, "good.example",
+	  "the server sent 1 certificate, and that of the issuer \"test CA\" is neither" },
+	{ "chain without its intermediate", &far, false, "good.example",
+	  "the server sent 1 certificate, and that of the issuer \"test\\x1b intermediate\" is "
+	  "neither among them nor in the CA file" },
 };
 
 static void test_trust(void)
@@ -479,6 +486,50 @@ static void test_versions_in_common(void)
 	SSL_CTX_free(new);
 }
 
+/* ---- certificates of ours ---- */
+
+static const struct identity_row {
+	const char *name;
+	int version;
+	const struct cert *ours; /* NULL: none */
+	enum err want;		 /* 0: it is taken */
+	const char *says;
+} identity_rows[] = {
+	{ "none, TLS 1.3", TLS1_3_VERSION, NULL, ERR_AUTH,
+	  "wants a TLS certificate of its clients and none is configured" },
+	{ "none, TLS 1.2", TLS1_2_VERSION, NULL, ERR_AUTH,
+	  "wants a TLS certificate of its clients and none is configured" },
+	{ "of an unknown CA, TLS 1.3", TLS1_3_VERSION, &far, ERR_AUTH,
+	  "refused our TLS certificate" },
+	{ "of an unknown CA, TLS 1.2", TLS1_2_VERSION, &far, ERR_AUTH,
+	  "refused our TLS certificate" },
+	{ "expired", TLS1_3_VERSION, &expired, ERR_AUTH, "refused our TLS certificate" },
+	{ "good", TLS1_3_VERSION, &good, 0, "" },
+};
+
+static void test_certificates_of_ours(void)
+{
+	for (size_t i = 0; i < array_len(identity_rows); i++) {
+		const struct identity_row *r = &identity_rows[i];
+		SSL_CTX *server = certs_server_ctx(&good), *client = certs_client_ctx(&ca);
+		struct pair p;
+
+		must(SSL_CTX_set_max_proto_version(server, r->version) == 1);
+		SSL_CTX_set_verify(server, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+		must(X509_STORE_add_cert(SSL_CTX_get_cert_store(server), ca.x509) == 1);
+		if (r->ours)
+			must(SSL_CTX_use_certificate(client, r->ours->x509) == 1 &&
+			     SSL_CTX_use_PrivateKey(client, r->ours->key) == 1);
+		pair_init(&p, client, server, NULL);
+		run(&p);
+		check_row(r->name, p.c.rc == (int)r->want);
+		check_row(r->name, strstr(tls_fault(p.c.t)->why, r->says) != NULL);
+		pair_fini(&p);
+		SSL_CTX_free(server);
+		SSL_CTX_free(client);
+	}
+}
+
 /* ---- famine ---- */
 
 static void test_famine(void)
@@ -575,6 +626,7 @@ int main(void)
 	static const struct test_case cases[] = {
 		{ "trust", test_trust },
 		{ "verification off", test_verification_off },
+		{ "certificates of ours", test_certificates_of_ours },
 		{ "SNI", test_sni },
 		{ "ALPN", test_alpn },
 		{ "data both ways", test_data_both_ways },
