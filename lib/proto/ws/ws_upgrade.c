@@ -1,3 +1,8 @@
+/*
+ * ws_upgrade -- the HTTP/1.1 exchange that opens a WebSocket (RFC 6455, section 4):
+ * requests and responses written and judged, both roles, and what a refusal means
+ * to an operator.  Frames are ws_frame's.
+ */
 #include "lib/proto/ws/ws_upgrade.h"
 
 #include <openssl/evp.h>
@@ -146,10 +151,55 @@ unsigned ws_upgrade_retry_after(const struct http1_head *h)
 	return seconds;
 }
 
+/* What a status means where a chisel server was awaited: most are answers of a
+ * front (ingress, load balancer, CDN), not of the server. */
+static const struct {
+	int from, to;
+	enum err code;
+	const char *advice;
+} refusals[] = {
+	{ 400, 400, ERR_REFUSED,
+	  "something on the way takes no WebSocket upgrade: does every proxy let them through?" },
+	{ 401, 401, ERR_AUTH,
+	  "the front of the server wants credentials of its own: give them as a header, "
+	  "\"Authorization: …\"" },
+	{ 403, 403, ERR_REFUSED,
+	  "the front of the server forbids it: look at its access rules (addresses, paths, "
+	  "credentials as a header \"Authorization: …\")" },
+	{ 407, 407, ERR_AUTH, "a proxy on the way wants credentials" },
+	{ 408, 408, ERR_REFUSED, "the front of the server did not wait for the request" },
+	{ 425, 425, ERR_REFUSED, "the front of the server asks to try again later" },
+	{ 426, 426, ERR_REFUSED,
+	  "the server speaks another version of WebSocket or HTTP, or a proxy on the way has "
+	  "taken the upgrade out" },
+	{ 429, 429, ERR_REFUSED, "the front of the server counts too many requests" },
+	{ 500, 501, ERR_REFUSED, "the server, or a front of it, is broken: look at its log" },
+	{ 502, 502, ERR_REFUSED, "the front does not reach the server behind it" },
+	{ 503, 503, ERR_REFUSED, "the server is not there at the moment, says its front" },
+	{ 504, 504, ERR_REFUSED, "the front got no answer from the server behind it" },
+};
+
+static const char other_advice[] = "is this a chisel server, and does every proxy on the way let "
+				   "WebSockets through?";
+
+/* The first line of the body, when it is one for people: not a page. */
+static void read_words(char *to, size_t n, struct span body)
+{
+	const uint8_t *end = body.n ? memchr(body.p, '\n', body.n) : NULL;
+
+	if (end)
+		body.n = (size_t)(end - body.p);
+	while (body.n && (body.p[body.n - 1] == '\r' || body.p[body.n - 1] == ' '))
+		body.n--;
+	escape_text(to, n, body.n && body.p[0] == '<' ? span_of(NULL, 0) : body);
+}
+
 int ws_upgrade_explain_refusal(const struct http1_head *h, struct span body, struct fault *why)
 {
-	char words[64], more[72];
+	char words[48], more[64];
 	const struct span location = http1_field(h, "Location");
+	const char *advice = other_advice;
+	enum err code = ERR_REFUSED;
 
 	if (h->status >= 300 && h->status < 400 && location.n) {
 		/* Credentials are never sent to another origin; the path may hold
@@ -161,14 +211,15 @@ int ws_upgrade_explain_refusal(const struct http1_head *h, struct span body, str
 			"not followed, name that URL",
 			h->status, words);
 	}
+	for (size_t i = 0; i < array_len(refusals); i++)
+		if (h->status >= refusals[i].from && h->status <= refusals[i].to) {
+			advice = refusals[i].advice;
+			code = refusals[i].code;
+		}
 	escape_text(words, sizeof(words), h->reason);
-	const uint8_t *end = body.n ? memchr(body.p, '\n', body.n) : NULL;
-	escape_text(more, sizeof(more), end ? span_of(body.p, (size_t)(end - body.p)) : body);
-	return fault_set(why, h->status == 401 ? ERR_AUTH : ERR_REFUSED,
-			 "the server answered the upgrade with %d%s%s%s%s: is this a chisel "
-			 "server, and does "
-			 "every proxy on the way let WebSockets through?",
-			 h->status, *words ? " " : "", words, *more ? ": " : "", more);
+	read_words(more, sizeof(more), body);
+	return fault_set(why, code, "the server answered the upgrade with %d%s%s%s%s: %s",
+			 h->status, *words ? " " : "", words, *more ? ": " : "", more, advice);
 }
 
 /* ---- server ---- */
