@@ -1,3 +1,7 @@
+/*
+ * tls_context -- TLS policy (versions, ciphers, security level) and the operator's
+ * files in one SSL_CTX.  Connections are lib/proto/tls.h's.
+ */
 #include "lib/io/tls_context.h"
 
 #include <errno.h>
@@ -5,6 +9,8 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <unistd.h>
+
+#include "lib/io/tls_trust.h"
 
 /* Both lists: forward secrecy and AEAD only, AES-128-GCM first as the fastest. */
 static const char tls13_suites[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
@@ -42,12 +48,7 @@ static int load_trust(SSL_CTX *ctx, const char *ca_file, struct fault *why)
 			return fault_set(why, ERR_CRYPTO, "the system's trust store cannot be set");
 		return 0;
 	}
-	const int rc = check_readable("CA file", ca_file, why);
-	if (rc < 0)
-		return rc;
-	if (SSL_CTX_load_verify_file(ctx, ca_file) != 1)
-		return fault_set(why, ERR_CONFIG, "CA file %s: no PEM certificate in it", ca_file);
-	return 0;
+	return tls_trust_load(ctx, ca_file, why);
 }
 
 static int load_identity(SSL_CTX *ctx, const char *cert_file, const char *key_file,

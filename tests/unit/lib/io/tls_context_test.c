@@ -53,6 +53,62 @@ static void write_pair(const char *cert, const char *key_name, EVP_PKEY *key)
 	X509_free(x);
 }
 
+static char *slurp(const char *name, char *to, size_t cap)
+{
+	FILE *f = fopen(path(name), "r");
+
+	must(f);
+	to[fread(to, 1, cap - 1, f)] = '\0';
+	fclose(f);
+	return to;
+}
+
+/* Each line of `text` between two others. */
+static void write_lines(const char *name, const char *text, const char *before, const char *after)
+{
+	FILE *f = create(name);
+
+	for (const char *at = text; *at;) {
+		const size_t n = strcspn(at, "\n");
+
+		fprintf(f, "%s%.*s%s", before, (int)n, at, after);
+		at += n + (at[n] == '\n');
+	}
+	fclose(f);
+}
+
+static void write_text(const char *name, const char *a, const char *b, const char *c)
+{
+	FILE *f = create(name);
+
+	fprintf(f, "%s%s%s", a, b, c);
+	fclose(f);
+}
+
+/* CA files that people have. */
+static void make_ca_files(void)
+{
+	char one[2048], two[2048], key[2048];
+
+	slurp("cert.pem", one, sizeof(one));
+	slurp("other-cert.pem", two, sizeof(two));
+	slurp("key.pem", key, sizeof(key));
+	write_text("two.pem", one, "\nwords\n", two);
+	write_lines("crlf.pem", one, "", "\r\n");
+	write_lines("indented.pem", one, "  ", "\n");
+	write_text("both.pem", one, key, "");
+	write_text("cut.pem", one, "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmg\n", "");
+	write_text("request.pem", "-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n",
+		   "-----END CERTIFICATE REQUEST-----\n", "");
+	write_text("bytes.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n", "-----END CERTIFICATE-----\n",
+		   "");
+	two[60] = '!';
+	write_text("broken.pem", one, two, one);
+	FILE *f = create("der.pem");
+	fputs("\x30\x82\x01\x01", f);
+	fclose(f);
+}
+
 static void make_files(void)
 {
 	EVP_PKEY *ec = EVP_EC_gen("P-256"), *other = EVP_EC_gen("P-256");
@@ -69,6 +125,7 @@ static void make_files(void)
 	fputs("this is no certificate\n", f);
 	fclose(f);
 	fclose(create("empty.pem"));
+	make_ca_files();
 	EVP_PKEY_free(ec);
 	EVP_PKEY_free(other);
 	EVP_PKEY_free(rsa);
@@ -78,7 +135,10 @@ static void remove_files(void)
 {
 	static const char *const names[] = { "cert.pem",       "key.pem",      "other-cert.pem",
 					     "other-key.pem",  "rsa-cert.pem", "rsa-key.pem",
-					     "locked-key.pem", "noise.pem",    "empty.pem" };
+					     "locked-key.pem", "noise.pem",    "empty.pem",
+					     "two.pem",	       "crlf.pem",     "broken.pem",
+					     "cut.pem",	       "bytes.pem",    "indented.pem",
+					     "request.pem",    "both.pem",     "der.pem" };
 
 	for (size_t i = 0; i < array_len(names); i++)
 		unlink(path(names[i]));
@@ -99,8 +159,18 @@ static const struct row {
 	{ "CA missing", false, "none.pem", NULL, NULL, "none.pem: No such file or directory" },
 	{ "CA noise", false, "noise.pem", NULL, NULL, "noise.pem: no PEM certificate in it" },
 	{ "CA empty", false, "empty.pem", NULL, NULL, "empty.pem: no PEM certificate in it" },
-	{ "CA is a key", false, "key.pem", NULL, NULL, "key.pem: no PEM certificate in it" },
-	{ "CA is a folder", false, "", NULL, NULL, "no PEM certificate in it" },
+	{ "CA is a key", false, "key.pem", NULL, NULL, "key.pem: it holds a private key" },
+	{ "CA is a folder", false, "", NULL, NULL, "is no regular file" },
+	{ "two CAs with words around", false, "two.pem", NULL, NULL, NULL },
+	{ "CA of Windows", false, "crlf.pem", NULL, NULL, NULL },
+	{ "a broken block among good ones", false, "broken.pem", NULL, NULL,
+	  "broken.pem: block 2 is no certificate" },
+	{ "a block that is cut short", false, "cut.pem", NULL, NULL, "cut.pem: block 2 is no" },
+	{ "a block of other bytes", false, "bytes.pem", NULL, NULL, "block 1 is no certificate" },
+	{ "indented", false, "indented.pem", NULL, NULL, "its lines are indented" },
+	{ "a request", false, "request.pem", NULL, NULL, "block 1 is a CERTIFICATE REQUEST" },
+	{ "CA and key in one", false, "both.pem", NULL, NULL, "it holds a private key" },
+	{ "DER", false, "der.pem", NULL, NULL, "it is DER; convert it" },
 	{ "server, nothing", true, NULL, NULL, NULL, "needs a certificate and a key file" },
 	{ "server, no key", true, NULL, "cert.pem", NULL, "needs a key file" },
 	{ "client, no certificate", false, NULL, NULL, "key.pem", "needs a key file" },
