@@ -12,6 +12,7 @@ struct loop {
 	struct dial *dials;
 	bool calling; /* a callback of ours is under way */
 	int fds;      /* given out */
+	bool no_dials, is_remembered;
 };
 
 struct sock {
@@ -30,6 +31,7 @@ struct dial {
 	char host[256];
 	uint16_t port;
 	dial_done_fn *done;
+	void (*on_resolved)(void *user);
 	void *user;
 };
 
@@ -291,7 +293,7 @@ void fake_reap(void)
 int dial_start(struct dial **out, struct loop *l, const struct dial_options *o, dial_done_fn *done,
 	       void *user, struct fault *why)
 {
-	struct dial *d = calloc(1, sizeof(*d)), **at = &l->dials;
+	struct dial *d = l->no_dials ? NULL : calloc(1, sizeof(*d)), **at = &l->dials;
 
 	*out = NULL;
 	if (!d)
@@ -300,6 +302,7 @@ int dial_start(struct dial **out, struct loop *l, const struct dial_options *o, 
 	memcpy(d->host, o->host, strlen(o->host));
 	d->port = o->port;
 	d->done = done;
+	d->on_resolved = o->on_resolved;
 	d->user = user;
 	while (*at)
 		at = &(*at)->next;
@@ -354,7 +357,8 @@ void fake_dial_end(size_t i, int sys)
 {
 	struct dial *d = dial_at(i);
 	struct dial_result r = { .fd = sys ? -1 : FD_FIRST + the_loop.fds++,
-				 .phase = DIAL_CONNECTING };
+				 .phase = DIAL_CONNECTING,
+				 .is_remembered = the_loop.is_remembered };
 	dial_done_fn *done = d->done;
 	void *user = d->user;
 
@@ -364,4 +368,19 @@ void fake_dial_end(size_t i, int sys)
 	the_loop.calling = true;
 	done(user, &r);
 	the_loop.calling = false;
+}
+
+void fake_dial_resolved(size_t i)
+{
+	struct dial *d = dial_at(i);
+
+	the_loop.calling = true;
+	d->on_resolved(d->user);
+	the_loop.calling = false;
+}
+
+void fake_dials_are(bool refused, bool remembered)
+{
+	the_loop.no_dials = refused;
+	the_loop.is_remembered = remembered;
 }

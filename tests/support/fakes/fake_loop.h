@@ -36,5 +36,8 @@ const char *fake_dial_host(size_t i);
 uint16_t fake_dial_port(size_t i);
 /* The i-th comes about, or fails with `sys`. */
 void fake_dial_end(size_t i, int sys);
+void fake_dial_resolved(size_t i); /* its name is looked up */
+/* From now on dial_start() finds no memory; an address is one of before. */
+void fake_dials_are(bool refused, bool remembered);
 
 #endif

@@ -20,7 +20,7 @@ enum { CHANNELS = FORWARDS_MAX + 64 };
 static struct {
 	void *user[CHANNELS];
 	char state[CHANNELS]; /* '-' new, 'o' accepted, 'r' rejected, 'c' closed by us */
-	size_t rejected, accepted, closed;
+	size_t rejected, accepted, closed, grown;
 } fake;
 
 static void note(uint32_t channel, char state, size_t *count)
@@ -73,7 +73,7 @@ static void grow(void *link, uint32_t c, uint32_t more)
 {
 	(void)link;
 	(void)c;
-	(void)more;
+	fake.grown += more;
 }
 
 static void credit(void *link, uint32_t c, size_t n)
@@ -319,6 +319,57 @@ static void test_ends(void)
 	fini();
 }
 
+/* A link with windows of its own: nothing is granted, and memory is still a reason. */
+static void test_own_windows(void)
+{
+	init(1, FORWARDS_MAX);
+	set.channels.own_windows = true;
+	(void)open_one(0);
+	dial_ends(0, 0);
+	check(fake.accepted == 1 && fake.grown == 0);
+	windows.budget.limit = 0;
+	(void)open_one(0);
+	check(fake.state[1] == 'r' && set.n == 1);
+	fini();
+}
+
+/* What can't be tried is refused at once, and gives all back. */
+static void test_no_memory(void)
+{
+	init(1, FORWARDS_MAX);
+	fake_dials_are(true, false);
+	(void)open_one(0);
+	check(fake.state[0] == 'r' && set.n == 0);
+	fake_dials_are(false, false);
+	windows.budget.limit = 0;
+	(void)open_one(0);
+	check(fake.state[1] == 'r' && set.n == 0 && fake_dials() == 0);
+	fini();
+}
+
+/* A channel that finds no room for a larger window is given it once there is. */
+static void test_starved(void)
+{
+	static uint8_t data[BUDGET_START];
+
+	init(1, FORWARDS_MAX);
+	(void)open_one(0);
+	dial_ends(0, 0);
+	check(fake.grown > 0);
+	const size_t first = fake.grown;
+	windows.budget.limit = 1000;
+	for (int i = 0; i < 4; i++) {
+		forward_on_event(fake.user[0],
+				 &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_DATA,
+						      .payload = { data, first / 4 } });
+		fake_take(fake_sock(0));
+	}
+	check(fake.grown == first && windows.budget.starved_n == 1);
+	fake_pass(1001 * MS); /* the limit is read again: there is room */
+	check(fake.grown > first && windows.budget.starved_n == 0);
+	fini();
+}
+
 /* ---- draining ---- */
 
 static void test_silent_ones_end(void)
@@ -367,6 +418,9 @@ int main(void)
 		{ "room", test_room },
 		{ "failing", test_failing },
 		{ "ends", test_ends },
+		{ "own windows", test_own_windows },
+		{ "no memory", test_no_memory },
+		{ "starved", test_starved },
 		{ "silent ones end", test_silent_ones_end },
 	};
 	log_start(&(struct log_options){ .component = "unit", .level = LOG_ERROR, .fd = 2 });

@@ -3,8 +3,10 @@
  * timeout; pings, idling, giving up, draining, and two sessions of one program.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/ssl.h>
 
+#include "lib/proto/ssh/ssh_fingerprint.h"
 #include "tests/sim/plain_server.h"
 #include "tests/support/cases.h"
 #include "tests/support/fakes/fake_loop.h"
@@ -336,6 +338,76 @@ static void test_opens(void)
 	end(s);
 }
 
+static void test_host_key(void)
+{
+	static const uint8_t key[SSH_FINGERPRINT_LEN] = { 1, 2, 3 };
+	struct session *s = begin(-1);
+	char text[45];
+
+	up(s);
+	check(session_link_host_key(s, key)); /* none is expected */
+	ssh_fingerprint_write(key, text);
+	snprintf(s->target.fingerprint, sizeof(s->target.fingerprint), "%s", text);
+	check(session_link_host_key(s, key));
+	s->target.fingerprint[0] ^= 1;
+	check(!session_link_host_key(s, key));
+	end(s);
+}
+
+static void test_dials(void)
+{
+	const struct session_target t = target_of(false, false);
+	struct session *s = begin(-1);
+
+	fake_dials_are(true, false);
+	session_up(s, &t);
+	check(session_state(s) == BUS_STATE_BACKOFF && s->fault.code == ERR_NOMEM);
+	fake_dials_are(false, true);
+	fake_pass(S(15));
+	check(session_state(s) == BUS_STATE_RESOLVING);
+	fake_dial_resolved(0);
+	check(session_state(s) == BUS_STATE_CONNECTING);
+	plain_bring_up(s);
+	check(session_state(s) == BUS_STATE_UP);
+	fake_dials_are(false, false);
+	session_trim(s);
+	end(s);
+	session_abort(NULL);
+	session_free(NULL);
+}
+
+/* A dead link's socket is kept, and reset once the next connection stands. */
+static void test_dead_link_is_reset(void)
+{
+	struct session *s = begin(-1);
+
+	up(s);
+	s->link_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const int fd = s->link_fd;
+	fake_pass(S(25));
+	fake_pass(LIMIT_NS(PING) + 1);
+	check(s->cause == BUS_CAUSE_DEAD_LINK && s->dead_fd == fd && s->link_fd == -1);
+	plain_bring_up(s);
+	check(s->dead_fd == -1 && fcntl(fd, F_GETFD) < 0);
+	s->link_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	session_down(s);
+	check(s->link_fd == -1);
+	end(s);
+}
+
+static void test_trust(void)
+{
+	struct fault why = { 0 };
+	struct session *s = begin(0);
+
+	reach(s, BUS_STATE_TLS);
+	fault_set(&why, ERR_TRUST, "not trusted");
+	session_fail(s, &why);
+	check(session_state(s) == BUS_STATE_FAILED);
+	check(strcmp(session_fault(s)->why, "not trusted (see the test)") == 0);
+	end(s);
+}
+
 /* ---- draining ---- */
 
 /* Streams in which bytes move have the whole time; a silent one two seconds. */
@@ -435,6 +507,10 @@ int main(void)
 		{ "refusals", test_refusals },
 		{ "retries run out", test_retries_run_out },
 		{ "opens", test_opens },
+		{ "host key", test_host_key },
+		{ "dials", test_dials },
+		{ "a dead link is reset", test_dead_link_is_reset },
+		{ "trust", test_trust },
 		{ "drain", test_drain },
 		{ "drain of silent streams", test_drain_of_silent_streams },
 		{ "two sessions", test_two_sessions },
