@@ -1,39 +1,56 @@
 #include "tunnel-sidecar/link.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/app/program.h"
 #include "lib/base/escape.h"
 #include "lib/io/chisel_conn.h"
-#include "tunnel-sidecar/session_private.h"
+#include "tunnel-sidecar/forward.h"
 
 enum { TAG_CONFIG = 1, TAG_PING = 2 };
 
-static struct ssh *engine(struct session *s)
+struct link_chisel {
+	struct link_options o;
+	struct carrier *conn;
+	bool is_configuring; /* the list of forwards is sent, and not answered */
+	char targets[CHISEL_REMOTES_MAX][CHISEL_HOST_MAX + 16]; /* what a channel may name */
+};
+
+static struct ssh *engine(struct link_chisel *k)
 {
-	return chisel_stack_ssh(chisel_conn_stack(s->link.self));
+	return chisel_stack_ssh(chisel_conn_stack(k->conn));
 }
 
-static void send_config(struct session *s)
+static void fail(struct link_chisel *k, const struct fault *why)
+{
+	k->o.handler->on_fail(k->o.user, why);
+}
+
+static void send_config(struct link_chisel *k)
 {
 	struct buf json;
 	buf_init(&json, &mem_heap, 64 * 1024);
 
-	int rc = chisel_config_write(&json, program_version, s->target.remotes, s->target.n);
+	int rc = chisel_config_write(&json, program_version, k->o.target->remotes, k->o.target->n);
 	if (rc >= 0)
-		rc = ssh_global_request(engine(s), CHISEL_REQUEST_CONFIG, true,
+		rc = ssh_global_request(engine(k), CHISEL_REQUEST_CONFIG, true,
 					span_of(buf_bytes(&json).p, buf_len(&json)), TAG_CONFIG);
 	buf_fini(&json);
 	if (rc < 0) {
-		session_fail_because(s, (enum err)rc, "the list of forwards could not be sent");
+		struct fault why = { 0 };
+
+		fault_set(&why, (enum err)rc, "the list of forwards could not be sent");
+		fail(k, &why);
 		return;
 	}
-	session_link_phase(s, BUS_STATE_CONFIGURING);
+	k->is_configuring = true;
+	k->o.handler->on_phase(k->o.user, BUS_STATE_CONFIGURING);
 }
 
 /* The words of chisel's servers for "the port is still held" are theirs to
  * choose: any that say "listen" or "in use" are taken for it. */
-static void refuse_config(struct session *s, struct mspan text)
+static void refuse_config(struct link_chisel *k, struct mspan text)
 {
 	struct fault why = { 0 };
 	char words[160];
@@ -44,79 +61,86 @@ static void refuse_config(struct session *s, struct mspan text)
 	else
 		fault_set(&why, ERR_REFUSED, "the server refused the forwards: %s",
 			  *words ? words : "no reason given");
-	session_fail(s, &why);
+	fail(k, &why);
 }
 
-static void on_reply(struct session *s, const struct ssh_event *ev)
+static void on_config_reply(struct link_chisel *k, const struct ssh_event *ev)
 {
-	const struct ssh_names *names = ssh_names(engine(s));
+	const struct ssh_names *names = ssh_names(engine(k));
 
-	if (ev->tag == TAG_PING)
-		session_link_pong(s);
-	else if (s->state != BUS_STATE_CONFIGURING)
-		return;
-	else if (ev->ok)
-		session_link_up(s, names->cipher, names->kex, names->host_key);
+	k->is_configuring = false;
+	if (ev->ok)
+		k->o.handler->on_up(k->o.user, &(struct link_names){ names->cipher, names->kex,
+								     names->host_key });
 	else
-		refuse_config(s, ev->payload);
+		refuse_config(k, ev->payload);
+}
+
+static void on_reply(struct link_chisel *k, const struct ssh_event *ev)
+{
+	if (ev->tag == TAG_PING)
+		k->o.handler->on_pong(k->o.user);
+	else if (k->is_configuring)
+		on_config_reply(k, ev);
 }
 
 /* The channel's extra data must name a forward, byte for byte. */
-static size_t find_forward(const struct session *s, const struct ssh_event *ev)
+static size_t find_forward(const struct link_chisel *k, const struct ssh_event *ev)
 {
-	for (size_t i = 0; span_is(ev->name, CHISEL_CHANNEL) && i < s->target.n; i++)
-		if (span_is(span_of(ev->payload.p, ev->payload.n), s->targets[i]))
+	for (size_t i = 0; span_is(ev->name, CHISEL_CHANNEL) && i < k->o.target->n; i++)
+		if (span_is(span_of(ev->payload.p, ev->payload.n), k->targets[i]))
 			return i;
-	return SESSION_NO_FORWARD;
+	return LINK_NO_FORWARD;
 }
 
-static void open_channel(struct session *s, const struct ssh_event *ev)
+static void open_channel(struct link_chisel *k, const struct ssh_event *ev)
 {
-	const size_t forward = find_forward(s, ev);
+	const size_t forward = find_forward(k, ev);
 
-	session_link_open(s, ev, forward);
-	if (forward == SESSION_NO_FORWARD && !s->draining)
-		ssh_charge(engine(s), GLITCH_FORBIDDEN_OPEN, 1);
+	k->o.handler->on_open(k->o.user, ev, forward);
+	if (forward == LINK_NO_FORWARD)
+		ssh_charge(engine(k), GLITCH_FORBIDDEN_OPEN, 1);
 }
 
 static void on_event(void *user, const struct ssh_event *ev)
 {
-	struct session *s = user;
+	struct link_chisel *k = user;
 	char words[160];
 
 	switch (ev->kind) {
 	case SSH_EVENT_HOST_KEY:
-		ssh_host_key_trust(engine(s), session_link_host_key(s, ev->fingerprint));
+		ssh_host_key_trust(engine(k),
+				   k->o.handler->on_host_key(k->o.user, ev->fingerprint));
 		return;
 	case SSH_EVENT_READY:
-		send_config(s);
+		send_config(k);
 		return;
 	case SSH_EVENT_GLOBAL_REQUEST:
 		if (ev->want_reply) {
 			const bool ping = span_is(ev->name, CHISEL_REQUEST_PING);
-			ssh_global_answer(engine(s), ping, span_str(ping ? "pong" : ""));
+			ssh_global_answer(engine(k), ping, span_str(ping ? "pong" : ""));
 		}
 		return;
 	case SSH_EVENT_GLOBAL_REPLY:
-		on_reply(s, ev);
+		on_reply(k, ev);
 		return;
 	case SSH_EVENT_CHANNEL_OPEN:
-		open_channel(s, ev);
+		open_channel(k, ev);
 		return;
 	case SSH_EVENT_CHANNEL_DATA:
 	case SSH_EVENT_CHANNEL_WRITABLE:
 	case SSH_EVENT_CHANNEL_EOF:
 	case SSH_EVENT_CHANNEL_CLOSED:
-		session_link_event(s, ev);
+		k->o.handler->on_event(k->o.user, ev);
 		return;
 	case SSH_EVENT_REKEYED:
-		publish_rekey(s->o.publish);
+		k->o.handler->on_rekeyed(k->o.user);
 		return;
 	case SSH_EVENT_DISCONNECTED:
 		escape_text(words, sizeof(words), span_of(ev->payload.p, ev->payload.n));
 		struct fault why = { 0 };
 		fault_set(&why, ERR_CLOSED, "the server disconnected: %s", words);
-		session_fail(s, &why);
+		fail(k, &why);
 		return;
 	case SSH_EVENT_NONE:
 	case SSH_EVENT_AUTH:	       /* server role only */
@@ -129,24 +153,28 @@ static void on_event(void *user, const struct ssh_event *ev)
 
 static void on_gone(void *user)
 {
-	session_gone(user);
+	struct link_chisel *k = user;
+	const struct link_options o = k->o;
+
+	mem_free(&mem_heap, k);
+	o.handler->on_gone(o.user);
 }
 
 static void on_phase(void *user, enum chisel_stack_phase phase)
 {
-	struct session *s = user;
+	struct link_chisel *k = user;
 
 	if (phase == CHISEL_STACK_TLS)
-		session_link_phase(s, BUS_STATE_TLS);
+		k->o.handler->on_phase(k->o.user, BUS_STATE_TLS);
 	else if (phase == CHISEL_STACK_UPGRADE)
-		session_link_phase(s, BUS_STATE_UPGRADING);
+		k->o.handler->on_phase(k->o.user, BUS_STATE_UPGRADING);
 	else if (phase == CHISEL_STACK_SSH)
-		session_link_phase(s, BUS_STATE_SSH);
+		k->o.handler->on_phase(k->o.user, BUS_STATE_SSH);
 }
 
 static void on_lost(void *user, const struct fault *why)
 {
-	session_fail(user, why);
+	fail(user, why);
 }
 
 static const struct chisel_conn_handler handler = {
@@ -156,30 +184,35 @@ static const struct chisel_conn_handler handler = {
 	.on_gone = on_gone,
 };
 
+struct carrier *link_chisel_conn(void *self)
+{
+	return ((struct link_chisel *)self)->conn;
+}
+
 static void kick(void *self)
 {
-	chisel_conn_flush(self);
+	chisel_conn_flush(link_chisel_conn(self));
 }
 
 static int ping(void *self)
 {
-	return ssh_global_request(chisel_stack_ssh(chisel_conn_stack(self)), CHISEL_REQUEST_PING,
-				  true, span_of(NULL, 0), TAG_PING);
+	return ssh_global_request(chisel_stack_ssh(chisel_conn_stack(link_chisel_conn(self))),
+				  CHISEL_REQUEST_PING, true, span_of(NULL, 0), TAG_PING);
 }
 
 static uint64_t heard_ns(void *self)
 {
-	return chisel_conn_heard_ns(self);
+	return chisel_conn_heard_ns(link_chisel_conn(self));
 }
 
 static unsigned retry_after_s(void *self)
 {
-	return chisel_stack_retry_after_s(chisel_conn_stack(self));
+	return chisel_stack_retry_after_s(chisel_conn_stack(link_chisel_conn(self)));
 }
 
 static void glitches(void *self, uint64_t counts[GLITCH_KINDS])
 {
-	chisel_stack_glitches(chisel_conn_stack(self), counts);
+	chisel_stack_glitches(chisel_conn_stack(link_chisel_conn(self)), counts);
 }
 
 /* A chisel server listens as long as the session lasts. */
@@ -190,17 +223,17 @@ static void unlisten(void *self)
 
 static void trim(void *self)
 {
-	chisel_stack_trim(chisel_conn_stack(self));
+	chisel_stack_trim(chisel_conn_stack(link_chisel_conn(self)));
 }
 
 static void close_link(void *self)
 {
-	chisel_conn_close(self);
+	chisel_conn_close(link_chisel_conn(self));
 }
 
 static void part(void *self, enum ssh_disconnect_reason reason, const char *text)
 {
-	chisel_conn_shutdown(self, reason, text);
+	chisel_conn_shutdown(link_chisel_conn(self), reason, text);
 }
 
 static const struct link_ops ops = {
@@ -215,42 +248,51 @@ static const struct link_ops ops = {
 	.part = part,
 };
 
-int link_chisel_new(struct link *out, struct channels *channels, struct session *s, int fd,
-		    struct fault *why)
+int link_chisel_new(struct link *out, struct channels *channels, const struct link_options *o,
+		    int fd, struct fault *why)
 {
-	const struct url *url = &s->target.url;
-	const struct proxy_options proxy = { &s->target.proxy, url->host, url->port };
-	struct carrier *carrier;
+	const struct url *url = &o->target->url;
+	const struct proxy_options proxy = { &o->target->proxy, url->host, url->port };
 	const struct chisel_stack_options options = {
-		.proxy = s->target.proxy.kind ? &proxy : NULL,
-		.tls_ctx = url->tls ? s->o.tls_ctx : NULL,
-		.tls = { .verify_name = s->o.skip_verify ? NULL
-					: s->o.sni	 ? s->o.sni
-							 : url->host,
-			 .sni = s->o.sni	   ? s->o.sni
-				: s->o.skip_verify ? url->host
-						   : NULL },
-		.ws = { .host = s->o.host_header ? s->o.host_header : url->host_header,
+		.proxy = o->target->proxy.kind ? &proxy : NULL,
+		.tls_ctx = url->tls ? o->tls_ctx : NULL,
+		.tls = { .verify_name = o->skip_verify ? NULL
+					: o->sni       ? o->sni
+						       : url->host,
+			 .sni = o->sni		 ? o->sni
+				: o->skip_verify ? url->host
+						 : NULL },
+		.ws = { .host = o->host_header ? o->host_header : url->host_header,
 			.path = url->path,
 			.protocol = CHISEL_PROTOCOL,
-			.headers = s->o.headers,
-			.random = session_entropy },
+			.headers = o->headers,
+			.random = o->random },
 		.ssh = { .role = SSH_CLIENT,
 			 .version = CHISEL_CLIENT_VERSION,
 			 .any_version = true,
 			 .mem = &mem_heap,
-			 .random = session_entropy,
-			 .tx_max = SESSION_TX_MAX,
+			 .random = o->random,
+			 .tx_max = LINK_TX_MAX,
 			 .channels_max = FORWARDS_MAX + LINK_CHANNELS_SPARE,
 			 .manual_windows = true, /* windows.h */
-			 .user = s->target.user,
-			 .password = s->target.password },
+			 .user = o->target->user,
+			 .password = o->target->password },
 	};
-	const int rc = chisel_conn_new(&carrier, s->o.loop, fd, &options, &handler, s, why);
+	struct link_chisel *k = mem_alloc_zeroed(&mem_heap, sizeof(*k));
 
-	if (rc < 0)
+	if (!k) {
+		close(fd);
+		return fault_set(why, ERR_NOMEM, "no memory for a connection");
+	}
+	k->o = *o;
+	for (size_t i = 0; i < o->target->n; i++)
+		chisel_target_write(&o->target->remotes[i], k->targets[i], sizeof(k->targets[i]));
+	const int rc = chisel_conn_new(&k->conn, o->loop, fd, &options, &handler, k, why);
+	if (rc < 0) {
+		mem_free(&mem_heap, k);
 		return rc;
-	*out = (struct link){ &ops, carrier, FORWARDS_MAX };
-	*channels = channels_of_ssh(chisel_stack_ssh(chisel_conn_stack(carrier)));
+	}
+	*out = (struct link){ &ops, k, FORWARDS_MAX };
+	*channels = channels_of_ssh(engine(k));
 	return 0;
 }

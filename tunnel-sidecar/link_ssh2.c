@@ -2,8 +2,8 @@
 
 #include <unistd.h>
 
+#include "lib/base/mem.h"
 #include "lib/io/ssh2/ssh2.h"
-#include "tunnel-sidecar/session_private.h"
 #include "tunnel-sidecar/ssh_key.h"
 
 enum {
@@ -12,69 +12,74 @@ enum {
 	CHANNELS_MAX = 256, /* windows of 2 MiB each, and every one is looked at all the time */
 };
 
+struct link_ssh2 {
+	struct link_options o;
+	struct ssh2 *ssh;
+};
+
 static bool on_host_key(void *user, const uint8_t fingerprint[SSH_FINGERPRINT_LEN])
 {
-	return session_link_host_key(user, fingerprint);
+	const struct link_ssh2 *k = user;
+
+	return k->o.handler->on_host_key(k->o.user, fingerprint);
 }
 
 static void on_phase(void *user, enum ssh2_phase phase)
 {
-	struct session *s = user;
+	const struct link_ssh2 *k = user;
 
 	switch (phase) {
 	case SSH2_PROXY:
 		return;
 	case SSH2_KEX:
-		session_link_phase(s, BUS_STATE_SSH);
+		k->o.handler->on_phase(k->o.user, BUS_STATE_SSH);
 		return;
 	case SSH2_AUTH:
 		return; /* within the same deadline */
 	case SSH2_LISTENING:
-		session_link_phase(s, BUS_STATE_CONFIGURING);
+		k->o.handler->on_phase(k->o.user, BUS_STATE_CONFIGURING);
 		return;
 	case SSH2_READY:
 		break;
 	}
-	const struct ssh2_names names = ssh2_names(s->link.self);
-	session_link_up(s, names.cipher, names.kex, names.host_key);
+	const struct ssh2_names names = ssh2_names(k->ssh);
+	k->o.handler->on_up(k->o.user,
+			    &(struct link_names){ names.cipher, names.kex, names.host_key });
 }
 
 static void on_event(void *user, const struct ssh_event *ev)
 {
-	struct session *s = user;
+	const struct link_ssh2 *k = user;
 
 	if (ev->kind == SSH_EVENT_GLOBAL_REPLY)
-		session_link_pong(s);
-	else if (ev->kind == SSH_EVENT_CHANNEL_OPEN)
-		session_link_open(s, ev,
-				  (size_t)ev->tag); /* one listen for each forward, in order */
+		k->o.handler->on_pong(k->o.user);
+	else if (ev->kind == SSH_EVENT_CHANNEL_OPEN) /* one listen for each forward, in order */
+		k->o.handler->on_open(k->o.user, ev, (size_t)ev->tag);
 	else
-		session_link_event(s, ev);
+		k->o.handler->on_event(k->o.user, ev);
 }
 
 static void on_cut(void *user, uint32_t channel, size_t unread)
 {
-	struct session *s = user;
-	struct forward *f = channels_user(&s->forwards.channels, channel);
-	uint64_t missed;
+	const struct link_ssh2 *k = user;
 
-	if (f)
-		forward_cut(f);
-	if (rate_allow(&s->forwards.rate, session_now(s), &missed))
-		log_warn("channel_closed",
-			 "a channel was cut: memory is short, and its local reader was furthest "
-			 "behind",
-			 L_INT("unread", unread), L_INT("unsaid", missed));
+	k->o.handler->on_cut(k->o.user, channel, unread);
 }
 
 static void on_lost(void *user, const struct fault *why)
 {
-	session_fail(user, why);
+	const struct link_ssh2 *k = user;
+
+	k->o.handler->on_fail(k->o.user, why);
 }
 
 static void on_gone(void *user)
 {
-	session_gone(user);
+	struct link_ssh2 *k = user;
+	const struct link_options o = k->o;
+
+	mem_free(&mem_heap, k);
+	o.handler->on_gone(o.user);
 }
 
 static const struct ssh2_handler handler = {
@@ -86,19 +91,24 @@ static const struct ssh2_handler handler = {
 	.on_gone = on_gone,
 };
 
+static struct ssh2 *ssh_of(void *self)
+{
+	return ((struct link_ssh2 *)self)->ssh;
+}
+
 static void kick(void *self)
 {
-	ssh2_kick(self);
+	ssh2_kick(ssh_of(self));
 }
 
 static int ping(void *self)
 {
-	return ssh2_ping(self, TAG_PING);
+	return ssh2_ping(ssh_of(self), TAG_PING);
 }
 
 static uint64_t heard_ns(void *self)
 {
-	return ssh2_heard_ns(self);
+	return ssh2_heard_ns(ssh_of(self));
 }
 
 static unsigned retry_after_s(void *self)
@@ -109,12 +119,12 @@ static unsigned retry_after_s(void *self)
 
 static void glitches(void *self, uint64_t counts[GLITCH_KINDS])
 {
-	memcpy(counts, ssh2_glitches(self)->counts, GLITCH_KINDS * sizeof(counts[0]));
+	memcpy(counts, ssh2_glitches(ssh_of(self))->counts, GLITCH_KINDS * sizeof(counts[0]));
 }
 
 static void unlisten(void *self)
 {
-	ssh2_unlisten(self);
+	ssh2_unlisten(ssh_of(self));
 }
 
 static void trim(void *self)
@@ -124,12 +134,12 @@ static void trim(void *self)
 
 static void close_link(void *self)
 {
-	ssh2_close(self);
+	ssh2_close(ssh_of(self));
 }
 
 static void part(void *self, enum ssh_disconnect_reason reason, const char *text)
 {
-	ssh2_part(self, reason, text);
+	ssh2_part(ssh_of(self), reason, text);
 }
 
 static const struct link_ops ops = {
@@ -146,41 +156,49 @@ static const struct link_ops ops = {
 
 _Static_assert(SESSION_REMOTES_MAX <= SSH2_LISTENS_MAX, "ssh2 takes them all");
 
-int link_ssh2_new(struct link *out, struct channels *channels, struct session *s, int fd,
+int link_ssh2_new(struct link *out, struct channels *channels, const struct link_options *o, int fd,
 		  struct fault *why)
 {
-	const struct proxy_options proxy = { &s->target.proxy, s->target.url.host,
-					     s->target.url.port };
+	const struct proxy_options proxy = { &o->target->proxy, o->target->url.host,
+					     o->target->url.port };
 	struct ssh2_listen listens[SESSION_REMOTES_MAX];
-	const struct ssh_key *key = s->o.ssh_key;
+	const struct ssh_key *key = o->ssh_key;
 	/* A quarter of the container's memory: from that on libssh2 cuts. */
-	const uint64_t part = s->forwards.windows->budget.limit;
-	struct ssh2 *link;
+	const uint64_t part = o->windows_bytes;
 
-	if (!*s->target.user) {
+	if (!*o->target->user) {
 		close(fd);
 		return fault_set(why, ERR_CONFIG, "an SSH server wants a user, and none is known");
 	}
-	for (size_t i = 0; i < s->target.n; i++)
-		listens[i] = (struct ssh2_listen){ s->target.remotes[i].bind_host,
-						   s->target.remotes[i].bind_port };
+	for (size_t i = 0; i < o->target->n; i++)
+		listens[i] = (struct ssh2_listen){ o->target->remotes[i].bind_host,
+						   o->target->remotes[i].bind_port };
+	struct link_ssh2 *k = mem_alloc_zeroed(&mem_heap, sizeof(*k));
+
+	if (!k) {
+		close(fd);
+		return fault_set(why, ERR_NOMEM, "no memory for a connection");
+	}
+	k->o = *o;
 	const int rc = ssh2_new(
-		&link, s->o.loop, fd,
-		&(struct ssh2_options){ .proxy = s->target.proxy.kind ? &proxy : NULL,
-					.user = s->target.user,
-					.password = s->target.password,
+		&k->ssh, o->loop, fd,
+		&(struct ssh2_options){ .proxy = o->target->proxy.kind ? &proxy : NULL,
+					.user = o->target->user,
+					.password = o->target->password,
 					.key = key ? span_of(key->text, key->n) : span_of(NULL, 0),
 					.passphrase = key ? key->passphrase : NULL,
 					.listens = listens,
-					.listens_n = s->target.n,
+					.listens_n = o->target->n,
 					.channels_max = CHANNELS_MAX + LINK_CHANNELS_SPARE,
-					.tx_max = SESSION_TX_MAX,
+					.tx_max = LINK_TX_MAX,
 					.memory_max = (size_t)(2 * part) + OWN_BYTES,
 					.held_max = (size_t)(part / 2) },
-		&handler, s, why);
-	if (rc < 0)
+		&handler, k, why);
+	if (rc < 0) {
+		mem_free(&mem_heap, k);
 		return rc;
-	*out = (struct link){ &ops, link, CHANNELS_MAX };
-	*channels = ssh2_channels(link);
+	}
+	*out = (struct link){ &ops, k, CHANNELS_MAX };
+	*channels = ssh2_channels(k->ssh);
 	return 0;
 }

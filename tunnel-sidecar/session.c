@@ -394,8 +394,6 @@ void session_up(struct session *s, const struct session_target *target)
 	s->failures = 0;
 	s->cause = BUS_CAUSE_STARTING;
 	retry_begin(&s->retry, session_now(s));
-	for (size_t i = 0; i < target->n; i++)
-		chisel_target_write(&target->remotes[i], s->targets[i], sizeof(s->targets[i]));
 	session_attempt(s);
 }
 

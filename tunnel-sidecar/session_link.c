@@ -17,14 +17,17 @@
 
 /* ---- what a link tells ---- */
 
-void session_link_phase(struct session *s, enum bus_state state)
+static void on_phase(void *user, enum bus_state state)
 {
+	struct session *s = user;
+
 	session_enter(s, state);
 	session_arm(s);
 }
 
-bool session_link_host_key(struct session *s, const uint8_t fingerprint[SSH_FINGERPRINT_LEN])
+static bool on_host_key(void *user, const uint8_t fingerprint[SSH_FINGERPRINT_LEN])
 {
+	const struct session *s = user;
 	char text[45];
 
 	ssh_fingerprint_write(fingerprint, text);
@@ -39,8 +42,9 @@ bool session_link_host_key(struct session *s, const uint8_t fingerprint[SSH_FING
 	return trusted;
 }
 
-void session_link_up(struct session *s, const char *cipher, const char *kex, const char *host_key)
+static void on_up(void *user, const struct link_names *names)
 {
+	struct session *s = user;
 	struct bus_session *r = publish_record(s->o.publish);
 
 	s->failures = 0;
@@ -48,19 +52,22 @@ void session_link_up(struct session *s, const char *cipher, const char *kex, con
 	s->fault = (struct fault){ 0 };
 	s->next_ping_ns = session_now(s) + s->o.keepalive_ns;
 	s->forwards.last_byte_ns = session_now(s);
-	snprintf(r->cipher, sizeof(r->cipher), "%s", cipher);
+	snprintf(r->cipher, sizeof(r->cipher), "%s", names->cipher);
 	r->last_error[0] = r->last_error_phase[0] = r->last_error_reason[0] = '\0';
 	publish_up(s->o.publish, s->target.n, session_now(s) - s->attempt_ns);
 	log_info("tunnel_up", "forwards are agreed with the tunnel server",
 		 L_STR("server", s->target.url.host_header), L_INT("forwards", s->target.n),
-		 L_STR("cipher", cipher), L_STR("kex", kex), L_STR("host_key", host_key),
+		 L_STR("cipher", names->cipher), L_STR("kex", names->kex),
+		 L_STR("host_key", names->host_key),
 		 L_NS("took_s", session_now(s) - s->attempt_ns));
 	session_enter(s, BUS_STATE_UP);
 	session_arm(s);
 }
 
-void session_link_pong(struct session *s)
+static void on_pong(void *user)
 {
+	struct session *s = user;
+
 	if (!s->ping_ns)
 		return;
 	publish_ping(s->o.publish, session_now(s) - s->ping_ns);
@@ -69,8 +76,9 @@ void session_link_pong(struct session *s)
 	session_arm(s);
 }
 
-void session_link_open(struct session *s, const struct ssh_event *ev, size_t forward)
+static void on_open(void *user, const struct ssh_event *ev, size_t forward)
 {
+	struct session *s = user;
 	uint64_t missed;
 
 	if (!s->draining && s->state == BUS_STATE_UP && forward < s->target.n) {
@@ -95,13 +103,59 @@ void session_link_open(struct session *s, const struct ssh_event *ev, size_t for
 			s->draining ? "draining" : "no such forward");
 }
 
-void session_link_event(struct session *s, const struct ssh_event *ev)
+static void on_event(void *user, const struct ssh_event *ev)
 {
+	const struct session *s = user;
 	struct forward *f = channels_user(&s->forwards.channels, ev->channel);
 
 	if (f) /* else a channel that we closed ourselves */
 		forward_on_event(f, ev);
 }
+
+static void on_rekeyed(void *user)
+{
+	const struct session *s = user;
+
+	publish_rekey(s->o.publish);
+}
+
+static void on_cut(void *user, uint32_t channel, size_t unread)
+{
+	struct session *s = user;
+	struct forward *f = channels_user(&s->forwards.channels, channel);
+	uint64_t missed;
+
+	if (f)
+		forward_cut(f);
+	if (rate_allow(&s->forwards.rate, session_now(s), &missed))
+		log_warn("channel_closed",
+			 "a channel was cut: memory is short, and its local reader was furthest "
+			 "behind",
+			 L_INT("unread", unread), L_INT("unsaid", missed));
+}
+
+static void on_fail(void *user, const struct fault *why)
+{
+	session_fail(user, why);
+}
+
+static void on_gone(void *user)
+{
+	session_gone(user);
+}
+
+static const struct link_handler handler = {
+	.on_phase = on_phase,
+	.on_host_key = on_host_key,
+	.on_up = on_up,
+	.on_open = on_open,
+	.on_event = on_event,
+	.on_pong = on_pong,
+	.on_rekeyed = on_rekeyed,
+	.on_cut = on_cut,
+	.on_fail = on_fail,
+	.on_gone = on_gone,
+};
 
 /* ---- connecting ---- */
 
@@ -180,9 +234,23 @@ static void on_dialled(void *user, struct dial_result *result)
 	set_user_timeout(result->fd);
 	s->link_fd = fcntl(result->fd, F_DUPFD_CLOEXEC, 0);
 	session_enter(s, first_state(s));
-	int (*const link_new)(struct link *, struct channels *, struct session *, int,
+	const struct link_options options = {
+		.loop = s->o.loop,
+		.target = &s->target,
+		.tls_ctx = s->o.tls_ctx,
+		.skip_verify = s->o.skip_verify,
+		.sni = s->o.sni,
+		.host_header = s->o.host_header,
+		.headers = s->o.headers,
+		.ssh_key = s->o.ssh_key,
+		.windows_bytes = s->forwards.windows->budget.limit,
+		.random = session_entropy,
+		.handler = &handler,
+		.user = s,
+	};
+	int (*const link_new)(struct link *, struct channels *, const struct link_options *, int,
 			      struct fault *) = s->target.url.ssh ? link_ssh2_new : link_chisel_new;
-	if (link_new(&s->link, &s->forwards.channels, s, result->fd, &result->why) < 0) {
+	if (link_new(&s->link, &s->forwards.channels, &options, result->fd, &result->why) < 0) {
 		session_fail(s, &result->why);
 		return;
 	}

@@ -1,7 +1,6 @@
 /*
- * session_private -- what session.c (states, retries, deadlines), session_link.c
- * (one connection) and the links (link_chisel.c, link_ssh2.c) share.  For
- * nobody else.
+ * session_private -- what session.c (states, retries, deadlines) and
+ * session_link.c (one connection) share.  For nobody else but their tests.
  */
 #ifndef TUNNEL_SIDECAR_SESSION_PRIVATE_H
 #define TUNNEL_SIDECAR_SESSION_PRIVATE_H
@@ -15,9 +14,6 @@
 #include "tunnel-sidecar/state_time.h"
 
 #define S(n) ((n)*1000000000ull)
-
-enum { SESSION_TX_MAX = 256 * 1024 }; /* sealed bytes that may wait in front of a keystroke */
-#define SESSION_NO_FORWARD SIZE_MAX
 
 struct session {
 	struct session_options o;
@@ -72,16 +68,6 @@ void session_keep_dead(struct session *s);
 void session_reset_dead(struct session *s); /* accepts that there is none */
 /* A connection that was parting has gone. */
 void session_gone(struct session *s);
-
-/* What a link tells; failures go to session_fail(). */
-void session_link_phase(struct session *s, enum bus_state state);
-/* Whether the server is the one that was meant. */
-bool session_link_host_key(struct session *s, const uint8_t fingerprint[SSH_FINGERPRINT_LEN]);
-void session_link_up(struct session *s, const char *cipher, const char *kex, const char *host_key);
-void session_link_pong(struct session *s);
-/* The server opens a channel for this forward, or SESSION_NO_FORWARD: refused. */
-void session_link_open(struct session *s, const struct ssh_event *ev, size_t forward);
-void session_link_event(struct session *s, const struct ssh_event *ev); /* of a channel */
 
 uint64_t session_now(const struct session *s);
 void session_entropy(void *ctx, void *p, size_t n);

@@ -225,7 +225,7 @@ static void check_session(const struct session *s)
 	if (s->state == BUS_STATE_BACKOFF)
 		must(s->timer.at_ns && s->fault.code && s->fault.why[0]);
 	if (s->link.self)
-		must(ssh_pending_bytes(chisel_stack_ssh(chisel_conn_stack(s->link.self))) <=
+		must(ssh_pending_bytes(chisel_stack_ssh(chisel_conn_stack(link_chisel_conn(s->link.self)))) <=
 		     256 * 1024 + LIMIT_SSH_CONTROL_ROOM);
 }
 

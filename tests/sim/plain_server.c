@@ -21,7 +21,7 @@ bool plain_is_server(size_t dial)
 struct sock *plain_connection(const struct session *s)
 {
 	for (size_t i = 0; s->link.self && i < fake_socks(); i++)
-		if (sock_fd(fake_sock(i)) == chisel_conn_fd(s->link.self))
+		if (sock_fd(fake_sock(i)) == chisel_conn_fd(link_chisel_conn(s->link.self)))
 			return fake_sock(i);
 	return NULL;
 }
@@ -81,9 +81,9 @@ static void upgrade(struct session *s)
 void plain_skip_key_exchange(struct session *s)
 {
 	if (!s->link.self ||
-	    chisel_stack_phase(chisel_conn_stack(s->link.self)) != CHISEL_STACK_SSH)
+	    chisel_stack_phase(chisel_conn_stack(link_chisel_conn(s->link.self))) != CHISEL_STACK_SSH)
 		return;
-	struct ssh *ssh = chisel_stack_ssh(chisel_conn_stack(s->link.self));
+	struct ssh *ssh = chisel_stack_ssh(chisel_conn_stack(link_chisel_conn(s->link.self)));
 	if (ssh->phase != SSH_PHASE_IDENT || ssh->fault.code)
 		return;
 	mem_free(&mem_heap, ssh->kex.init);
@@ -94,7 +94,7 @@ void plain_skip_key_exchange(struct session *s)
 	ssh->kex.done_ns = loop_now(fake_loop());
 	ssh->phase = SSH_PHASE_AUTH;
 	must(ssh_auth_start(ssh) == 0);
-	chisel_conn_flush(s->link.self);
+	chisel_conn_flush(link_chisel_conn(s->link.self));
 }
 
 static void authenticate(struct session *s)

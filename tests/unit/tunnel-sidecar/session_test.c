@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <openssl/ssl.h>
 
-#include "lib/proto/ssh/ssh_fingerprint.h"
 #include "tests/sim/plain_server.h"
 #include "tests/support/cases.h"
 #include "tests/support/fakes/fake_loop.h"
@@ -338,22 +337,6 @@ static void test_opens(void)
 	end(s);
 }
 
-static void test_host_key(void)
-{
-	static const uint8_t key[SSH_FINGERPRINT_LEN] = { 1, 2, 3 };
-	struct session *s = begin(-1);
-	char text[45];
-
-	up(s);
-	check(session_link_host_key(s, key)); /* none is expected */
-	ssh_fingerprint_write(key, text);
-	snprintf(s->target.fingerprint, sizeof(s->target.fingerprint), "%s", text);
-	check(session_link_host_key(s, key));
-	s->target.fingerprint[0] ^= 1;
-	check(!session_link_host_key(s, key));
-	end(s);
-}
-
 static void test_dials(void)
 {
 	const struct session_target t = target_of(false, false);
@@ -507,7 +490,6 @@ int main(void)
 		{ "refusals", test_refusals },
 		{ "retries run out", test_retries_run_out },
 		{ "opens", test_opens },
-		{ "host key", test_host_key },
 		{ "dials", test_dials },
 		{ "a dead link is reset", test_dead_link_is_reset },
 		{ "trust", test_trust },
