@@ -144,7 +144,7 @@ static void on_gone(void *user)
 	session_gone(user);
 }
 
-static const struct link_handler handler = {
+const struct link_handler session_link_handler = {
 	.on_phase = on_phase,
 	.on_host_key = on_host_key,
 	.on_up = on_up,
@@ -245,7 +245,7 @@ static void on_dialled(void *user, struct dial_result *result)
 		.ssh_key = s->o.ssh_key,
 		.windows_bytes = s->forwards.windows->budget.limit,
 		.random = session_entropy,
-		.handler = &handler,
+		.handler = &session_link_handler,
 		.user = s,
 	};
 	int (*const link_new)(struct link *, struct channels *, const struct link_options *, int,

@@ -58,6 +58,8 @@ void session_fail_because(struct session *s, enum err code, const char *text);
 
 /* session_link.c: starts to connect; ends with state UP or session_fail(). */
 void session_attempt(struct session *s);
+/* What a link tells of this session comes here. */
+extern const struct link_handler session_link_handler;
 /* Ends the connection, if any, with a goodbye. */
 void session_unlink(struct session *s, enum ssh_disconnect_reason reason, const char *text);
 /* Publishes what the peer did without any use since the last time. */

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <openssl/ssl.h>
 
+#include "lib/proto/ssh/ssh_fingerprint.h"
 #include "tests/sim/plain_server.h"
 #include "tests/support/cases.h"
 #include "tests/support/fakes/fake_loop.h"
@@ -337,6 +338,32 @@ static void test_opens(void)
 	end(s);
 }
 
+/* What a link tells that the plain server can't bring about. */
+static void test_link(void)
+{
+	static const uint8_t key[SSH_FINGERPRINT_LEN] = { 1, 2, 3 };
+	const struct link_handler *link = &session_link_handler;
+	struct session *s = begin(-1);
+	char text[45];
+
+	up(s);
+	check(link->on_host_key(s, key)); /* none is expected */
+	ssh_fingerprint_write(key, text);
+	snprintf(s->target.fingerprint, sizeof(s->target.fingerprint), "%s", text);
+	check(link->on_host_key(s, key));
+	s->target.fingerprint[0] ^= 1;
+	check(!link->on_host_key(s, key));
+	link->on_pong(s); /* nothing waits for it */
+	check(s->ping_ns == 0);
+	link->on_rekeyed(s);
+	open_channel(s, 1, "svc:80");
+	fake_dial_end(0, 0);
+	link->on_cut(s, 0, 1000);
+	fake_reap();
+	check(s->forwards.n == 0 && session_state(s) == BUS_STATE_UP);
+	end(s);
+}
+
 static void test_dials(void)
 {
 	const struct session_target t = target_of(false, false);
@@ -490,6 +517,7 @@ int main(void)
 		{ "refusals", test_refusals },
 		{ "retries run out", test_retries_run_out },
 		{ "opens", test_opens },
+		{ "link", test_link },
 		{ "dials", test_dials },
 		{ "a dead link is reset", test_dead_link_is_reset },
 		{ "trust", test_trust },
