@@ -1,4 +1,7 @@
-/* The text of the state file: a flat YAML mapping of texts. */
+/*
+ * The text of the state file: a flat YAML mapping of texts, read by libyaml's events and written by
+ * hand.  It opens no file: identity_file.c does.
+ */
 #include "control-agent/identity/identity.h"
 
 #include <yaml.h>

@@ -1,5 +1,5 @@
 /*
- * state -- who this agent is, across restarts: one small YAML file.
+ * identity -- who this agent is, across restarts: one small YAML file.
  *
  * The first writable of the usual places holds it (or the one the operator
  * names).  Mode 0600, replaced as a whole.  Nothing of it is ever lost in

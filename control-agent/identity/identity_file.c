@@ -1,3 +1,7 @@
+/*
+ * Where the identity is kept: the places that are tried, what older programs left, and files that
+ * can't be used.  The file's text stands in identity.c.
+ */
 #include "control-agent/identity/identity.h"
 
 #include <errno.h>
