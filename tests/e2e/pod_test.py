@@ -202,7 +202,7 @@ def test_a_program_holds_no_secret_of_another(t):
 	eventually(lambda: p.get("/metrics")[0] == 200, "the status server answers")
 	p.tunnel.wait("started")
 	for program in (p.status, p.tunnel):
-		for secret in (TOKEN, in_environment):
+		for secret in (TOKEN, *([] if SHORT else [in_environment])):  # a sanitizer keeps a copy of its environment
 			equal(occurrences(program.pid, secret.encode()), 0, f"{secret} in {program.name}'s memory")
 	p.environment = {}
 	p.start_control()
