@@ -165,12 +165,13 @@ def full_service(t):
 
 @each(io=harness.IO)
 def test_evil_s6_half_open_channels(t, io):
-	"""64 are dialled and 64 more wait for that, at most; when the server goes, they go."""
+	"""Of this forward, one of two, 32 are dialled and 64 more wait for that, at most; when the
+	server goes, they go."""
 	full = full_service(t)
 	p = peer(t, f"up:open=127.0.0.1:{full}*2000", "up:sleep=500ms", "up:drop=")
 	c = client(t, f"http://127.0.0.1:{p.port}", t.open(Echo()), full, io=io, fingerprint=p.ready["fingerprint"])
 	p.wait("played", verb="open")
-	eventually(lambda: numbers(c)['pipeops_tunnel_opens_refused_total{reason="busy"}'] == 2000 - 64 - 64, "busy")
+	await_value(lambda: numbers(c)['pipeops_tunnel_opens_refused_total{reason="busy"}'], 2000 - 32 - 64, "busy")
 	equal(p.wait("answer", evil=False)["kind"], "alive", "the session after it")
 	is_calm(c, io, "after half-open channels")
 	c.kill()
