@@ -1,3 +1,8 @@
+/*
+ * log -- builds one line per event and writes it without ever blocking. What a
+ * slow reader does not take is dropped and counted here; the caller decides what
+ * is logged and how often.
+ */
 #include "lib/app/log.h"
 
 #include <errno.h>

@@ -1,3 +1,8 @@
+/*
+ * program -- what each of the three programs does once at its start and end:
+ * version, log, directories, hardening, exit codes. It opens no socket and reads
+ * no configuration.
+ */
 #include "lib/app/program.h"
 
 #include <errno.h>

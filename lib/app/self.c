@@ -1,3 +1,8 @@
+/*
+ * self -- counts what this process holds: descriptors, heap blocks, OpenSSL's
+ * memory, timers, operations. The numbers are for the status bus and for leak
+ * tests; nothing is limited here.
+ */
 #include "lib/app/self.h"
 
 #include <dirent.h>

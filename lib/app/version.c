@@ -1,3 +1,7 @@
+/*
+ * version -- the version and the revision that this build was made from. The
+ * Makefile passes the revision and compiles this file again when it changes.
+ */
 #include "lib/app/program.h"
 
 #ifndef REVISION

@@ -1,3 +1,7 @@
+/*
+ * backoff -- decorrelated jitter: the next wait is drawn from the last one. Pure
+ * arithmetic: the caller decides who waits and for what.
+ */
 #include "lib/base/backoff.h"
 
 #include "lib/base/must.h"

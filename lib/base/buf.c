@@ -1,3 +1,8 @@
+/*
+ * buf -- a queue of bytes with a hard upper bound, in one piece of memory that
+ * grows and moves. It is no ring: consumed bytes are skipped and moved away when
+ * room is needed.
+ */
 #include "lib/base/buf.h"
 
 enum { BUF_FIRST = 1024 }; /* the smallest block taken */

@@ -1,3 +1,8 @@
+/*
+ * escape -- bytes of a peer made into one printable line: what is not plain
+ * UTF-8 becomes \xNN. It knows no JSON and no metrics, which have escapes of
+ * their own.
+ */
 #include "lib/base/escape.h"
 
 #include "lib/base/must.h"

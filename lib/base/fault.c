@@ -1,3 +1,7 @@
+/*
+ * fault -- the names of error codes, and the sentence of a struct fault. Only
+ * the first fault is kept: a later one is usually a consequence.
+ */
 #include "lib/base/fault.h"
 
 #include <stdarg.h>

@@ -1,3 +1,7 @@
+/*
+ * glitch -- a leaky bucket of points that useless messages of a peer cost. It
+ * counts them by kind; the owner ends the connection.
+ */
 #include "lib/base/glitch.h"
 
 #include "lib/base/must.h"

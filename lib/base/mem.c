@@ -1,3 +1,7 @@
+/*
+ * mem -- the heap behind struct mem, with counts of what it has handed out.
+ * Tests pass another struct mem that refuses.
+ */
 #include "lib/base/mem.h"
 
 #include <malloc.h>

@@ -1,3 +1,7 @@
+/*
+ * must -- ends the program when one of its own invariants is broken, after a
+ * hook has printed the state of the sessions. Input of a peer never reaches it.
+ */
 #include "lib/base/must.h"
 
 #include <stdio.h>

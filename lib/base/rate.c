@@ -1,3 +1,7 @@
+/*
+ * rate -- a token bucket kept as one point in time (GCRA). It reads no clock:
+ * the time is an argument.
+ */
 #include "lib/base/rate.h"
 
 bool rate_allow_of(struct rate *p, uint64_t now_ns, unsigned burst, uint64_t every_ns,

@@ -1,3 +1,7 @@
+/*
+ * utf8 -- strict decoding of one character at a time (RFC 3629): no overlong
+ * forms, no surrogates. It normalises and converts nothing.
+ */
 #include "lib/base/utf8.h"
 
 #include "lib/base/must.h"

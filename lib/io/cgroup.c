@@ -1,3 +1,7 @@
+/*
+ * cgroup -- finds the memory limit files of this process's control group (v1 and
+ * v2) and reads them again at each question. It changes no limit.
+ */
 #include "lib/io/cgroup.h"
 
 #include <fcntl.h>

@@ -1,3 +1,8 @@
+/*
+ * channels_ssh -- lib/io/channels.h on the SSH engine of lib/proto/ssh. Every
+ * function is one call of the engine; ssh2_channels.c is the same table on
+ * libssh2.
+ */
 #include "lib/io/channels.h"
 
 static void accept_channel(void *link, uint32_t channel)

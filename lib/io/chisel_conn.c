@@ -1,3 +1,8 @@
+/*
+ * chisel_conn -- moves bytes between a connected socket and a chisel_stack, runs
+ * the stack's deadlines and hands out its events. It dials nothing and knows no
+ * channel.
+ */
 #include "lib/io/chisel_conn.h"
 
 #include <errno.h>

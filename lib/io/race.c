@@ -1,3 +1,8 @@
+/*
+ * race -- connects to the addresses of one host in turn, 250 ms apart, and keeps
+ * the first that answers (RFC 8305). Names are looked up by lookup.c; the
+ * overall deadline is in dial.c.
+ */
 #include "lib/io/race.h"
 
 #include <arpa/inet.h>

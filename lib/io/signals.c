@@ -1,3 +1,7 @@
+/*
+ * signals -- process signals as calls from the loop, by a signalfd. The program
+ * decides what a signal means.
+ */
 #include "lib/io/signals.h"
 
 #include <errno.h>

@@ -1,3 +1,8 @@
+/*
+ * chisel_stack -- joins the engines of proxy, TLS, WebSocket and SSH into one:
+ * bytes of a TCP connection in, SSH events out. Each engine keeps its own rules;
+ * this file only decides order and how much fits.
+ */
 #include "lib/proto/chisel_stack.h"
 
 #include "lib/base/buf.h"

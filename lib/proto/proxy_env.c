@@ -1,3 +1,7 @@
+/*
+ * proxy_env -- reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY as Go and
+ * curl do. Pure: the environment is an argument.
+ */
 #include "lib/proto/proxy_env.h"
 
 #include <arpa/inet.h>

@@ -1,3 +1,8 @@
+/*
+ * config -- loads the configuration: defaults, the YAML file, the environment,
+ * flags; later wins. The table of rows is config.def; the file is read by file.c
+ * and printed by print.c.
+ */
 #include "lib/app/config/config.h"
 
 #include <errno.h>

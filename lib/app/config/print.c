@@ -1,3 +1,7 @@
+/*
+ * print -- --help, --check-config and docs/configuration.md, all from the table
+ * of config.def. It changes no value and prints no secret.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,8 @@
+/*
+ * sandbox -- the order in which a program gives up its rights, and which parts
+ * of that the kernel had. The parts themselves are sandbox_filter.c,
+ * sandbox_landlock.c and the loop's ring.
+ */
 #include "lib/app/sandbox/sandbox.h"
 
 #include <errno.h>

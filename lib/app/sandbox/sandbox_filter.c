@@ -1,3 +1,8 @@
+/*
+ * sandbox_filter -- the table of system calls (sandbox_calls.def) made into a
+ * BPF program and installed (seccomp(2)). Which calls are allowed, and why,
+ * stands in the table.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>

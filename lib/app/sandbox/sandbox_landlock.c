@@ -1,3 +1,7 @@
+/*
+ * sandbox_landlock -- files and TCP ports as Landlock rules, by bare system
+ * calls (landlock(7)). The caller decides which files and ports stay allowed.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,3 +1,8 @@
+/*
+ * sandbox_names -- the files that name resolution and certificates need, found
+ * before the sandbox closes, and the code that glibc would load for them later.
+ * It resolves no name.
+ */
 #include <dlfcn.h>
 #include <netdb.h>
 #include <openssl/crypto.h>

@@ -1,3 +1,8 @@
+/*
+ * loop -- the round of the event loop that both backends share: clock, timers,
+ * wake-ups, sockets to serve, end of the round. The system calls for I/O are in
+ * loop_epoll.c and loop_uring.c.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>

@@ -1,3 +1,8 @@
+/*
+ * loop_sock -- the sockets of a loop as the caller sees them: at most one
+ * receive and one send asked for, callbacks only from loop_run(), memory that
+ * outlives the kernel's use of it.
+ */
 #include <errno.h>
 #include <unistd.h>
 

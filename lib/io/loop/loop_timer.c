@@ -1,3 +1,7 @@
+/*
+ * loop_timer -- a binary heap of pointers to timers that their owners embed. It
+ * reads no clock; loop.c passes the time.
+ */
 #include <errno.h>
 #include <sys/mman.h>
 

@@ -1,3 +1,8 @@
+/*
+ * loop_uring_ring -- sets an io_uring up: restricted to the operations the loop
+ * uses, with a pool of buffers, tried once by a self-test. loop_uring.c submits
+ * to it and reads its completions.
+ */
 #include <errno.h>
 #include <sys/mman.h>
 #include <unistd.h>

@@ -1,3 +1,7 @@
+/*
+ * loop_watch -- descriptors that are watched for readiness (signalfd, eventfd,
+ * sockets that connect), and listeners, which are watches that accept.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <unistd.h>

@@ -1,3 +1,8 @@
+/*
+ * ssh2 -- one socket whose SSH connection libssh2 runs: bytes in and out through
+ * callbacks, deadlines, shutdown. Connecting is ssh2_connect.c, channels are
+ * ssh2_channels.c.
+ */
 #include "lib/io/ssh2/ssh2_private.h"
 
 #include <errno.h>

@@ -1,3 +1,8 @@
+/*
+ * ssh2_memory -- the heap of one libssh2 connection: bounded, wiped, and given
+ * back as a whole, since libssh2 leaks where a connection ends amid a key
+ * exchange.
+ */
 #include "lib/io/ssh2/ssh2_memory.h"
 
 #include <assert.h>

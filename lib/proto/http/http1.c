@@ -1,3 +1,7 @@
+/*
+ * http1 -- heads and bodies of HTTP/1.1 (RFC 9112) read and written, strictly.
+ * It has no connections, routing or policy: those are in lib/http.
+ */
 #include "lib/proto/http/http1.h"
 
 #include <stdio.h>

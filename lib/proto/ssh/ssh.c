@@ -1,3 +1,8 @@
+/*
+ * ssh -- the public functions of the SSH engine: configuration, feed, next,
+ * pending, deadlines, disconnect. Messages are handled in ssh_transport.c,
+ * ssh_auth.c and ssh_mux.c.
+ */
 #include "lib/proto/ssh/ssh.h"
 
 #include <openssl/crypto.h>

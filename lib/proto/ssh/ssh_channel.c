@@ -1,3 +1,8 @@
+/*
+ * ssh_channel -- the caller's side of channels: open, accept, write, credit, end
+ * (RFC 4254, section 5). Messages of the peer about channels are handled in
+ * ssh_mux.c.
+ */
 #include "lib/proto/ssh/ssh_channel.h"
 
 enum {

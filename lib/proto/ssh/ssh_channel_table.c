@@ -1,3 +1,7 @@
+/*
+ * ssh_channel_table -- numbers to channels: a table that grows, and a list of
+ * free places. It does not look at what a channel carries.
+ */
 #include "lib/proto/ssh/ssh_channel.h"
 
 enum { TABLE_FIRST = 8 };

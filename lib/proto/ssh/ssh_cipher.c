@@ -1,3 +1,7 @@
+/*
+ * ssh_cipher -- seals and opens packets with AES-GCM or ChaCha20-Poly1305, both
+ * from OpenSSL. Lengths, padding and sequence numbers come from ssh_packet.c.
+ */
 #include "lib/proto/ssh/ssh_cipher.h"
 
 #include <openssl/crypto.h>

@@ -1,3 +1,7 @@
+/*
+ * ssh_engine -- how the parts of the engine send a message, hold it back during
+ * a key exchange, and fail.
+ */
 #include "lib/proto/ssh/ssh_engine.h"
 
 #include <openssl/crypto.h>

@@ -1,3 +1,7 @@
+/*
+ * ssh_hostkey -- host keys and signatures in SSH's encoding, on OpenSSL's keys.
+ * The caller decides whether a key is trusted.
+ */
 #include "lib/proto/ssh/ssh_hostkey.h"
 
 #include <openssl/bn.h>

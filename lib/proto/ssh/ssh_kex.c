@@ -1,3 +1,7 @@
+/*
+ * ssh_kex -- ECDH, the exchange hash and the keys derived from it. The messages
+ * of a key exchange are handled in ssh_transport.c.
+ */
 #include "lib/proto/ssh/ssh_kex.h"
 
 #include <openssl/core_names.h>

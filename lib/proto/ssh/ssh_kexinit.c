@@ -1,3 +1,7 @@
+/*
+ * ssh_kexinit -- a KEXINIT message written from an offer and judged against it
+ * (RFC 4253, 7.1), with strict key exchange.
+ */
 #include "lib/proto/ssh/ssh_kexinit.h"
 
 #define STRICT_CLIENT "kex-strict-c-v00@openssh.com"

@@ -1,3 +1,8 @@
+/*
+ * ssh_packet -- the binary packet protocol (RFC 4253, section 6): lengths,
+ * padding, sequence numbers, a queue of sealed packets. It does not look into
+ * payloads.
+ */
 #include "lib/proto/ssh/ssh_packet.h"
 
 enum {

@@ -1,3 +1,8 @@
+/*
+ * ssh_wire -- the data types of RFC 4251, section 5, read and written within
+ * bounds. A reader that ran out of bytes stays bad, so one check at the end is
+ * enough.
+ */
 #include "lib/proto/ssh/ssh_wire.h"
 
 struct span ssh_get_bytes(struct ssh_reader *r, size_t n)

@@ -1,3 +1,8 @@
+/*
+ * ws -- one WebSocket connection (RFC 6455), either role: the upgrade, then
+ * frames and their rules. Frame heads are ws_frame.c, the upgrade's HTTP is
+ * ws_upgrade.c.
+ */
 #include "lib/proto/ws/ws.h"
 
 #include "lib/base/buf.h"

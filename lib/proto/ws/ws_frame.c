@@ -1,3 +1,7 @@
+/*
+ * ws_frame -- frame heads of RFC 6455, section 5.2, read and written, and
+ * masking. It has no state: ws.c checks the order of frames.
+ */
 #include "lib/proto/ws/ws_frame.h"
 
 #include <string.h>
