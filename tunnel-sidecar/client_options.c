@@ -8,6 +8,7 @@
 #include "lib/app/config/config.h"
 #include "lib/base/bytes.h"
 #include "lib/base/escape.h"
+#include "lib/base/nearest.h"
 
 #define S(n) ((n)*1000000000ull)
 
@@ -47,7 +48,7 @@ static int refuse_flag(const char *name, size_t n, struct fault *why)
 
 	snprintf(flag, sizeof(flag), "%.*s", (int)min_size(n, 40), name);
 	for (size_t i = 0; i < array_len(rows); i++) {
-		const unsigned d = config_distance(flag, rows[i].flag, least);
+		const unsigned d = nearest_distance(flag, rows[i].flag, least);
 
 		if (d < least) {
 			least = d;

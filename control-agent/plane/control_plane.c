@@ -112,7 +112,9 @@ static int read_token_file(const char *path, struct secret *to, struct fault *wh
 	if (n < 0)
 		return fault_set(why, ERR_CONFIG, "token file (PIPEOPS_TOKEN_FILE) %.220s",
 				 inner.why);
-	return n ? 0 : fault_set(why, ERR_CONFIG, "token file %.150s is empty", path);
+	return n ? config_check_left_over(to->text, "token file (PIPEOPS_TOKEN_FILE)", ERR_CONFIG,
+					  why)
+		 : fault_set(why, ERR_CONFIG, "token file %.150s is empty", path);
 }
 
 int control_plane_token(const struct config *c, struct secret *to, struct fault *why)

@@ -21,8 +21,8 @@
 enum config_user { CONFIG_TUNNEL = 1, CONFIG_CONTROL = 2, CONFIG_STATUS = 4, CONFIG_ALL = 7 };
 
 #define CONFIG_TEXT_MAX	    1024
-#define CONFIG_FORWARDS_MAX 32
-#define CONFIG_LABELS_MAX   32
+#define CONFIG_LIST_MAX	    32 /* entries of a LIST or a MAP */
+#define CONFIG_FORWARDS_MAX CONFIG_LIST_MAX
 #define CONFIG_NAME_MAX	    63
 
 /* A value that must never be printed: config_print() and logs show "set". */
@@ -30,6 +30,7 @@ struct secret {
 	char text[CONFIG_TEXT_MAX];
 };
 
+/* Entries of lists and maps: the first member is the entry's name. */
 struct config_forward {
 	char name[CONFIG_NAME_MAX + 1];
 	char local_addr[300]; /* host:port as written */
@@ -43,24 +44,26 @@ struct config_label {
 	char value[256];
 };
 
-/* One member per row of config.def (its `field`), by type:
- * TEXT char[CONFIG_TEXT_MAX], SECRET struct secret, FLAG bool, COUNT int64_t,
- * DURATION uint64_t ns, CHOICE char[CONFIG_NAME_MAX + 1]. */
+/* One member per row of config.def (its `field`), by type; LIST and MAP have two,
+ * `field` and `field_n`. */
+#define CONFIG_TYPE_TEXT(f, entry)	   char f[CONFIG_TEXT_MAX]
+#define CONFIG_TYPE_TEXT_OR_NONE(f, entry) char f[CONFIG_TEXT_MAX]
+#define CONFIG_TYPE_URL(f, entry)	   char f[CONFIG_TEXT_MAX]
+#define CONFIG_TYPE_SECRET(f, entry)	   struct secret f
+#define CONFIG_TYPE_FLAG(f, entry)	   bool f
+#define CONFIG_TYPE_COUNT(f, entry)	   int64_t f
+#define CONFIG_TYPE_DURATION(f, entry)	   uint64_t f /* ns */
+#define CONFIG_TYPE_CHOICE(f, entry)	   char f[CONFIG_NAME_MAX + 1]
+#define CONFIG_TYPE_MAP			   CONFIG_TYPE_LIST
+#define CONFIG_TYPE_LIST(f, entry)                                                                 \
+	struct config_##entry f[CONFIG_LIST_MAX];                                                  \
+	size_t f##_n
+
 struct config {
-#define CONFIG_TYPE_TEXT(f)	char f[CONFIG_TEXT_MAX]
-#define CONFIG_TYPE_SECRET(f)	struct secret f
-#define CONFIG_TYPE_FLAG(f)	bool f
-#define CONFIG_TYPE_COUNT(f)	int64_t f
-#define CONFIG_TYPE_DURATION(f) uint64_t f
-#define CONFIG_TYPE_CHOICE(f)	char f[CONFIG_NAME_MAX + 1]
 #define CONFIG_ROW(field, type, users, flag, variable, path, dflt, extra, help)                    \
-	CONFIG_TYPE_##type(field);
+	CONFIG_TYPE_##type(field, extra);
 #include "lib/app/config/config.def"
 #undef CONFIG_ROW
-	struct config_forward forwards[CONFIG_FORWARDS_MAX]; /* tunnel.forwards */
-	size_t forwards_n;
-	struct config_label labels[CONFIG_LABELS_MAX]; /* agent.labels */
-	size_t labels_n;
 	char file[CONFIG_TEXT_MAX]; /* the file that was read, or "" */
 };
 
@@ -88,12 +91,14 @@ void config_print(const struct config *c, enum config_user program);
 /* docs/configuration.md, to stdout (a test compares). */
 void config_print_docs(void);
 
-/* "5m", "1h30m", "250ms", "30" (seconds) to ns.  ERR_USAGE. */
+/* As Go writes them: "5m", "1h30m", "250ms", "1.5s"; "30" is seconds.  To ns, at most
+ * 1000 h.  ERR_USAGE. */
 MUST_USE int config_duration(const char *text, uint64_t *ns, struct fault *why);
+/* What templates and tools leave in place of a value: "<no value>", $(NAME), quotes. */
+MUST_USE int config_check_left_over(const char *text, const char *what, enum err code,
+				    struct fault *why);
 /* Is text one of the words, which '|' joins? */
 bool config_has_word(const char *words, const char *text);
-/* Edit distance of two short texts, above `max`: max + 1. */
-unsigned config_distance(const char *a, const char *b, unsigned max);
 /* The configured forward for a name of the control plane's ("k8s-api" is
  * "kubernetes-api", "kubelet" is "kubelet-metrics"); -1 for none. */
 int config_forward_find(const struct config *c, const char *name);

@@ -1,7 +1,4 @@
-/*
- * print -- --help, --check-config and docs/configuration.md, all from the table
- * of config.def. It changes no value and prints no secret.
- */
+/* What is shown of the table: --help, --check-config and docs/configuration.md. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,6 +20,8 @@ static const char *placeholder(const struct config_row *row)
 {
 	switch (row->type) {
 	case CONFIG_TEXT:
+	case CONFIG_TEXT_OR_NONE:
+	case CONFIG_URL:
 	case CONFIG_SECRET:
 		return " TEXT";
 	case CONFIG_FLAG:
@@ -33,6 +32,9 @@ static const char *placeholder(const struct config_row *row)
 		return " DURATION";
 	case CONFIG_CHOICE:
 		return " WORD";
+	case CONFIG_LIST:
+	case CONFIG_MAP:
+		break;
 	}
 	return "";
 }
@@ -57,14 +59,33 @@ static void print_help_section(const char *section, enum config_user program)
 {
 	bool any = false;
 
-	for (size_t i = 0; i < config_rows_n; i++) {
-		if (!is_in(&config_rows[i], section, program))
+	for (size_t i = 0; i < config_table.n; i++) {
+		if (!is_in(&config_table.rows[i], section, program) || config_table.rows[i].items)
 			continue;
 		if (!any)
 			printf("\n%s:\n", section);
 		any = true;
-		print_help_row(&config_rows[i]);
+		print_help_row(&config_table.rows[i]);
 	}
+}
+
+/* "tunnel.forwards (name, local_addr, remote_port), agent.labels" */
+static void print_help_lists(enum config_user program)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < config_table.n; i++) {
+		const struct config_row *row = &config_table.rows[i];
+
+		if (!row->items || !(row->users & program))
+			continue;
+		printf("%s%s", any ? ", " : "\nLists that stand in the file only: ", row->path);
+		any = true;
+		for (size_t k = 0; row->type == CONFIG_LIST && k < row->items->keys_n; k++)
+			printf("%s%s%s", k ? ", " : " (", row->items->keys[k].key,
+			       k + 1 == row->items->keys_n ? ")" : "");
+	}
+	puts(any ? "." : "");
 }
 
 void config_print_help(enum config_user program, const char *name, const char *purpose)
@@ -81,9 +102,8 @@ void config_print_help(enum config_user program, const char *name, const char *p
 	     "variable, default.");
 	for (size_t i = 0; i < array_len(sections); i++)
 		print_help_section(sections[i], program);
-	puts("\nLists that stand in the file only: tunnel.forwards (name, local_addr, "
-	     "remote_port), agent.labels.\n"
-	     "Flags win over variables, variables over the file.\n\n"
+	print_help_lists(program);
+	puts("Flags win over variables, variables over the file.\n\n"
 	     "Exit codes: 0 done, 1 runtime failure, 2 usage, 64 configuration, 65 registration "
 	     "refused,\n"
 	     "66 control plane unreachable.");
@@ -147,6 +167,8 @@ static void print_value(const struct config *c, const struct config_row *row)
 
 	switch (row->type) {
 	case CONFIG_TEXT:
+	case CONFIG_TEXT_OR_NONE:
+	case CONFIG_URL: /* holds no password: those are refused */
 	case CONFIG_CHOICE:
 		print_quoted(may_hold_secret(row, at) ? "(not shown)" : at);
 		return;
@@ -164,27 +186,50 @@ static void print_value(const struct config *c, const struct config_row *row)
 		print_duration(*(const uint64_t *)at);
 		putchar('"');
 		return;
+	case CONFIG_LIST:
+	case CONFIG_MAP:
+		return;
 	}
 }
 
-static void print_forwards(const struct config *c)
+static void print_key_value(const struct config_key *key, const uint8_t *entry)
 {
-	puts(c->forwards_n ? "  forwards:" : "  forwards: []");
-	for (size_t i = 0; i < c->forwards_n; i++)
-		printf("    - name: \"%s\"\n      local_addr: \"%s\"\n      remote_port: %u\n",
-		       c->forwards[i].name, c->forwards[i].local_addr, c->forwards[i].remote_port);
+	uint16_t port;
+
+	if (!key->is_port) {
+		print_quoted((const char *)entry + key->offset);
+		return;
+	}
+	memcpy(&port, entry + key->offset, sizeof(port));
+	printf("%u", port);
 }
 
-static void print_labels(const struct config *c)
+/* A list of plain values, a list of maps, or a map. */
+static void print_entries(const struct config *c, const struct config_row *row, int indent)
 {
-	if (c->labels_n)
-		puts("  labels:");
-	for (size_t i = 0; i < c->labels_n; i++) {
-		printf("    ");
-		print_quoted(c->labels[i].key);
-		printf(": ");
-		print_quoted(c->labels[i].value);
-		putchar('\n');
+	const struct config_items *items = row->items;
+	const size_t n = *(const size_t *)((const char *)c + row->count_offset);
+
+	if (!n)
+		fputs(row->type == CONFIG_LIST ? " []" : " {}", stdout);
+	for (size_t i = 0; i < n; i++) {
+		const uint8_t *entry = (const uint8_t *)c + row->offset + i * items->size;
+
+		printf("\n%*s", indent, "");
+		if (row->type == CONFIG_MAP) {
+			print_key_value(&items->keys[0], entry);
+			fputs(": ", stdout);
+			print_key_value(&items->keys[1], entry);
+			continue;
+		}
+		fputs("- ", stdout);
+		for (size_t k = 0; k < items->keys_n; k++) {
+			if (k)
+				printf("\n%*s", indent + 2, "");
+			if (items->keys[k].key)
+				printf("%s: ", items->keys[k].key);
+			print_key_value(&items->keys[k], entry);
+		}
 	}
 }
 
@@ -194,8 +239,8 @@ static void print_section(const struct config *c, const char *section, enum conf
 	char open[64] = "";
 	bool any = false;
 
-	for (size_t i = 0; i < config_rows_n; i++) {
-		const struct config_row *row = &config_rows[i];
+	for (size_t i = 0; i < config_table.n; i++) {
+		const struct config_row *row = &config_table.rows[i];
 		if (!is_in(row, section, program))
 			continue;
 		if (!any)
@@ -207,14 +252,14 @@ static void print_section(const struct config *c, const char *section, enum conf
 			snprintf(open, sizeof(open), "%.*s", (int)n, leaf);
 			printf("  %s:\n", open);
 		}
-		printf("%s%s: ", dot ? "    " : "  ", dot ? dot + 1 : leaf);
-		print_value(c, row);
+		const int indent = dot ? 4 : 2;
+		printf("%*s%s:%s", indent, "", dot ? dot + 1 : leaf, row->items ? "" : " ");
+		if (row->items)
+			print_entries(c, row, indent + 2);
+		else
+			print_value(c, row);
 		putchar('\n');
 	}
-	if (any && strcmp(section, "tunnel") == 0)
-		print_forwards(c);
-	if (any && strcmp(section, "agent") == 0)
-		print_labels(c);
 }
 
 void config_print(const struct config *c, enum config_user program)
@@ -243,8 +288,8 @@ void config_print_docs(void)
 	     "wins. This page is made from `lib/app/config/config.def` (`make docs`).\n\n"
 	     "| YAML key | default | variable | flag | used by | meaning |\n"
 	     "| --- | --- | --- | --- | --- | --- |");
-	for (size_t i = 0; i < config_rows_n; i++) {
-		const struct config_row *row = &config_rows[i];
+	for (size_t i = 0; i < config_table.n; i++) {
+		const struct config_row *row = &config_table.rows[i];
 
 		printf("| `%s` | %s%s%s | %s%s%s | %s%s%s | %s | ", row->path,
 		       *row->dflt ? "`" : "", row->dflt, *row->dflt ? "`" : "",

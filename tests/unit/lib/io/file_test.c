@@ -158,8 +158,7 @@ static void test_replace_that_fails(void)
 	char to[CAP];
 	struct fault why = { 0 };
 
-	check(file_replace("nowhere/x", span_str("a"), 0600, &why) == ERR_SYS &&
-	      why.sys == ENOENT);
+	check(file_replace("nowhere/x", span_str("a"), 0600, &why) == ERR_SYS && why.sys == ENOENT);
 	check(strcmp(why.why, "nowhere/x.new: create: No such file or directory") == 0);
 
 	/* A directory that is not empty can't be replaced: it stays, and nothing lies about. */
@@ -171,8 +170,7 @@ static void test_replace_that_fails(void)
 
 	memset(name, 'n', sizeof(name) - 1);
 	why = (struct fault){ 0 };
-	check(file_replace(name, span_str("a"), 0600, &why) == ERR_SYS &&
-	      why.sys == ENAMETOOLONG);
+	check(file_replace(name, span_str("a"), 0600, &why) == ERR_SYS && why.sys == ENAMETOOLONG);
 
 	/* No room for the new bytes: the old ones stay. */
 	make("kept", "old", 3);
@@ -199,10 +197,10 @@ int main(void)
 	snprintf(dir, sizeof(dir), "/tmp/file_test.XXXXXX");
 	must(mkdtemp(dir) && chdir(dir) == 0);
 	const int bad = run_cases("file", cases, array_len(cases));
-	const char *const names[] = { "plain", "empty", "blank", "marked", "longest", "longer",
-				      "longest of all", "zero", "link", "dangling", "round", "fifo",
-				      "socket", "secret", "owned", "state", "victim", "full/x",
-				      "kept" };
+	const char *const names[] = { "plain",	"empty",	  "blank",  "marked", "longest",
+				      "longer", "longest of all", "zero",   "link",   "dangling",
+				      "round",	"fifo",		  "socket", "secret", "owned",
+				      "state",	"victim",	  "full/x", "kept" };
 	for (size_t i = 0; i < array_len(names); i++)
 		(void)!unlink(names[i]);
 	(void)!rmdir("folder");

@@ -35,7 +35,7 @@ static int load(enum config_user program, const char *const *args, enum config_v
 	return config_load(&c, program, argc, argv, verb, why);
 }
 
-#define ARGS(...) ((const char *const[]){ __VA_ARGS__ __VA_OPT__(,) NULL })
+#define ARGS(...) ((const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
 
 static int load_text(const char *yaml, struct fault *why)
 {
@@ -72,16 +72,19 @@ static void end_capture(int fd, int saved)
 
 static void test_table(void)
 {
-	for (size_t i = 0; i < config_rows_n; i++) {
-		const struct config_row *a = &config_rows[i];
+	for (size_t i = 0; i < config_table.n; i++) {
+		const struct config_row *a = &config_table.rows[i];
 
 		check_row(a->path, a->users != 0 && *a->help && strchr(a->path, '.'));
 		check_row(a->path, a->type != CONFIG_SECRET || !a->flag); /* it would stand in ps */
 		check_row(a->path, (a->type == CONFIG_CHOICE || a->type == CONFIG_COUNT) ==
 					   (a->extra != NULL));
-		check_row(a->path, config_row_at(a->path) == a);
+		check_row(a->path,
+			  (a->type == CONFIG_LIST || a->type == CONFIG_MAP) == (a->items != NULL));
+		check_row(a->path, !a->items || (!a->flag && !a->variable && a->count_offset));
+		check_row(a->path, config_row_at(&config_table, a->path) == a);
 		for (size_t j = 0; j < i; j++) {
-			const struct config_row *b = &config_rows[j];
+			const struct config_row *b = &config_table.rows[j];
 
 			check_row(a->path, strcmp(a->path, b->path) != 0);
 			check_row(a->path, !a->flag || !b->flag || strcmp(a->flag, b->flag) != 0);
@@ -89,7 +92,7 @@ static void test_table(void)
 						   strcmp(a->variable, b->variable) != 0);
 		}
 	}
-	check(!config_row_at("tunnel"));
+	check(!config_row_at(&config_table, "tunnel"));
 }
 
 static void test_defaults(void)
@@ -260,8 +263,9 @@ static const struct {
 	{ "bytes that are no text", "\x01\x02", "t.yaml:" },
 	{ "text", "hello\n", "t.yaml:1: the file is no map of keys" },
 	{ "list as key", "[a]: b\n", "t.yaml:1: a key must be plain text" },
-	{ "tab", "agent:\n\tid: x\n", "t.yaml:2: found character that cannot start any token" },
-	{ "unclosed", "agent:\n  id: \"x\n", "t.yaml:3: found unexpected end of stream" },
+	{ "tab", "agent:\n\tid: x\n",
+	  "t.yaml:2:1: a tab stands here: YAML is indented with blanks" },
+	{ "unclosed", "agent:\n  id: \"x\n", "t.yaml:3:1: the file ends inside a quoted text" },
 	{ "no UTF-8", "agent:\n  id: \xff\n", "t.yaml:" },
 	{ "key too long", NAME_32 NAME_32 NAME_32 NAME_32 NAME_32 NAME_32 NAME_32 NAME_32 ": 1\n",
 	  "t.yaml:1: key is too long" },
@@ -299,7 +303,7 @@ static const struct {
 	  "t.yaml:2: a forward is a map" },
 	{ "list of labels", "agent:\n  labels: [a]\n", "t.yaml:2: agent.labels is a map" },
 	{ "nested label", "agent:\n  labels:\n    a: {b: c}\n",
-	  "t.yaml:3: a label's value is plain text" },
+	  "t.yaml:3: agent.labels takes plain text for each key" },
 	{ "long label", "agent:\n  labels:\n    " NAME_32 NAME_32 ": x\n",
 	  "t.yaml:3: a label's name is plain text of at most 63" },
 };
@@ -361,7 +365,8 @@ static void test_chop(void)
 
 		fence_init(&f, example, n);
 		c.forwards_n = c.labels_n = 0;
-		const int rc = config_text_read(&c, CONFIG_ALL, "t.yaml", (const char *)f.p, n, &why);
+		const int rc = config_yaml_read(&c, &config_table, CONFIG_ALL, "t.yaml",
+						(const char *)f.p, n, &why);
 		check(rc >= 0 ? !why.code : rc == ERR_CONFIG && why.why[0]);
 		fence_fini(&f);
 	}
@@ -433,6 +438,399 @@ static void test_search_order(void)
 	must(unlink("config.yaml") == 0 && unlink(path) == 0);
 }
 
+/* ---- how values arrive ---- */
+
+#define BOM "\xef\xbb\xbf"
+
+/* Whatever the way: file, variable. */
+static void test_white_space_around_values(void)
+{
+	static const struct {
+		const char *name, *yaml;
+	} rows[] = {
+		{ "plain", "pipeops: {token: tok-1}\n" },
+		{ "block", "pipeops:\n  token: |\n    tok-1\n" },
+		{ "folded, kept lines", "pipeops:\n  token: >+\n    tok-1\n\n\n" },
+		{ "newline", "pipeops: {token: \"tok-1\\n\"}\n" },
+		{ "CR LF", "pipeops: {token: \"tok-1\\r\\n\"}\n" },
+		{ "leading blank", "pipeops: {token: ' tok-1'}\n" },
+		{ "byte order mark", "pipeops: {token: \"\\uFEFFtok-1\"}\n" },
+	};
+	static const char *const texts[] = { "tok-1\n",		  "tok-1\r\n", " tok-1",
+					     "\ttok-1 ",	  "\ntok-1",   BOM "tok-1\n",
+					     BOM " tok-1\r\n\r\n" };
+	static const char *const variables[] = { "PIPEOPS_TOKEN", "PIPEOPS_CLUSTER_NAME",
+						 "PIPEOPS_API_URL" };
+	struct fault why;
+	enum config_verb verb;
+
+	for (size_t i = 0; i < array_len(rows); i++) {
+		check_row(rows[i].name, load_text(rows[i].yaml, &why) == 0);
+		check_row(rows[i].name, strcmp(c.token.text, "tok-1") == 0);
+	}
+	for (size_t i = 0; i < array_len(texts); i++)
+		for (size_t v = 0; v < array_len(variables); v++) {
+			setenv(variables[v], texts[i], 1);
+			check_row(texts[i], load(CONFIG_CONTROL, ARGS(), &verb, &why) == 0);
+			const char *got = v == 0   ? c.token.text
+					  : v == 1 ? c.cluster_name
+						   : c.api_url;
+			check_row(texts[i], strcmp(got, "tok-1") == 0);
+			unsetenv(variables[v]);
+		}
+	setenv("PIPEOPS_TUNNEL_ENABLED", "false\n", 1);
+	check(load(CONFIG_CONTROL, ARGS(), &verb, &why) == 0 && !c.tunnel_enabled);
+	setenv("PIPEOPS_TUNNEL_ENABLED", " \n", 1); /* blank is unset */
+	check(load(CONFIG_CONTROL, ARGS(), &verb, &why) == 0 && c.tunnel_enabled);
+	unsetenv("PIPEOPS_TUNNEL_ENABLED");
+}
+
+/* Each is told, wherever it stands, and never shown where it is a secret. */
+static void test_left_overs(void)
+{
+	static const struct {
+		const char *text, *want;
+	} rows[] = {
+		{ "<no value>", "\"<no value>\" is what a template leaves" },
+		{ "https://<no value>/", "\"<no value>\" is what a template leaves" },
+		{ "$(TOKEN_s3cret)", "$(...) was not expanded" },
+		{ "https://$(HOST.s3cret-x)/y", "$(...) was not expanded" },
+		{ "\"s3cret\"", "has quotes around it" },
+		{ "'s3cret'\n", "has quotes around it" },
+	};
+	static const char *const taken[] = { "$()", "$(a b)", "a$(",	  "\"",
+					     "\"a", "it's",   "<novalue>" };
+	char yaml[256];
+	struct fault why;
+	enum config_verb verb;
+
+	for (size_t i = 0; i < array_len(rows); i++) {
+		for (size_t r = 0; r < config_table.n; r++) {
+			const struct config_row *row = &config_table.rows[r];
+
+			if (!row->variable)
+				continue;
+			setenv(row->variable, rows[i].text, 1);
+			check_row(row->path, load((enum config_user)row->users, ARGS(), &verb,
+						  &why) == ERR_CONFIG);
+			check_row(row->path,
+				  strncmp(why.why, row->variable, strlen(row->variable)) == 0);
+			if (!check_row(row->path, strstr(why.why, rows[i].want) != NULL))
+				puts(why.why);
+			check_row(row->path, !strstr(why.why, "s3cret"));
+			unsetenv(row->variable);
+		}
+		static const char *const places[] = {
+			"agent: {id: X}",
+			"pipeops: {token: X}",
+			"agent: {labels: {a: X}}",
+			"pipeops: {timeout: X}",
+			"tunnel: {forwards: [{name: X, local_addr: 'a:1'}]}",
+			"tunnel: {forwards: [{name: a, local_addr: X}]}"
+		};
+		for (size_t k = 0; k < array_len(places); k++) {
+			size_t n = 0;
+
+			for (const char *at = places[k]; *at; at++) {
+				if (*at != 'X') {
+					yaml[n++] = *at;
+					continue;
+				}
+				yaml[n++] = '"';
+				for (const char *x = rows[i].text; *x; x++) {
+					if (*x == '"')
+						yaml[n++] = '\\';
+					if (*x != '\n')
+						yaml[n++] = *x;
+				}
+				yaml[n++] = '"';
+			}
+			yaml[n] = '\0';
+			check_row(places[k], load_text(yaml, &why) == ERR_CONFIG);
+			if (!check_row(places[k], strstr(why.why, rows[i].want) != NULL))
+				puts(why.why);
+		}
+	}
+	for (size_t i = 0; i < array_len(taken); i++) {
+		setenv("PIPEOPS_CLUSTER_NAME", taken[i], 1);
+		check_row(taken[i], load(CONFIG_CONTROL, ARGS(), &verb, &why) == 0);
+		unsetenv("PIPEOPS_CLUSTER_NAME");
+	}
+}
+
+/* What a chart leaves out: every key x each way to write nothing. */
+static void test_null_is_absent(void)
+{
+	static const char *const nothing[] = { "", "~", "null", "Null", "NULL", "# a comment" };
+	static struct config defaults;
+	char yaml[256];
+	struct fault why;
+
+	check(load_text("", &why) == 0);
+	defaults = c;
+	for (size_t r = 0; r < config_table.n; r++)
+		for (size_t i = 0; i < array_len(nothing) + 1; i++) {
+			const struct config_row *row = &config_table.rows[r];
+			const bool is_quoted = i == array_len(nothing);
+			size_t n = 0, depth = 0;
+
+			/* In quotes it is an empty text: of use to one type only. */
+			if (is_quoted && (row->items || row->type == CONFIG_TEXT_OR_NONE))
+				continue;
+			for (const char *at = row->path; at; depth++) {
+				const size_t part = strcspn(at, ".");
+
+				n += (size_t)snprintf(yaml + n, sizeof(yaml) - n, "%*s%.*s:%s",
+						      (int)depth * 2, "", (int)part, at,
+						      at[part] ? "\n" : " ");
+				at = at[part] ? at + part + 1 : NULL;
+			}
+			snprintf(yaml + n, sizeof(yaml) - n, "%s\n",
+				 is_quoted ? "\"\"" : nothing[i]);
+			if (!check_row(yaml, load_text(yaml, &why) == 0))
+				puts(why.why);
+			check_row(yaml, memcmp(&c, &defaults, sizeof(c)) == 0);
+		}
+	/* Within lists and maps, and for sections and the file. */
+	check(load_text("agent: {labels: {a: null, b: x, c: }}\ntunnel: ~\npipeops:\n", &why) == 0);
+	check(c.labels_n == 1 && strcmp(c.labels[0].key, "b") == 0);
+	check(load_text(
+		      "tunnel: {forwards: [~, {name: a, local_addr: 'a:1', remote_port: null}]}\n",
+		      &why) == 0);
+	check(c.forwards_n == 1 && !c.forwards[0].remote_port);
+	check(load_text("tunnel: {forwards: [{name: a, local_addr: null}]}\n", &why) ==
+		      ERR_CONFIG &&
+	      strstr(why.why, "a forward needs name and local_addr"));
+	check(load_text("null\n", &why) == 0 && load_text("~", &why) == 0);
+	/* In quotes they are texts. */
+	check(load_text("agent: {id: 'null', cluster_name: \"~\"}\n", &why) == 0);
+	check(strcmp(c.agent_id, "null") == 0 && strcmp(c.cluster_name, "~") == 0);
+	check(load_text("tunnel: {server_ports: ''}\n", &why) == 0);
+}
+
+/* A password or a query in a URL is refused by whatever way, and shown nowhere. */
+static void test_urls_without_secrets(void)
+{
+	static const char *const urls[] = {
+		"https://admin:s3cret@host",  "https://s3cret@host/x", "//u:s3cret@host",
+		"https://host/?token=s3cret", "https://host#s3cret",   "https://host?s3cret",
+		"http:/u:s3cret@host",	      "u:s3cret@host:1",       "ftp://u:s3cret@[::1",
+	};
+	char text[512];
+	struct fault why;
+	enum config_verb verb;
+
+	for (size_t r = 0; r < config_table.n; r++) {
+		const struct config_row *row = &config_table.rows[r];
+
+		if (row->type != CONFIG_URL)
+			continue;
+		for (size_t i = 0; i < array_len(urls); i++) {
+			const char *dot = strchr(row->path, '.');
+
+			setenv(row->variable, urls[i], 1);
+			check_row(urls[i], load((enum config_user)row->users, ARGS(), &verb,
+						&why) == ERR_CONFIG);
+			check_row(urls[i],
+				  !strstr(why.why, "s3cret") && strstr(why.why, row->variable));
+			unsetenv(row->variable);
+			snprintf(text, sizeof(text), "--%s=%s", row->flag, urls[i]);
+			check_row(urls[i], load((enum config_user)row->users, ARGS(text), &verb,
+						&why) == ERR_USAGE);
+			check_row(urls[i], !strstr(why.why, "s3cret"));
+			snprintf(text, sizeof(text), "%.*s: {%s: '%s'}\n", (int)(dot - row->path),
+				 row->path, dot + 1, urls[i]);
+			for (enum config_user p = CONFIG_TUNNEL; p <= CONFIG_STATUS; p <<= 1) {
+				write_file("t.yaml", text);
+				check_row(urls[i], load(p, ARGS("--config", "t.yaml"), &verb,
+							&why) == ERR_CONFIG);
+				check_row(urls[i], !strstr(why.why, "s3cret"));
+			}
+		}
+	}
+}
+
+/* ---- lists and maps of a table that is not the product's ---- */
+
+struct config_word {
+	char text[16];
+};
+
+struct config_image {
+	char name[16], image[32];
+};
+
+static int read_word(void *entry, const char *text, struct fault *why)
+{
+	struct config_word *w = entry;
+
+	if (!*text || strlen(text) >= sizeof(w->text))
+		return fault_set(why, ERR_CONFIG, "a word is at most 15 letters");
+	snprintf(w->text, sizeof(w->text), "%s", text);
+	return 0;
+}
+
+static int read_image_name(void *entry, const char *text, struct fault *why)
+{
+	return read_word(entry, text, why); /* as long */
+}
+
+static int read_image(void *entry, const char *text, struct fault *why)
+{
+	struct config_image *m = entry;
+
+	if (strlen(text) >= sizeof(m->image))
+		return fault_set(why, ERR_CONFIG, "an image is at most 31 letters");
+	snprintf(m->image, sizeof(m->image), "%s", text);
+	return 0;
+}
+
+static const struct config_key word_keys[] = { { NULL, true, read_word, 0, false } };
+static const struct config_key image_keys[] = {
+	{ "name", true, read_image_name, 0, false },
+	{ "image", true, read_image, offsetof(struct config_image, image), false },
+};
+static const struct config_items words = { "word", sizeof(struct config_word), word_keys, 1, NULL };
+static const struct config_items images = { "image", sizeof(struct config_image), image_keys, 2,
+					    NULL };
+
+struct table_values {
+	struct config_word components[CONFIG_LIST_MAX];
+	size_t components_n;
+	struct config_image images[CONFIG_LIST_MAX];
+	size_t images_n;
+	char name[CONFIG_TEXT_MAX];
+};
+
+static void test_a_table_of_lists(void)
+{
+	static const struct config_row rows[] = {
+		{ .type = CONFIG_LIST,
+		  .users = CONFIG_CONTROL,
+		  .path = "monitoring.components",
+		  .offset = offsetof(struct table_values, components),
+		  .items = &words,
+		  .count_offset = offsetof(struct table_values, components_n) },
+		{ .type = CONFIG_MAP,
+		  .users = CONFIG_TUNNEL,
+		  .path = "images",
+		  .offset = offsetof(struct table_values, images),
+		  .items = &images,
+		  .count_offset = offsetof(struct table_values, images_n) },
+		{ .type = CONFIG_TEXT,
+		  .users = CONFIG_ALL,
+		  .path = "monitoring.name",
+		  .offset = offsetof(struct table_values, name) },
+	};
+	static const struct config_table table = { rows, array_len(rows) };
+	static const struct {
+		const char *name, *yaml, *want; /* NULL: taken */
+		size_t components, images;
+	} cases[] = {
+		{ "both", "monitoring: {components: [grafana, loki]}\nimages: {a: b:1, c: d}\n",
+		  NULL, 2, 2 },
+		{ "block", "monitoring:\n  name: x\n  components:\n    - a\n    - b\n    - c\n",
+		  NULL, 3, 0 },
+		{ "a dot in a name", "images: {a.b: c}\n", NULL, 0, 1 },
+		{ "none", "monitoring: {components: []}\nimages: {}\n", NULL, 0, 0 },
+		{ "null", "monitoring: {components: }\nimages: ~\n", NULL, 0, 0 },
+		{ "map in a list", "monitoring: {components: [{a: b}]}\n",
+		  "t.yaml:1: a word is a plain value", 0, 0 },
+		{ "list in a list", "monitoring: {components: [[a]]}\n",
+		  "t.yaml:1: a word is a plain value", 0, 0 },
+		{ "text for a list", "monitoring: {components: a}\n",
+		  "t.yaml:1: monitoring.components is a list; each entry starts with '- '", 0, 0 },
+		{ "list for a map", "images: [a]\n", "t.yaml:1: images is a map of plain values", 0,
+		  0 },
+		{ "map in a map", "images: {a: {b: c}}\n",
+		  "t.yaml:1: images takes plain text for each key", 0, 0 },
+		{ "twice in a list", "monitoring: {components: [a, b, a]}\n",
+		  "t.yaml:1: two words are named a", 0, 0 },
+		{ "twice in a map", "images:\n  a: b\n  a: c\n",
+		  "t.yaml:3: key 'images.a' stands there twice", 0, 0 },
+		{ "an entry's own rule", "monitoring: {components: [0123456789abcdef]}\n",
+		  "t.yaml:1: a word is at most 15 letters", 0, 0 },
+		{ "a value's own rule", "images: {a: 0123456789abcdef0123456789abcdef}\n",
+		  "t.yaml:1: an image is at most 31 letters", 0, 0 },
+		{ "unknown", "monitoring: {component: [a]}\n",
+		  "t.yaml:1: unknown key 'monitoring.component'; did you mean "
+		  "'monitoring.components'?",
+		  0, 0 },
+		{ "the product's", "tunnel: {enabled: true}\n", "t.yaml:1: unknown key 'tunnel'", 0,
+		  0 },
+	};
+	static struct table_values v;
+
+	for (size_t i = 0; i < array_len(cases); i++)
+		for (enum config_user p = CONFIG_TUNNEL; p <= CONFIG_ALL; p++) {
+			struct fault why = { 0 };
+
+			memset(&v, 0, sizeof(v));
+			const int rc = config_yaml_read(&v, &table, p, "t.yaml", cases[i].yaml,
+							strlen(cases[i].yaml), &why);
+			check_row(cases[i].name, rc == (cases[i].want ? ERR_CONFIG : 0));
+			if (!check_row(cases[i].name, strcmp(why.why, cases[i].want ?: "") == 0))
+				puts(why.why);
+			/* Each program has its own lists, whole or not at all. */
+			check_row(cases[i].name,
+				  v.components_n ==
+						  (p & CONFIG_CONTROL ? cases[i].components : 0) &&
+					  v.images_n == (p & CONFIG_TUNNEL ? cases[i].images : 0));
+			check_row(cases[i].name, v.images_n || !v.images[0].name[0]);
+		}
+	check(v.components_n == 0);
+}
+
+/* ---- what the YAML library complains of ---- */
+
+static void test_words_for_broken_yaml(void)
+{
+	static const struct {
+		const char *yaml, *want;
+	} rows[] = {
+		{ "agent:\n\tid: x\n", "t.yaml:2:1: a tab stands here" },
+		{ "agent:\n  id: x\n\tname: y\n", "t.yaml:3:1: a tab stands here" },
+		{ "agent:\n  \tid: x\n", "t.yaml:2:3: a tab stands here" },
+		{ "agent: \xc3\xbc\xc3\xbc @\n\t- x\n", "t.yaml:2:1: a tab stands here" },
+		{ "agent:\n  id: |\n\tx\n", "t.yaml:3:1: a tab stands here" },
+		{ "agent:\n  id: @x\n", "t.yaml:2:7: a value can't begin with this character" },
+		{ "agent:\n  id: `x`\n", "t.yaml:2:7: a value can't begin with this character" },
+		{ "agent:\n  id: %x\n", "t.yaml:2:7: a value can't begin with this character" },
+		{ "agent:\n  id: 'x\n", "t.yaml:3:1: the file ends inside a quoted text" },
+		{ "agent:\n  id: 'x\n--- y\n", "inside a quoted text" },
+		{ "agent:\n  id: x\n  foo\n  name: y\n", "t.yaml:4:3: a key without a \":\"" },
+		{ "agent:\n  id: x: y\n", "t.yaml:2:8: a \":\" where none may be" },
+		{ "agent:\n  id: x\n name: y\n", "t.yaml:3:2: the indentation fits no key" },
+		{ "tunnel: {forwards: [{name: a, local_addr: 'a:1'}\n", "\"]\" is missing" },
+		{ "agent: {id: b\n", "\"}\" is missing" },
+		{ "agent: - a\n", "t.yaml:1:8: a \"- \" where no list may begin" },
+		{ "agent: \"\\q\"\n", "an unknown escape" },
+		{ "agent: \"\\xzz\"\n", "an escape lacks its hexadecimal digits" },
+		{ "agent: \"\\uD800\"\n", "an escape that is no character" },
+		{ "agent:\n  id: & x\n", "without a name" },
+		{ "agent: !<x y\n", "tags are not supported" },
+		{ "%FOO 1\n---\n", "" },
+		{ "%YAML 3.0\n---\nagent: {}\n", "a YAML version" },
+		{ "agent:\n  id: \x01x\n", "t.yaml:2:7: a control character stands here" },
+		{ "agent:\n  id: \xff\n", "t.yaml:2:7: a byte that is no UTF-8" },
+		{ "agent:\n  id: \xc3", "the file ends inside a character" },
+		{ "agent:\n  id: |0\n  x\n", "an indentation of 0" },
+		{ "agent:\n  id: | x\n", "text behind \"|\" or \">\"" },
+	};
+	static const char *const theirs[] = { "token",	  "indicator",	  "node",	   "octet",
+					      "scanning", "did not find", "could not find" };
+
+	for (size_t i = 0; i < array_len(rows); i++) {
+		struct fault why;
+
+		check_row(rows[i].yaml, load_text(rows[i].yaml, &why) == ERR_CONFIG);
+		if (!check_row(rows[i].yaml, strstr(why.why, rows[i].want) != NULL))
+			puts(why.why);
+		for (size_t k = 0; k < array_len(theirs); k++)
+			check_row(rows[i].yaml, !strstr(why.why, theirs[k]));
+	}
+}
+
 /* ---- secrets of other programs ---- */
 
 enum { CANARY = 24, MASK = 0x5a };
@@ -487,8 +885,9 @@ static size_t count_in_memory(void)
 				break;
 			found += count_canaries(piece, (size_t)n);
 			memset(piece, 0, sizeof(piece));
-			at += (uint64_t)n > CANARY ? (uint64_t)n - (at + (uint64_t)n < to ? CANARY : 0)
-						   : (uint64_t)n;
+			at += (uint64_t)n > CANARY
+				      ? (uint64_t)n - (at + (uint64_t)n < to ? CANARY : 0)
+				      : (uint64_t)n;
 		}
 	}
 	fclose(maps);
@@ -531,8 +930,8 @@ static void test_other_programs_secrets(void)
 	static const struct secret zeros;
 	size_t looked = 0;
 
-	for (size_t i = 0; i < 2 * config_rows_n; i++) {
-		const struct config_row *row = &config_rows[i / 2];
+	for (size_t i = 0; i < 2 * config_table.n; i++) {
+		const struct config_row *row = &config_table.rows[i / 2];
 		const bool in_file = i % 2;
 
 		if (row->type != CONFIG_SECRET)
@@ -546,8 +945,8 @@ static void test_other_programs_secrets(void)
 			make_canary(i * 3 + p);
 			write_file("t.yaml", "");
 			plant(row, in_file);
-			check_row(row->path, load(programs[p], ARGS("--config", "t.yaml"), &verb,
-						  &why) == 0);
+			check_row(row->path,
+				  load(programs[p], ARGS("--config", "t.yaml"), &verb, &why) == 0);
 			const size_t kept = count_canaries((const char *)&c, sizeof(c));
 			check_row(row->path, kept == is_owner);
 			check_row(row->path, is_owner == (count_canaries(at, CANARY) == 1));
@@ -680,15 +1079,56 @@ static void test_durations(void)
 		const char *text;
 		uint64_t ns;
 	} good[] = {
-		{ "0", 0 },	       { "30", 30000000000 },	  { "250ms", 250000000 },
-		{ "5s", 5000000000 },  { "5m", 300000000000 },	  { "1h30m", 5400000000000 },
-		{ "1us", 1000 },       { "7ns", 7 },		  { "1m1s1ms1us1ns", 61001001001 },
-		{ "0s", 0 },	       { "1000h", 3600000000000000 },
+		{ "0", 0 },
+		{ "30", 30000000000 },
+		{ "250ms", 250000000 },
+		{ "5s", 5000000000 },
+		{ "5m", 300000000000 },
+		{ "1h30m", 5400000000000 },
+		{ "1us", 1000 },
+		{ "7ns", 7 },
+		{ "1m1s1ms1us1ns", 61001001001 },
+		{ "0s", 0 },
+		{ "1000h", 3600000000000000 },
+		{ "1.5s", 1500000000 },
+		{ ".5m", 30000000000 },
+		{ "2m0.5s", 120500000000 },
+		{ "5.s", 5000000000 },
+		{ "1.25h", 4500000000000 },
+		{ "0.000000001s", 1 },
+		{ "0.5ns", 0 },
+		{ "1.1234567891234567s", 1123456789 },
+		{ "1\xc2\xb5s", 1000 },
+		{ "2\xce\xbcs", 2000 },
+		{ "1h0.5ms", 3600000500000 },
 	};
-	static const char *const bad[] = { "",	   " ",	   "s",	      "-1s",
-					   "1.5s", "5 s",  "5x",      "1h30",
-					   "5ss",  "5S",   "1001h",   "99999999999999999999s",
-					   "5s ",  "5msm", "1000h1s", "3600001" };
+	static const char *const bad[] = { "",
+					   " ",
+					   "s",
+					   "-1s",
+					   "1.5",
+					   "5 s",
+					   "5x",
+					   "1h30",
+					   ".",
+					   ".s",
+					   "5.",
+					   "1.s.",
+					   "1..5s",
+					   "1.5.5s",
+					   "+5s",
+					   "1,5s",
+					   "0.s5",
+					   "1000.5h",
+					   "\xc2s",
+					   "5ss",
+					   "5S",
+					   "1001h",
+					   "99999999999999999999s",
+					   "5s ",
+					   "5msm",
+					   "1000h1s",
+					   "3600001" };
 
 	for (size_t i = 0; i < array_len(good); i++) {
 		uint64_t ns = 99;
@@ -822,11 +1262,12 @@ static void test_help(void)
 		config_print_help(programs[p], "prog", "Does things.");
 		end_capture(fd, saved);
 		check(strncmp(printed, "Usage: prog [options]\n\nDoes things.\n", 36) == 0);
-		for (size_t i = 0; i < config_rows_n; i++) {
-			const struct config_row *row = &config_rows[i];
+		for (size_t i = 0; i < config_table.n; i++) {
+			const struct config_row *row = &config_table.rows[i];
 
-			check_row(row->path,
-				  !strstr(printed, row->help) == !(row->users & programs[p]));
+			/* Of lists there is one line with their paths. */
+			const char *shown = strstr(printed, row->items ? row->path : row->help);
+			check_row(row->path, !shown == !(row->users & programs[p]));
 		}
 	}
 }
@@ -838,11 +1279,11 @@ static void test_docs(void)
 
 	config_print_docs();
 	end_capture(fd, saved);
-	for (size_t i = 0; i < config_rows_n; i++) {
+	for (size_t i = 0; i < config_table.n; i++) {
 		char cell[128];
 
-		snprintf(cell, sizeof(cell), "\n| `%s` |", config_rows[i].path);
-		check_row(config_rows[i].path, strstr(printed, cell) != NULL);
+		snprintf(cell, sizeof(cell), "\n| `%s` |", config_table.rows[i].path);
+		check_row(config_table.rows[i].path, strstr(printed, cell) != NULL);
 	}
 }
 
@@ -858,6 +1299,12 @@ int main(void)
 		{ "chop and fence", test_chop },
 		{ "later wins", test_later_wins },
 		{ "search order", test_search_order },
+		{ "white space around values", test_white_space_around_values },
+		{ "what templates leave", test_left_overs },
+		{ "null is absent", test_null_is_absent },
+		{ "URLs without secrets", test_urls_without_secrets },
+		{ "a table of lists", test_a_table_of_lists },
+		{ "words for broken YAML", test_words_for_broken_yaml },
 		{ "secrets of other programs", test_other_programs_secrets },
 		{ "rows of other programs", test_other_programs_rows_are_checked },
 		{ "arguments", test_arguments },
@@ -871,9 +1318,9 @@ int main(void)
 
 	snprintf(dir, sizeof(dir), "/tmp/config_test.XXXXXX");
 	must(mkdtemp(dir) && chdir(dir) == 0 && setenv("HOME", dir, 1) == 0);
-	for (size_t i = 0; i < config_rows_n; i++)
-		if (config_rows[i].variable)
-			unsetenv(config_rows[i].variable);
+	for (size_t i = 0; i < config_table.n; i++)
+		if (config_table.rows[i].variable)
+			unsetenv(config_table.rows[i].variable);
 	unsetenv("PIPEOPS_CONFIG");
 	const int bad = run_cases("config", cases, array_len(cases));
 	for (size_t i = 0; i < 3; i++)
