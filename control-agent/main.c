@@ -157,6 +157,7 @@ int main(int argc, char *argv[])
 	struct fault why = { 0 };
 	enum config_verb verb;
 
+	program_begin();
 	if (config_load(&c.config, CONFIG_CONTROL, argc, argv, &verb, &why) < 0)
 		return program_fail(NAME, &why);
 	switch (verb) {

@@ -194,6 +194,7 @@ int main(int argc, char **argv)
 	struct fault why = { 0 };
 	enum config_verb verb;
 
+	program_begin();
 	if (argc > 1 && strcmp(argv[1], "dump") == 0)
 		return dump_main(argc - 1, argv + 1);
 	if (config_load(&app.config, CONFIG_STATUS, argc, argv, &verb, &why) < 0)

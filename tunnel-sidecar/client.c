@@ -1,3 +1,4 @@
+/* `tunnel-sidecar client`: one session by the command line, without a control agent. */
 #include "tunnel-sidecar/client.h"
 
 #include <errno.h>
@@ -9,6 +10,8 @@
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "lib/app/self.h"
+#include "lib/base/trim.h"
+#include "lib/io/file.h"
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
 #include "lib/proto/ssh/ssh_fingerprint.h"
@@ -27,6 +30,8 @@ struct client {
 	struct session *session;
 	struct windows windows;
 	struct ssh_key key;
+	char name[256];
+	const char *server_name; /* for TLS; NULL: the URL's */
 	int exit_code;
 	bool ending;
 };
@@ -76,18 +81,44 @@ static void on_trim(void *user)
 		session_trim(c->session);
 }
 
+/* USER:PASS of --auth, --auth-file or AUTH to text, without what editors and Secrets add;
+ * 0 when there is none. */
+static int find_credentials(char *text, size_t cap, const struct client_options *o,
+			    struct fault *why)
+{
+	struct fault inner = { 0 };
+
+	if (o->auth_file) {
+		const int n =
+			file_read(text, cap, o->auth_file, FILE_TEXT | FILE_TRIM, NULL, &inner);
+		if (n < 0)
+			return fault_set(why, ERR_CONFIG, "--auth-file: %s", inner.why);
+		return n ? n : fault_set(why, ERR_CONFIG, "--auth-file: %s is empty", o->auth_file);
+	}
+	const struct span trimmed = trim_text(span_str(o->auth ? o->auth : ""));
+	if (trimmed.n >= cap)
+		return fault_set(why, ERR_USAGE, "--auth: user or password is too long");
+	memcpy(text, trimmed.p, trimmed.n);
+	text[trimmed.n] = '\0';
+	return (int)trimmed.n;
+}
+
 static int read_credentials(struct session_target *t, const struct client_options *o,
 			    struct fault *why)
 {
 	const char *user = t->url.user, *password = t->url.password;
 	char text[sizeof(t->user) + sizeof(t->password)];
+	const int n = find_credentials(text, sizeof(text), o, why);
 
-	if (o->auth && *o->auth) {
+	if (n < 0)
+		return n;
+	if (n) {
 		/* A user that --auth leaves out is the URL's: --auth :PASS. */
-		const int n = snprintf(text, sizeof(text), "%s", o->auth);
 		char *colon = strchr(text, ':');
-		if (n < 0 || (size_t)n >= sizeof(text) || !colon)
-			return fault_set(why, ERR_USAGE, "--auth takes USER:PASS");
+		if (!colon)
+			return fault_set(why, o->auth_file ? ERR_CONFIG : ERR_USAGE,
+					 "%s takes USER:PASS",
+					 o->auth_file ? "--auth-file" : "--auth");
 		*colon = '\0';
 		user = t->url.ssh && !*text ? t->url.user : text;
 		password = colon + 1;
@@ -164,19 +195,35 @@ static int read_target(struct session_target *t, const struct client_options *o,
 	return rc < 0 ? rc : read_remotes(t, o, why);
 }
 
-/* chisel's name for it, so that what reads it goes on working. */
+/* chisel's name for it, so that what reads it goes on working.  A link that somebody
+ * planted there is replaced, not written through. */
 static int write_pid(struct fault *why)
 {
-	FILE *f = fopen("chisel.pid", "we");
+	char text[16];
 
-	if (!f)
-		return fault_set_sys(why, errno,
-				     "--pid: write chisel.pid in the current directory");
-	const bool failed = fprintf(f, "%d", (int)getpid()) < 0;
-	if (fclose(f) || failed)
-		return fault_set_sys(why, errno,
+	snprintf(text, sizeof(text), "%d", (int)getpid());
+	struct fault inner = { 0 };
+	if (file_replace("chisel.pid", span_str(text), 0644, &inner) < 0)
+		return fault_set_sys(why, inner.sys,
 				     "--pid: write chisel.pid in the current directory");
 	return 0;
+}
+
+/* The name that the certificate is checked for: --sni, else --hostname without a port (an
+ * ingress routes by it), else the URL's host.  NULL: the latter. */
+static const char *server_name(char to[256], const struct client_options *o)
+{
+	const char *h = o->hostname, *end = h ? strrchr(h, ':') : NULL;
+
+	if (o->sni || !h)
+		return o->sni;
+	if (*h == '[' && strchr(h, ']'))
+		snprintf(to, 256, "%.*s", (int)(strchr(h, ']') - h - 1), h + 1);
+	else if (end && strchr(h, ':') == end)
+		snprintf(to, 256, "%.*s", (int)(end - h), h);
+	else
+		snprintf(to, 256, "%s", h);
+	return to;
 }
 
 static enum loop_choice loop_choice(const char *io)
@@ -231,7 +278,7 @@ static int open_session(struct client *c, SSL_CTX *tls, const struct client_opti
 						      .tls_ctx = tls,
 						      .tls_settings = "--tls-ca and --sni",
 						      .skip_verify = o->tls_skip_verify,
-						      .sni = o->sni,
+						      .sni = c->server_name,
 						      .host_header = o->hostname,
 						      .headers = o->header,
 						      .ssh_key = &c->key,
@@ -251,6 +298,7 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 	SSL_CTX *tls = NULL;
 
 	memset(&target, 0, sizeof(target));
+	c->server_name = server_name(c->name, o);
 	int rc = read_target(&target, o, why);
 	if (rc >= 0)
 		rc = read_key(c, &target, o, why);
@@ -306,13 +354,14 @@ int client_main(int argc, char *const argv[])
 		return EXIT_DONE;
 	}
 	program_harden();
+	client_options_hide(&o);
 	log_start(&(struct log_options){
 		.component = "tunnel",
 		.level = o.verbose ? LOG_DEBUG : LOG_INFO,
 		.json = o.log_format ? strcmp(o.log_format, "json") == 0 : !isatty(STDERR_FILENO),
 		.fd = STDERR_FILENO,
 	});
-	if (run(&c, &o, &why) < 0)
-		return program_fail("tunnel-sidecar client", &why);
-	return c.exit_code;
+	const int rc = run(&c, &o, &why);
+	client_options_fini(&o);
+	return rc < 0 ? program_fail("tunnel-sidecar client", &why) : c.exit_code;
 }

@@ -1,3 +1,5 @@
+/* Reads the flags of client.def as Go's flag package would; what they mean together is
+ * client.c's. */
 #include "tunnel-sidecar/client_options.h"
 
 #include <errno.h>
@@ -14,6 +16,7 @@
 
 enum option_type {
 	OPTION_TEXT,
+	OPTION_SECRET,
 	OPTION_CHOICE,
 	OPTION_DURATION,
 	OPTION_COUNT,
@@ -77,6 +80,24 @@ static int store_count(int64_t *to, const struct option_row *row, const char *te
 	return 0;
 }
 
+/* As Go's flag package takes them: --pid=1, -v=F. */
+static int store_flag(bool *to, const struct option_row *row, const char *text, struct fault *why)
+{
+	static const char *const words[] = { "1", "t", "T", "true",  "TRUE",  "True",
+					     "0", "f", "F", "false", "FALSE", "False" };
+
+	if (!text) {
+		*to = true;
+		return 0;
+	}
+	for (size_t i = 0; i < array_len(words); i++)
+		if (strcmp(words[i], text) == 0) {
+			*to = i < array_len(words) / 2;
+			return 0;
+		}
+	return fault_set(why, ERR_USAGE, "--%s takes no value but true or false", row->flag);
+}
+
 static int check_pair(const struct client_options *o, struct fault *why)
 {
 	if (!o->tls_cert == !o->tls_key)
@@ -102,23 +123,24 @@ static int check_headers(const struct client_options *o, struct fault *why)
 static int store(struct client_options *o, const struct option_row *row, const char *text,
 		 struct fault *why)
 {
-	char *at = (char *)o + row->offset;
+	char *at = (char *)o + row->offset, shown[48];
 
 	switch (row->type) {
 	case OPTION_TEXT:
+	case OPTION_SECRET:
 		*(const char **)at = text;
 		return 0;
 	case OPTION_FLAG:
-		*(bool *)at = true;
-		return 0;
+		return store_flag((bool *)at, row, text, why);
 	case OPTION_COUNT:
 		return store_count((int64_t *)at, row, text, why);
 	case OPTION_DURATION:
-		if (config_duration(text, (uint64_t *)at, NULL) < 0)
-			return fault_set(why, ERR_USAGE,
-					 "--%s: \"%.40s\" is no duration like 250ms, 30s or 5m",
-					 row->flag, text);
-		return 0;
+		escape_text(shown, sizeof(shown), span_str(text));
+		return config_duration(text, (uint64_t *)at, NULL) >= 0
+			       ? 0
+			       : fault_set(why, ERR_USAGE,
+					   "--%s: \"%s\" is no duration like 250ms, 1.5s or 5m",
+					   row->flag, shown);
 	case OPTION_CHOICE:
 		*(const char **)at = text;
 		return config_has_word(row->argument, text)
@@ -150,16 +172,11 @@ static int read_flag(struct client_options *o, int argc, char *const argv[], int
 		return 0;
 	}
 	const struct option_row *row =
-		strcmp(name, "v") == 0 ? find_row("verbose", 7) : find_row(name, n);
+		n == 1 && *name == 'v' ? find_row("verbose", 7) : find_row(name, n);
 	if (!row)
 		return refuse_flag(name, n, why);
 	const char *text = equals ? equals + 1 : NULL;
-	if (row->type == OPTION_FLAG) {
-		if (text && strcmp(text, "false") == 0)
-			return 0;
-		if (text && strcmp(text, "true") != 0)
-			return fault_set(why, ERR_USAGE, "--%s takes no value", row->flag);
-	} else if (!text) {
+	if (row->type != OPTION_FLAG && !text) {
 		if (*at + 1 >= argc)
 			return fault_set(why, ERR_USAGE, "--%s needs a value: --%s %s", row->flag,
 					 row->flag, row->argument);
@@ -168,13 +185,27 @@ static int read_flag(struct client_options *o, int argc, char *const argv[], int
 	return store(o, row, text, why);
 }
 
+/* --auth, else the file, else AUTH; an empty one counts as not given. */
+static int choose_credentials(struct client_options *o, struct fault *why)
+{
+	const char *env = getenv("AUTH");
+
+	if (o->auth && !*o->auth)
+		o->auth = NULL;
+	if (o->auth && o->auth_file)
+		return fault_set(why, ERR_USAGE, "--auth and --auth-file say the same: use one");
+	if (o->auth || o->auth_file || !env || !*env)
+		return 0;
+	o->auth = env;
+	return config_check_left_over(env, "AUTH", ERR_USAGE, why);
+}
+
 int client_options_read(struct client_options *out, int argc, char *const argv[], struct fault *why)
 {
 	struct client_options o = {
 		.keepalive = S(5),
 		.max_retry_interval = S(15),
 		.max_retry_count = -1,
-		.auth = getenv("AUTH"),
 	};
 	int i = 1;
 
@@ -194,10 +225,13 @@ int client_options_read(struct client_options *out, int argc, char *const argv[]
 			"https://tunnel.example.com R:8000:localhost:6443");
 	for (int r = i + 1; !o.help && r < argc; r++)
 		if (argv[r][0] == '-')
+			/* Not what stands behind "=": it may be a password. */
 			return fault_set(why, ERR_USAGE,
-					 "flags stand before the server: move %.40s there",
-					 argv[r]);
+					 "flags stand before the server: move %.*s there",
+					 (int)min_size(strcspn(argv[r], "="), 40), argv[r]);
 	int rc = check_headers(&o, why);
+	if (rc >= 0)
+		rc = choose_credentials(&o, why);
 	if (rc >= 0)
 		rc = check_pair(&o, why);
 	if (rc < 0)
@@ -209,6 +243,55 @@ int client_options_read(struct client_options *out, int argc, char *const argv[]
 	*out = o;
 	return 0;
 }
+
+/* ---- secrets on the command line ---- */
+
+/* Moves a text to the heap; in its place stand three stars, whatever its length. */
+static void hide(struct client_options *o, const char **text)
+{
+	if (!*text || !**text)
+		return;
+	char *there = (char *)(uintptr_t)*text;
+	const size_t n = strlen(there);
+	char *copy = strdup(there);
+
+	must(copy && o->own_n < array_len(o->own));
+	o->own[o->own_n++] = copy;
+	explicit_bzero(there, n);
+	memset(there, '*', min_size(n, 3));
+	*text = copy;
+}
+
+void client_options_hide(struct client_options *o)
+{
+	char *env = getenv("AUTH");
+
+	for (size_t i = 0; i < array_len(rows); i++) {
+		const char **at = (const char **)((char *)o + rows[i].offset);
+
+		if (rows[i].type == OPTION_SECRET)
+			hide(o, at);
+		for (size_t k = 0; rows[i].type == OPTION_LIST && at[k]; k++)
+			hide(o, &at[k]);
+	}
+	if (o->server && strpbrk(o->server, "@?"))
+		hide(o, &o->server);
+	if (!env)
+		return;
+	explicit_bzero(env, strlen(env));
+	(void)unsetenv("AUTH");
+}
+
+void client_options_fini(struct client_options *o)
+{
+	for (size_t i = 0; i < o->own_n; i++) {
+		explicit_bzero(o->own[i], strlen(o->own[i]));
+		free(o->own[i]);
+	}
+	*o = (struct client_options){ 0 };
+}
+
+/* ---- help ---- */
 
 static void print_row(const struct option_row *row)
 {

@@ -230,6 +230,7 @@ int main(int argc, char *argv[])
 	struct fault why = { 0 };
 	enum config_verb verb;
 
+	program_begin();
 	if (argc > 1 && strcmp(argv[1], "client") == 0)
 		return client_main(argc - 1, argv + 1);
 	if (config_load(&t.config, CONFIG_TUNNEL, argc, argv, &verb, &why) < 0)

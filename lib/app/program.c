@@ -6,6 +6,7 @@
 #include "lib/app/program.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,18 @@ int program_stop(const char *name, int exit_code, const struct fault *why)
 		log_info("stopped", "the program ends", L_STR("program", name),
 			 L_INT("exit_code", exit_code));
 	return exit_code;
+}
+
+void program_begin(void)
+{
+	int fd;
+
+	/* open() gives the lowest free number. */
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
 }
 
 void program_harden(void)

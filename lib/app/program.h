@@ -32,7 +32,11 @@ void program_start_log(const char *component, const struct config *c);
 int program_exit_code(const struct fault *why);
 /* Once the log runs: its last line, and with a fault why.  Returns the exit code. */
 int program_stop(const char *name, int exit_code, const struct fault *why);
-/* First of all: OpenSSL's memory is counted (self.h); no core dumps, not dumpable
+/* The very first call of main(): a standard descriptor that is closed becomes /dev/null.
+ * Else the ring or a signal descriptor would get its number, and log lines or a panic
+ * would be written into it. */
+void program_begin(void);
+/* Next: OpenSSL's memory is counted (self.h); no core dumps, not dumpable
  * (no ptrace of peers), umask 027; as many descriptors as the hard limit allows. */
 void program_harden(void);
 enum loop_choice program_loop_choice(const struct config *c);

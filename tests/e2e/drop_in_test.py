@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """What scripts around `chisel client` rely on: its flags, its pid file, its signals,
 plain http:// to a server whose host key is pinned."""
+import os
+import pathlib
 import re
 import signal
 import socket
@@ -8,7 +10,8 @@ import subprocess
 
 import harness
 from chisel_official_test import CHISEL, needs_chisel
-from harness import Certificates, Echo, Skip, check, each, echo_once, equal, eventually
+from harness import Certificates, Echo, Skip, check, each, echo_once, equal, eventually, free_port
+from pod import configuration
 from relay import Relay
 from tunnel_client_test import client_argv, remote, server
 
@@ -29,6 +32,77 @@ def test_pid_file(t):
 	c = t.start(client_argv(s.url, r, fingerprint=s.ready["fingerprint"], flags=["--pid"]), cwd=t.dir)
 	c.wait("tunnel_up")
 	equal((t.dir / "chisel.pid").read_text(), str(c.pid), "chisel.pid")
+
+
+def test_pid_file_replaces_a_link(t):
+	s = server(t)
+	_, r = remote(t.open(Echo()))
+	victim, pid = t.dir / "victim", t.dir / "chisel.pid"
+	victim.write_text("as it was")
+	pid.symlink_to(victim)
+	(t.dir / "chisel.pid.new").symlink_to(victim)
+	c = t.start(client_argv(s.url, r, fingerprint=s.ready["fingerprint"], flags=["--pid"]), cwd=t.dir)
+	c.wait("tunnel_up")
+	equal(victim.read_text(), "as it was", "what the link points to")
+	check(not pid.is_symlink() and pid.read_text() == str(c.pid), "chisel.pid is a file of its own")
+
+
+def test_secrets_leave_the_command_line(t):
+	"""Each option that may hold one; also in what is logged, and where the program ends early."""
+	canary = "canary-argv-0e77d1"
+	_, r = remote(t.open(Echo()))
+	c = t.start(client_argv(f"http://u:{canary}@127.0.0.1:1", r, flags=[
+		"--auth", f"u:{canary}", "--header", f"Authorization: {canary}", "--proxy", f"http://p:{canary}@127.0.0.1:2"]),
+		env={"AUTH": f"u:{canary}"})
+	eventually(lambda: c.events, "a first line")
+	for name in ("cmdline", "environ"):
+		with open(f"/proc/{c.pid}/{name}", "rb") as f:
+			check(canary.encode() not in f.read(), f"a secret in /proc/PID/{name}")
+	c.stop()
+	check(canary not in c.text(), "a secret in the log")
+	for argv in (["http://127.0.0.1:1", r, f"--auth=u:{canary}"], [f"--auht=u:{canary}", "http://127.0.0.1:1", r],
+		     [f"ftp://u:{canary}@127.0.0.1", r], [f"https://u:{canary}@127.0.0.1:99999", r],
+		     [f"--proxy=ftp://u:{canary}@h", "http://127.0.0.1:1", r],
+		     [f"--proxy=http://u:{canary}@h:x", "http://127.0.0.1:1", r]):
+		code, text = harness.run([harness.program("tunnel-sidecar"), "client", *argv])
+		equal(code, 2, f"exit code of {argv}")
+		check(canary not in text, f"{argv}: {text}")
+
+
+@each(way=["file", "variable", "empty flag"])
+def test_credentials_from(t, way):
+	"""A Secret made from a file ends with a newline, whatever the way it comes."""
+	s = server(t)
+	port, r = remote(t.open(Echo()))
+	(t.dir / "auth").write_text("\ufeffuser:secret\r\n")
+	flags = {"file": ["--auth-file", t.dir / "auth"], "variable": [], "empty flag": ["--auth", ""]}[way]
+	env = {} if way == "file" else {"AUTH": "user:secret\r\n"}
+	c = t.start(client_argv(s.url, r, fingerprint=s.ready["fingerprint"], auth=None, flags=flags), env=env)
+	c.wait("tunnel_up")
+	echo_once(port)
+
+
+@each(program=["tunnel-sidecar client", "tunnel-sidecar", "control-agent", "status-server"])
+def test_standard_descriptors_closed_at_start(t, program):
+	"""Nothing that the program opens gets their numbers."""
+	name, *rest = program.split()
+	_, r = remote(t.open(Echo()))
+	for folder in ("bus", "handoff"):
+		(t.dir / folder).mkdir()
+	silent = socket.create_server(("127.0.0.1", 0))  # a control plane that never answers
+	config = configuration(t, f"http://127.0.0.1:{silent.getsockname()[1]}", {"web": 1}, free_port())
+	argv = client_argv("http://127.0.0.1:1", r) if rest else [harness.program(name), "--config", config]
+	with silent, subprocess.Popen(["sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh", *map(str, argv)],
+			      env={**os.environ, "PIPEOPS_TOKEN": "x"}) as p:
+		try:
+			eventually(lambda: pathlib.Path(f"/proc/{p.pid}/comm").read_text().strip()[:15] == name[:15] and
+				   len(os.listdir(f"/proc/{p.pid}/fd")) > 4, "it is up")
+			for fd in range(3):
+				equal(os.readlink(f"/proc/{p.pid}/fd/{fd}"), "/dev/null", f"descriptor {fd}")
+			check(p.poll() is None, "it runs")
+		finally:
+			p.terminate()
+			p.wait(harness.PATIENCE)
 
 
 def test_pid_file_that_can_not_be_written(t):
