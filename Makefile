@@ -30,7 +30,15 @@ ifeq ($(REVISION),)
   REVISION := $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
 endif
 
-CFLAGS.release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+# What this compiler has of them; asked once, build/hardening keeps the answers by compiler.
+ifeq ($(MODE),release)
+  HARDENING := $(shell sed -n 's|^$(CC): ||p' build/hardening 2>/dev/null)
+  ifeq ($(HARDENING),)
+    HARDENING := $(shell mkdir -p build; scripts/hardening "$(CC)" | sed 's|^|$(CC): |' >>build/hardening; \
+	sed -n 's|^$(CC): ||p' build/hardening)
+  endif
+endif
+CFLAGS.release := -O2 -g $(HARDENING)
 CFLAGS.asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 CFLAGS.tsan    := -O1 -g -fsanitize=thread
 CFLAGS.fuzz  := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
@@ -40,7 +48,9 @@ WARN     := -Wall -Wextra -Wshadow -Wconversion -Wswitch-enum -Wpointer-arith -W
 	$(if $(findstring clang,$(CC)),-Wno-string-conversion,-Wno-format-truncation) $(if $(CI),$(if $(filter release,$(MODE)),-Werror))
 PACKAGES := libnghttp2 openssl libssh2 json-c yaml-0.1 liburing zlib
 ALL_CFLAGS = $(CFLAGS.$(MODE)) $(CFLAGS) -std=gnu17 -D_GNU_SOURCE -I. -MMD -MP -fPIE $(WARN) $(PKG_CFLAGS)
-ALL_LDFLAGS = $(CFLAGS.$(MODE)) $(LDFLAGS) -pie -Wl,-z,relro,-z,now,--as-needed -pthread
+# The C library's start files may lack the note that the compiler writes into ours.
+ALL_LDFLAGS = $(CFLAGS.$(MODE)) $(LDFLAGS) -pie -Wl,-z,relro,-z,now,--as-needed -pthread \
+	$(if $(findstring -fcf-protection,$(HARDENING)),-Wl$(comma)-z$(comma)ibt$(comma)-z$(comma)shstk)
 
 # A missing package is one sentence, not a compiler error.
 NO_BUILD := help clean deps

@@ -69,6 +69,20 @@ def test_secrets_leave_the_command_line(t):
 		check(canary not in text, f"{argv}: {text}")
 
 
+@each(name=["--hostname tunnel.example.org", "--hostname tunnel.example.org:8443", "--sni tunnel.example.org --hostname other.example.org"])
+def test_hostname_names_the_tls_server(t, name):
+	"""Before an ingress that routes by name: the certificate is that name's, not the address'."""
+	tls = Certificates(t.dir, hosts="DNS:tunnel.example.org")
+	s = server(t, tls=tls)
+	port, r = remote(t.open(Echo()))
+	c = t.start(client_argv(s.url, r, fingerprint=s.ready["fingerprint"], flags=["--tls-ca", tls.ca, *name.split()]))
+	c.wait("tunnel_up")
+	echo_once(port)
+	equal(s.wait("upgraded")["host"], name.split()[-1], "Host")
+	code, _ = harness.run(client_argv(s.url, r, flags=["--tls-ca", tls.ca, "--hostname", "other.example.org", "--max-retry-count", 0]))
+	equal(code, 1, "exit code with another name")
+
+
 @each(way=["file", "variable", "empty flag"])
 def test_credentials_from(t, way):
 	"""A Secret made from a file ends with a newline, whatever the way it comes."""
@@ -165,6 +179,28 @@ def test_certificate_that_is_not_verified(t):
 		c.wait("tunnel_up")
 		echo_once(port)
 		c.stop()
+
+
+@each(program=["tunnel-sidecar", "control-agent", "status-server"])
+def test_hardening(t, program):
+	"""What the build promises, read from the program itself (a sanitizer's build has other flags)."""
+	path = harness.program(program)
+	if "/release/" not in str(path):
+		raise Skip("a release build's only")
+
+	def readelf(*flags):
+		return subprocess.run(["readelf", "-W", *flags, path], capture_output=True, text=True, check=True).stdout
+	dynamic, headers, symbols = readelf("-d"), readelf("-l"), readelf("--dyn-syms")
+	check("PIE" in dynamic and "BIND_NOW" in dynamic.replace("NOW PIE", "BIND_NOW PIE"), "PIE, bound at start")
+	check("GNU_RELRO" in headers and not re.search(r"GNU_STACK.*RWE", headers), "RELRO, no stack that executes")
+	check("__stack_chk_fail" in symbols, "stack canaries")
+	check(re.search(r"__\w+_chk\b", symbols.replace("__stack_chk_fail", "")), "_FORTIFY_SOURCE")
+	flags = (harness.ROOT / "build/hardening").read_text()
+	if "-fcf-protection" in flags:
+		check(re.search(r"IBT, SHSTK", readelf("-n")), "control flow protection")
+	if "-fstack-clash-protection" in flags:
+		code = subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
+		check(re.search(r"or[ql]\s+\$0x0,(0x0)?\(%rsp\)", code), "stack probes")
 
 
 if __name__ == "__main__":
