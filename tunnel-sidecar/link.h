@@ -11,7 +11,7 @@
 #include "lib/io/channels.h"
 #include "tunnel-sidecar/session.h"
 
-struct carrier;
+struct chisel_conn;
 
 /* Sealed bytes that may wait in front of a keystroke. */
 enum { LINK_TX_MAX = 256 * 1024 };
@@ -92,6 +92,6 @@ MUST_USE int link_ssh2_new(struct link *out, struct channels *channels,
 			   const struct link_options *options, int fd, struct fault *why);
 
 /* For tests that speak as the server: the connection of a link to a chisel server. */
-struct carrier *link_chisel_conn(void *self);
+struct chisel_conn *link_chisel_conn(void *self);
 
 #endif

@@ -12,7 +12,7 @@ enum { TAG_CONFIG = 1, TAG_PING = 2 };
 
 struct link_chisel {
 	struct link_options o;
-	struct carrier *conn;
+	struct chisel_conn *conn;
 	bool is_configuring; /* the list of forwards is sent, and not answered */
 	char targets[CHISEL_REMOTES_MAX][CHISEL_HOST_MAX + 16]; /* what a channel may name */
 };
@@ -184,7 +184,7 @@ static const struct chisel_conn_handler handler = {
 	.on_gone = on_gone,
 };
 
-struct carrier *link_chisel_conn(void *self)
+struct chisel_conn *link_chisel_conn(void *self)
 {
 	return ((struct link_chisel *)self)->conn;
 }

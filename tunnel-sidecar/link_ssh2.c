@@ -139,7 +139,7 @@ static void close_link(void *self)
 
 static void part(void *self, enum ssh_disconnect_reason reason, const char *text)
 {
-	ssh2_part(ssh_of(self), reason, text);
+	ssh2_shutdown(ssh_of(self), reason, text);
 }
 
 static const struct link_ops ops = {

@@ -68,7 +68,7 @@ void session_report(void *user);
  * is kept here resets it, once packets get through again. */
 void session_keep_dead(struct session *s);
 void session_reset_dead(struct session *s); /* accepts that there is none */
-/* A connection that was parting has gone. */
+/* A connection that was closing gracefully has gone. */
 void session_gone(struct session *s);
 
 uint64_t session_now(const struct session *s);

@@ -47,7 +47,7 @@ struct http_client {
 };
 
 static void on_open(void *user);
-static void on_data(void *user, struct span data);
+static size_t on_data(void *user, struct span data);
 static void on_sent(void *user);
 static void on_end(void *user, const struct fault *why, bool whole);
 
@@ -261,6 +261,7 @@ static int open_link(struct http_client *c, struct fault *why)
 		.host = c->host,
 		.port = c->options.port,
 		.tls_ctx = c->options.tls ? c->options.tls_ctx : NULL,
+		.alpn = "http/1.1",
 		.proxy = c->options.proxy,
 		.timeout_ns = end > now ? end - now : 1,
 	};
@@ -286,14 +287,14 @@ static void on_sent(void *user)
 	((struct http_client *)user)->sent = true;
 }
 
-static void on_data(void *user, struct span data)
+static size_t on_data(void *user, struct span data)
 {
 	struct http_client *c = user;
 	struct fault why = { 0 };
 
 	if (!c->done) {
 		drop_link(c); /* an answer to nothing */
-		return;
+		return data.n;
 	}
 	if (!c->answer.any) {
 		c->answer.any = true;
@@ -304,6 +305,7 @@ static void on_data(void *user, struct span data)
 		fail(c, &why);
 	else if (rc > 0)
 		finish(c, NULL);
+	return data.n;
 }
 
 /* A kept connection may have been closed by the peer while our request was on

@@ -1,87 +1,76 @@
 /*
- * chisel_conn -- moves bytes between a connected socket and a chisel_stack, runs
- * the stack's deadlines and hands out its events. It dials nothing and knows no
- * channel.
+ * chisel_conn.c moves bytes between a socket and a chisel_stack and hands out the
+ * stack's events.  How the socket ends is conn_end's.
  */
 #include "lib/io/chisel_conn.h"
 
-#include <errno.h>
 #include <unistd.h>
 
-#include "lib/base/limits.h"
 #include "lib/base/mem.h"
+#include "lib/io/conn_end.h"
 
-struct carrier {
+struct chisel_conn {
 	struct loop *loop;
-	struct sock *sock; /* NULL after on_closed */
+	struct conn_end end;
 	struct stack *stack;
 	const struct chisel_conn_handler *handler;
 	void *user;
 	struct timer timer;
 	enum chisel_stack_phase phase;
-	uint64_t heard_ns, goodbye_ns;
+	uint64_t heard_ns;
 	size_t in_flight; /* bytes of chisel_stack_pending() that are with the kernel */
-	bool lost;	  /* on_lost was called */
-	bool peer_gone;	  /* the peer's end of the socket is gone: a goodbye has no hearer */
-	bool parting;	  /* flushing a goodbye; silent */
-	bool shut;	  /* … which is with the kernel: only the peer's end is awaited */
-	bool closing;	  /* sock_close() was called */
 };
 
-static void fail(struct carrier *c, const struct fault *why)
+static void fail(struct chisel_conn *c, const struct fault *why)
 {
-	if (c->parting) {
-		chisel_conn_close(c);
-		return;
-	}
-	if (c->lost || c->closing)
-		return;
-	c->lost = true;
-	c->handler->on_lost(c->user, why);
+	if (conn_end_lose(&c->end))
+		c->handler->on_lost(c->user, why);
 }
 
-static void fail_stack(struct carrier *c)
+static void fail_stack(struct chisel_conn *c)
 {
 	fail(c, chisel_stack_fault(c->stack));
 }
 
-static void arm(struct carrier *c)
+static void arm(struct chisel_conn *c)
 {
-	uint64_t at = c->parting ? c->goodbye_ns : chisel_stack_deadline(c->stack);
+	uint64_t at = chisel_stack_deadline(c->stack);
 
 	/* The stack failed in a call of the owner's, who is told from the loop. */
-	if (!c->parting && chisel_stack_fault(c->stack)->code)
+	if (chisel_stack_fault(c->stack)->code)
 		at = loop_now(c->loop);
-	if (c->closing || (c->lost && !c->parting) || at == UINT64_MAX)
+	if (!conn_end_is_open(&c->end) || at == UINT64_MAX)
 		timer_clear(c->loop, &c->timer);
 	else
 		timer_set(c->loop, &c->timer, at);
 }
 
-static void flush(struct carrier *c)
+static void flush(struct chisel_conn *c)
 {
-	if (c->closing || c->shut || sock_is_sending(c->sock))
+	if (!conn_end_may_send(&c->end))
 		return;
 	const struct span out = chisel_stack_pending(c->stack);
-	if (out.n) {
-		c->in_flight = out.n;
-		/* The kernel only reads them. */
-		sock_send(c->sock, &(struct iovec){ (void *)(uintptr_t)out.p, out.n }, 1);
-	} else if (c->parting) {
-		/* Closed with bytes of the peer's unread, or still to come, the kernel
-		 * resets, and the goodbye may be lost on the peer. */
-		c->shut = true;
-		sock_shutdown_write(c->sock);
+	if (!out.n) {
+		conn_end_flushed(&c->end);
+		return;
 	}
+	c->in_flight = out.n;
+	/* The kernel only reads them. */
+	sock_send(c->end.sock, &(struct iovec){ (void *)(uintptr_t)out.p, out.n }, 1);
+}
+
+static bool may_tell(const struct chisel_conn *c)
+{
+	return !c->end.closed && !c->end.graceful;
 }
 
 /* Draws every event that waits; false when the connection ended meanwhile. */
-static bool draw(struct carrier *c)
+static bool draw(struct chisel_conn *c)
 {
 	struct ssh_event ev;
 	int rc;
 
-	while (!c->closing && !c->parting && (rc = chisel_stack_next(c->stack, &ev)) != 0) {
+	while (may_tell(c) && (rc = chisel_stack_next(c->stack, &ev)) != 0) {
 		if (rc < 0) {
 			fail_stack(c);
 			return false;
@@ -91,38 +80,33 @@ static bool draw(struct carrier *c)
 			c->phase = phase;
 			c->handler->on_phase(c->user, phase);
 		}
-		if (!c->closing && !c->parting)
+		if (may_tell(c))
 			c->handler->on_event(c->user, &ev);
 	}
-	if (!c->closing && !c->parting && chisel_stack_phase(c->stack) != c->phase) {
+	if (may_tell(c) && chisel_stack_phase(c->stack) != c->phase) {
 		c->phase = chisel_stack_phase(c->stack);
 		c->handler->on_phase(c->user, c->phase);
 	}
-	return !c->closing && !c->parting && !c->lost;
+	return conn_end_is_open(&c->end);
 }
 
-void chisel_conn_flush(struct carrier *c)
+void chisel_conn_flush(struct chisel_conn *c)
 {
-	if (c->closing || c->lost)
+	if (c->end.closed || c->end.lost)
 		return;
 	flush(c);
-	if (!c->closing)
+	if (!c->end.closed)
 		arm(c);
 }
 
 static void on_data(struct sock *s, void *user, struct mspan data)
 {
-	struct carrier *c = user;
+	struct chisel_conn *c = user;
 
-	if (c->parting) {
-		if (data.n)
-			sock_recv(s, SOCK_RECV_MAX);
-		else
-			chisel_conn_close(c);
+	if (conn_end_received(&c->end, data.n))
 		return;
-	}
 	if (!data.n) {
-		c->peer_gone = true;
+		c->end.peer_gone = true;
 		chisel_stack_feed_end(c->stack);
 		if (draw(c))
 			fail_stack(c);
@@ -142,42 +126,37 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 
 static void on_sent(struct sock *s, void *user)
 {
-	struct carrier *c = user;
+	struct chisel_conn *c = user;
 
 	(void)s;
 	chisel_stack_sent(c->stack, c->in_flight);
 	c->in_flight = 0;
 	/* Room in the stack may make channels writable. */
-	if (c->parting || draw(c))
-		chisel_conn_flush(c);
-	if (c->parting)
+	if (c->end.graceful)
 		flush(c);
+	else if (draw(c))
+		chisel_conn_flush(c);
 }
 
 static void on_error(struct sock *s, void *user, int sys)
 {
-	struct carrier *c = user;
+	struct chisel_conn *c = user;
 	struct fault why = { 0 };
 
 	(void)s;
-	c->peer_gone = true;
-	if (sys == ETIMEDOUT) /* TCP_USER_TIMEOUT, or the kernel's own patience */
-		fault_set(&why, ERR_TIMEOUT,
-			  "the link is dead: bytes sent were never acknowledged");
-	else if (sys == ECONNRESET || sys == EPIPE)
-		fault_set(&why, ERR_CLOSED, "the peer closed the connection: %s", strerror(sys));
-	else
-		fault_set_sys(&why, sys, "connection lost");
-	why.sys = sys;
+	c->end.peer_gone = true;
+	conn_end_sentence(&why, sys, "peer");
 	fail(c, &why);
 }
 
 static void on_closed(void *user)
 {
-	struct carrier *c = user;
+	struct chisel_conn *c = user;
 	void (*gone)(void *) = c->handler->on_gone;
 	void *owner = c->user;
 
+	conn_end_fini(&c->end);
+	timer_clear(c->loop, &c->timer);
 	chisel_stack_free(c->stack);
 	mem_free(&mem_heap, c);
 	gone(owner);
@@ -185,12 +164,9 @@ static void on_closed(void *user)
 
 static void on_timer(struct timer *t)
 {
-	struct carrier *c = (struct carrier *)((char *)t - offsetof(struct carrier, timer));
+	struct chisel_conn *c =
+		(struct chisel_conn *)((char *)t - offsetof(struct chisel_conn, timer));
 
-	if (c->parting) {
-		chisel_conn_close(c);
-		return;
-	}
 	const int rc = chisel_stack_tick(c->stack, loop_now(c->loop));
 	if (!draw(c))
 		return;
@@ -208,11 +184,11 @@ static const struct sock_handler sock_handler = {
 	.on_closed = on_closed,
 };
 
-int chisel_conn_new(struct carrier **out, struct loop *l, int fd,
+int chisel_conn_new(struct chisel_conn **out, struct loop *l, int fd,
 		    const struct chisel_stack_options *options,
 		    const struct chisel_conn_handler *handler, void *user, struct fault *why)
 {
-	struct carrier *c = mem_alloc_zeroed(&mem_heap, sizeof(*c));
+	struct chisel_conn *c = mem_alloc_zeroed(&mem_heap, sizeof(*c));
 	int rc;
 
 	if (!c) {
@@ -222,6 +198,7 @@ int chisel_conn_new(struct carrier **out, struct loop *l, int fd,
 	c->loop = l;
 	c->handler = handler;
 	c->user = user;
+	conn_end_init(&c->end, l);
 	c->timer.fire = on_timer;
 	c->heard_ns = loop_now(l);
 	rc = chisel_stack_new(&c->stack, options, &mem_heap, loop_now(l), why);
@@ -231,55 +208,48 @@ int chisel_conn_new(struct carrier **out, struct loop *l, int fd,
 		return rc;
 	}
 	c->phase = chisel_stack_phase(c->stack);
-	rc = sock_new(&c->sock, l, fd, &sock_handler, c, why);
+	rc = sock_new(&c->end.sock, l, fd, &sock_handler, c, why);
 	if (rc < 0) {
 		chisel_stack_free(c->stack);
 		mem_free(&mem_heap, c);
 		return rc;
 	}
-	sock_recv(c->sock, SOCK_RECV_MAX);
+	sock_recv(c->end.sock, SOCK_RECV_MAX);
 	chisel_conn_flush(c);
 	*out = c;
 	return 0;
 }
 
-void chisel_conn_close(struct carrier *c)
+void chisel_conn_close(struct chisel_conn *c)
 {
-	if (c->closing)
-		return;
-	c->closing = true;
 	timer_clear(c->loop, &c->timer);
-	sock_close(c->sock, false);
+	conn_end_close(&c->end);
 }
 
-void chisel_conn_shutdown(struct carrier *c, enum ssh_disconnect_reason reason, const char *text)
+void chisel_conn_shutdown(struct chisel_conn *c, enum ssh_disconnect_reason reason,
+			  const char *text)
 {
-	if (c->closing || c->parting)
+	const bool told = c->end.lost; /* then the stack has queued its own last words */
+
+	if (!conn_end_begin(&c->end))
 		return;
-	if (c->peer_gone) {
-		chisel_conn_close(c);
-		return;
-	}
-	c->parting = true;
-	c->goodbye_ns = loop_now(c->loop) + LIMIT_NS(GOODBYE);
-	if (!c->lost) /* else the stack has queued its own last words */
+	timer_clear(c->loop, &c->timer);
+	if (!told)
 		chisel_stack_close(c->stack, reason, text);
-	arm(c);
-	sock_recv(c->sock, SOCK_RECV_MAX); /* may come from a callback that has not asked again */
 	flush(c);
 }
 
-struct stack *chisel_conn_stack(struct carrier *c)
+struct stack *chisel_conn_stack(struct chisel_conn *c)
 {
 	return c->stack;
 }
 
-int chisel_conn_fd(const struct carrier *c)
+int chisel_conn_fd(const struct chisel_conn *c)
 {
-	return sock_fd(c->sock);
+	return sock_fd(c->end.sock);
 }
 
-uint64_t chisel_conn_heard_ns(const struct carrier *c)
+uint64_t chisel_conn_heard_ns(const struct chisel_conn *c)
 {
 	return c->heard_ns;
 }

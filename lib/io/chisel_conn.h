@@ -1,5 +1,5 @@
 /*
- * carrier -- a connected socket that carries a protocol stack (lib/proto/stack):
+ * chisel_conn -- a connected socket that carries a protocol stack (lib/proto/chisel_stack):
  * moves bytes between them, runs the stack's deadlines, hands out SSH events.
  *
  * It knows neither who dialled nor what the channels are for.
@@ -10,10 +10,10 @@
 #include "lib/io/loop/loop.h"
 #include "lib/proto/chisel_stack.h"
 
-struct carrier;
+struct chisel_conn;
 
 struct chisel_conn_handler {
-	/* One SSH event; may drive chisel_conn_stack(), close or part. */
+	/* One SSH event; may drive chisel_conn_stack(), close or shut it down. */
 	void (*on_event)(void *user, const struct ssh_event *ev);
 	/* The stack moved on to another phase (chisel_stack_phase). */
 	void (*on_phase)(void *user, enum chisel_stack_phase phase);
@@ -27,21 +27,22 @@ struct chisel_conn_handler {
 };
 
 /* Takes fd in success and failure.  ERR_NOMEM, ERR_SYS, errors of chisel_stack_new. */
-MUST_USE int chisel_conn_new(struct carrier **out, struct loop *l, int fd,
+MUST_USE int chisel_conn_new(struct chisel_conn **out, struct loop *l, int fd,
 			     const struct chisel_stack_options *options,
 			     const struct chisel_conn_handler *handler, void *user,
 			     struct fault *why);
 /* To be called after driving the stack: sends what is pending. */
-void chisel_conn_flush(struct carrier *c);
+void chisel_conn_flush(struct chisel_conn *c);
 /* Ends at once.  Only on_gone follows. */
-void chisel_conn_close(struct carrier *c);
+void chisel_conn_close(struct chisel_conn *c);
 /* Says goodbye and ends when the peer has ended too, or after a second.  Only
  * on_gone follows. */
-void chisel_conn_shutdown(struct carrier *c, enum ssh_disconnect_reason reason, const char *text);
+void chisel_conn_shutdown(struct chisel_conn *c, enum ssh_disconnect_reason reason,
+			  const char *text);
 
-struct stack *chisel_conn_stack(struct carrier *c);
-int chisel_conn_fd(const struct carrier *c);
+struct stack *chisel_conn_stack(struct chisel_conn *c);
+int chisel_conn_fd(const struct chisel_conn *c);
 /* loop_now() of the last byte received. */
-uint64_t chisel_conn_heard_ns(const struct carrier *c);
+uint64_t chisel_conn_heard_ns(const struct chisel_conn *c);
 
 #endif

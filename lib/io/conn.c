@@ -1,33 +1,43 @@
+/*
+ * conn.c opens a connection step by step (dial, proxy, TLS), then moves bytes.  What
+ * its owner does not take at once is held here, within CONN_HELD_MAX, and nothing is
+ * received meanwhile.  How the socket ends is conn_end's.
+ */
 #include "lib/io/conn.h"
+
+#include <inttypes.h>
 
 #include "lib/base/buf.h"
 #include "lib/base/mem.h"
+#include "lib/io/conn_end.h"
 #include "lib/io/dial.h"
 #include "lib/proto/tls.h"
 
 enum { RECEIVE_MAX = 32 * 1024, WIRE_MAX = 2 * CONN_SEND_MAX };
-
-static const uint64_t goodbye_ns = 1000000000;
 
 struct conn {
 	struct loop *loop;
 	const struct conn_handler *handler;
 	void *user;
 	SSL_CTX *tls_ctx;
-	char host[256];
+	char host[256], alpn[64];
 	enum conn_phase phase;
 	struct dial *dial;   /* until it is done */
-	struct sock *sock;   /* from then on */
+	struct conn_end end; /* end.sock from then on */
 	struct proxy *proxy; /* until it has opened the way */
 	struct tls *tls;
 	/* What the kernel is given.  TLS may write at any time, the kernel's bytes
 	 * must keep still: so its ciphertext is moved here first. */
 	struct buf wire;
-	struct timer goodbye;
-	bool sending;	      /* the owner waits for on_sent */
-	bool ended;	      /* on_end was called */
-	bool peer_gone;	      /* the peer is gone: a goodbye has no hearer */
-	bool closed, parting; /* by the owner; parting: the goodbye is leaving */
+	struct buf held; /* plaintext that the owner has not taken */
+	struct timer deadline, resume;
+	uint64_t timeout_ns;
+	bool sending; /* the owner waits for on_sent */
+	bool paused;  /* the owner took less than it was given */
+	bool ended;   /* by `why`, which the owner hears once it took all */
+	bool whole;
+	struct fault why;
+	bool dropped; /* by the owner: no callback follows */
 };
 
 /* The sender's token may stand in it. */
@@ -40,53 +50,70 @@ static void wipe_wire(struct conn *k)
 	buf_consume(&k->wire, b.n);
 }
 
-static void link_free(struct conn *k)
+static void conn_free(struct conn *k)
 {
 	wipe_wire(k);
 	buf_fini(&k->wire);
+	buf_fini(&k->held);
 	tls_free(k->tls);
 	proxy_free(k->proxy);
 	mem_free(&mem_heap, k);
 }
 
-static void end(struct conn *k, const struct fault *why, bool whole)
+static void tell_end(struct conn *k)
 {
-	if (k->ended || k->closed)
+	if (k->dropped || buf_len(&k->held) || !conn_end_lose(&k->end))
 		return;
-	k->ended = true;
-	k->handler->on_end(k->user, why, whole);
+	k->handler->on_end(k->user, &k->why, k->whole);
 }
 
-static void shut(struct conn *k)
+static void end(struct conn *k, const struct fault *why, bool whole)
 {
-	k->parting = false;
-	timer_clear(k->loop, &k->goodbye);
-	sock_close(k->sock, false);
+	if (k->ended || k->dropped)
+		return;
+	k->ended = true;
+	k->why = *why;
+	k->whole = whole;
+	timer_clear(k->loop, &k->deadline);
+	tell_end(k);
+}
+
+static void end_because(struct conn *k, enum err code, const char *what, bool whole)
+{
+	struct fault why = { 0 };
+
+	fault_set(&why, code, "%s", what);
+	end(k, &why, whole);
+}
+
+/* Moves what the engine on top wants sent to where it keeps still. */
+static int fill_wire(struct conn *k)
+{
+	const struct span out = k->proxy ? proxy_pending(k->proxy)
+				: k->tls ? tls_pending(k->tls)
+					 : span_of(NULL, 0);
+	const int rc = buf_append(&k->wire, out.p, out.n);
+
+	if (rc >= 0 && k->proxy)
+		proxy_sent(k->proxy, out.n);
+	else if (rc >= 0 && k->tls)
+		tls_sent(k->tls, out.n);
+	return rc;
 }
 
 /* Gives the kernel what waits, and says so when all is gone. */
 static int pump(struct conn *k)
 {
-	if (sock_is_sending(k->sock) || (k->closed && !k->parting))
+	if (!conn_end_may_send(&k->end))
 		return 0;
-	if (k->proxy) {
-		const struct span out = proxy_pending(k->proxy);
-		const int rc = buf_append(&k->wire, out.p, out.n);
-		if (rc < 0)
-			return rc;
-		proxy_sent(k->proxy, out.n);
-	} else if (k->tls) {
-		const struct span out = tls_pending(k->tls);
-		const int rc = buf_append(&k->wire, out.p, out.n);
-		if (rc < 0)
-			return rc;
-		tls_sent(k->tls, out.n);
-	}
+	const int rc = fill_wire(k);
+	if (rc < 0)
+		return rc;
 	const struct mspan bytes = buf_bytes(&k->wire);
 	if (bytes.n) {
-		sock_send(k->sock, &(struct iovec){ bytes.p, bytes.n }, 1);
-	} else if (k->parting) {
-		shut(k);
+		sock_send(k->end.sock, &(struct iovec){ bytes.p, bytes.n }, 1);
+	} else if (k->dropped) {
+		conn_end_flushed(&k->end);
 	} else if (k->sending) {
 		k->sending = false;
 		k->handler->on_sent(k->user);
@@ -98,22 +125,56 @@ static void pump_or_end(struct conn *k)
 {
 	const int rc = pump(k);
 
-	if (rc < 0) {
-		struct fault why = { 0 };
-
-		fault_set(&why, rc, "no memory to send");
-		end(k, &why, false);
-	}
+	if (rc < 0)
+		end_because(k, rc, "no memory to send", false);
 }
 
 /* ---- what comes in ---- */
+
+/* To the owner, or behind what it has not taken yet. */
+static int deliver(struct conn *k, struct span data)
+{
+	size_t taken = 0;
+
+	if (!k->paused)
+		taken = k->handler->on_data(k->user, data);
+	if (k->dropped || taken == data.n)
+		return 0;
+	k->paused = true;
+	return buf_append(&k->held, data.p + taken, data.n - taken);
+}
+
+static void on_resume(struct timer *t)
+{
+	struct conn *k = (struct conn *)((char *)t - offsetof(struct conn, resume));
+	const struct mspan b = buf_bytes(&k->held);
+	const size_t taken = b.n ? k->handler->on_data(k->user, span_of(b.p, b.n)) : 0;
+
+	if (k->dropped)
+		return;
+	buf_consume(&k->held, taken);
+	if (buf_len(&k->held))
+		return;
+	k->paused = false;
+	if (k->ended)
+		tell_end(k);
+	else
+		sock_recv(k->end.sock, RECEIVE_MAX);
+}
+
+static void enter_open(struct conn *k)
+{
+	k->phase = CONN_OPEN;
+	timer_clear(k->loop, &k->deadline);
+	k->handler->on_open(k->user);
+}
 
 static int take_events(struct conn *k)
 {
 	struct tls_event ev;
 	int n = 0, rc;
 
-	while (!k->closed && (rc = tls_next(k->tls, &ev)) != 0) {
+	while (!k->dropped && (rc = tls_next(k->tls, &ev)) != 0) {
 		if (rc < 0)
 			return rc;
 		n++;
@@ -121,19 +182,15 @@ static int take_events(struct conn *k)
 		case TLS_EVENT_NONE:
 			break;
 		case TLS_EVENT_OPEN:
-			k->phase = CONN_OPEN;
-			k->handler->on_open(k->user);
+			enter_open(k);
 			break;
 		case TLS_EVENT_DATA:
-			k->handler->on_data(k->user, span_of(ev.data.p, ev.data.n));
+			if (deliver(k, span_of(ev.data.p, ev.data.n)) < 0)
+				end_because(k, ERR_NOMEM, "no memory to receive", false);
 			break;
-		case TLS_EVENT_CLOSED: {
-			struct fault why = { 0 };
-
-			fault_set(&why, ERR_CLOSED, "the peer closed the connection");
-			end(k, &why, true);
+		case TLS_EVENT_CLOSED:
+			end_because(k, ERR_CLOSED, "the peer closed the connection", true);
 			return n;
-		}
 		}
 	}
 	return n;
@@ -143,7 +200,7 @@ static void take_ciphertext(struct conn *k, struct mspan data)
 {
 	size_t at = 0;
 
-	while (at < data.n && !k->closed && !k->ended) {
+	while (at < data.n && !k->dropped && !k->ended) {
 		int rc = tls_feed(k->tls, data.p + at, data.n - at, loop_now(k->loop));
 		const int fed = rc;
 		if (rc >= 0) {
@@ -154,12 +211,8 @@ static void take_ciphertext(struct conn *k, struct mspan data)
 			end(k, tls_fault(k->tls), false);
 			return;
 		}
-		if (!fed && !rc && !k->closed) {
-			struct fault why = { 0 };
-
-			fault_set(&why, ERR_PROTO, "bytes behind the end of TLS");
-			end(k, &why, false);
-		}
+		if (!fed && !rc && !k->dropped)
+			end_because(k, ERR_PROTO, "bytes behind the end of TLS", false);
 	}
 }
 
@@ -169,13 +222,12 @@ static void begin(struct conn *k);
 static void take_from_proxy(struct conn *k, struct mspan data)
 {
 	const int n = proxy_feed(k->proxy, data.p, data.n);
-	struct fault why = { 0 };
 
 	if (n < 0) {
 		end(k, proxy_fault(k->proxy), false);
 	} else if ((size_t)n < data.n) {
-		fault_set(&why, ERR_PROTO, "the proxy sends bytes of its own behind its answer");
-		end(k, &why, false);
+		end_because(k, ERR_PROTO, "the proxy sends bytes of its own behind its response",
+			    false);
 	} else if (proxy_is_open(k->proxy)) {
 		proxy_free(k->proxy);
 		k->proxy = NULL;
@@ -187,28 +239,27 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 {
 	struct conn *k = user;
 
-	if (k->closed)
+	if (conn_end_received(&k->end, data.n))
 		return;
 	if (!data.n) {
-		struct fault why = { 0 };
-
-		k->peer_gone = true;
-		fault_set(&why, ERR_CLOSED,
-			  k->proxy ? "the proxy closed the connection"
-				   : "the peer closed the connection");
-		end(k, &why,
-		    !k->tls && !k->proxy); /* TLS would have said goodbye (RFC 8446, 6.1) */
+		k->end.peer_gone = true;
+		/* TLS would have said goodbye (RFC 8446, 6.1). */
+		end_because(k, ERR_CLOSED,
+			    k->proxy ? "the proxy closed the connection"
+				     : "the peer closed the connection",
+			    !k->tls && !k->proxy);
 		return;
 	}
 	if (k->proxy)
 		take_from_proxy(k, data);
 	else if (k->tls)
 		take_ciphertext(k, data);
-	else
-		k->handler->on_data(k->user, span_of(data.p, data.n));
-	if (k->closed || k->ended)
+	else if (deliver(k, span_of(data.p, data.n)) < 0)
+		end_because(k, ERR_NOMEM, "no memory to receive", false);
+	if (k->dropped || k->ended)
 		return;
-	sock_recv(s, RECEIVE_MAX);
+	if (!k->paused)
+		sock_recv(s, RECEIVE_MAX);
 	pump_or_end(k);
 }
 
@@ -229,12 +280,12 @@ static void on_error(struct sock *s, void *user, int sys)
 	struct fault why = { 0 };
 
 	(void)s;
-	if (k->parting) {
-		shut(k);
+	k->end.peer_gone = true;
+	if (k->dropped) {
+		conn_end_close(&k->end);
 		return;
 	}
-	k->peer_gone = true;
-	fault_set_sys(&why, sys, "connection lost");
+	conn_end_sentence(&why, sys, "peer");
 	end(k, &why, false);
 }
 
@@ -242,8 +293,11 @@ static void on_closed(void *user)
 {
 	struct conn *k = user;
 
-	timer_clear(k->loop, &k->goodbye); /* the loop itself may have ended us */
-	link_free(k);
+	/* The loop itself may have ended us. */
+	conn_end_fini(&k->end);
+	timer_clear(k->loop, &k->deadline);
+	timer_clear(k->loop, &k->resume);
+	conn_free(k);
 }
 
 static const struct sock_handler sock_handler = {
@@ -255,7 +309,7 @@ static const struct sock_handler sock_handler = {
 
 int conn_send(struct conn *k, struct span data, struct fault *why)
 {
-	must(k->phase == CONN_OPEN && !k->sending && !k->closed);
+	must(k->phase == CONN_OPEN && !k->sending && !k->dropped);
 	if (data.n > CONN_SEND_MAX)
 		return fault_set(why, ERR_LIMIT, "larger than %d bytes", CONN_SEND_MAX);
 	if (k->ended)
@@ -282,7 +336,8 @@ int conn_send(struct conn *k, struct span data, struct fault *why)
 
 static int start_tls(struct conn *k, struct fault *why)
 {
-	const struct tls_options options = { .verify_name = k->host, .alpn = "http/1.1" };
+	const struct tls_options options = { .verify_name = k->host,
+					     .alpn = k->alpn[0] ? k->alpn : NULL };
 	const int rc = tls_new(&k->tls, k->tls_ctx, &options, &mem_heap, loop_now(k->loop), why);
 
 	return rc < 0 ? rc : pump(k); /* the client speaks first */
@@ -292,10 +347,12 @@ static void begin(struct conn *k)
 {
 	struct fault why = { 0 };
 
-	k->phase = k->tls_ctx ? CONN_TLS : CONN_OPEN;
-	if (!k->tls_ctx)
-		k->handler->on_open(k->user);
-	else if (start_tls(k, &why) < 0)
+	if (!k->tls_ctx) {
+		enter_open(k);
+		return;
+	}
+	k->phase = CONN_TLS;
+	if (start_tls(k, &why) < 0)
 		end(k, &why, false);
 }
 
@@ -310,20 +367,24 @@ static void on_dialled(void *user, struct dial_result *r)
 		end(k, &r->why, false);
 		return;
 	}
-	if (sock_new(&k->sock, k->loop, r->fd, &sock_handler, k, &why) < 0) {
+	if (sock_new(&k->end.sock, k->loop, r->fd, &sock_handler, k, &why) < 0) {
 		end(k, &why, false);
 		return;
 	}
-	sock_recv(k->sock, RECEIVE_MAX);
+	sock_recv(k->end.sock, RECEIVE_MAX);
 	if (k->proxy)
 		pump_or_end(k);
 	else
 		begin(k);
 }
 
-static void on_goodbye(struct timer *t)
+static void on_deadline(struct timer *t)
 {
-	shut((struct conn *)((char *)t - offsetof(struct conn, goodbye)));
+	struct conn *k = (struct conn *)((char *)t - offsetof(struct conn, deadline));
+	struct fault why = { 0 };
+
+	fault_set(&why, ERR_TIMEOUT, "not done within %" PRIu64 " ms", k->timeout_ns / 1000000);
+	end(k, &why, false);
 }
 
 int conn_new(struct conn **out, struct loop *l, const struct conn_options *options,
@@ -339,6 +400,7 @@ int conn_new(struct conn **out, struct loop *l, const struct conn_options *optio
 
 	*out = NULL;
 	must(strlen(options->host) < sizeof(k->host));
+	must(!options->alpn || strlen(options->alpn) < sizeof(k->alpn));
 	if (!k)
 		return fault_set(why, ERR_NOMEM, "no memory for a connection");
 	k->loop = l;
@@ -346,17 +408,36 @@ int conn_new(struct conn **out, struct loop *l, const struct conn_options *optio
 	k->user = user;
 	k->tls_ctx = options->tls_ctx;
 	memcpy(k->host, options->host, strlen(options->host));
-	k->goodbye.fire = on_goodbye;
+	if (options->alpn)
+		memcpy(k->alpn, options->alpn, strlen(options->alpn));
+	conn_end_init(&k->end, l);
+	k->deadline.fire = on_deadline;
+	k->resume.fire = on_resume;
+	k->timeout_ns = options->timeout_ns;
 	buf_init(&k->wire, &mem_heap, WIRE_MAX);
+	buf_init(&k->held, &mem_heap, CONN_HELD_MAX);
 	int rc = options->proxy ? proxy_new(&k->proxy, &proxy, &mem_heap, why) : 0;
 	if (rc >= 0)
 		rc = dial_start(&k->dial, l, &dial, on_dialled, k, why);
 	if (rc < 0) {
-		link_free(k);
+		conn_free(k);
 		return rc;
 	}
+	if (k->timeout_ns)
+		timer_set(l, &k->deadline, loop_now(l) + k->timeout_ns);
 	*out = k;
 	return 0;
+}
+
+void conn_resume(struct conn *k)
+{
+	if (k->paused && !k->dropped)
+		timer_set(k->loop, &k->resume, loop_now(k->loop));
+}
+
+struct span conn_alpn(const struct conn *k)
+{
+	return k->tls ? tls_alpn(k->tls) : span_of(NULL, 0);
 }
 
 enum conn_phase conn_phase(const struct conn *k)
@@ -364,25 +445,36 @@ enum conn_phase conn_phase(const struct conn *k)
 	return k->phase;
 }
 
+/* True when there is no socket, and so nothing left to end. */
+static bool drop(struct conn *k)
+{
+	must(!k->dropped);
+	k->dropped = true;
+	timer_clear(k->loop, &k->deadline);
+	timer_clear(k->loop, &k->resume);
+	if (k->end.sock)
+		return false;
+	dial_cancel(k->dial);
+	conn_free(k);
+	return true;
+}
+
 void conn_close(struct conn *k)
 {
-	if (!k)
+	if (!k || drop(k))
 		return;
-	must(!k->closed);
-	k->closed = true;
-	if (!k->sock) {
-		dial_cancel(k->dial);
-		link_free(k);
+	/* Half a request is no place for a goodbye. */
+	if (!k->tls || k->proxy || k->sending || !conn_end_begin(&k->end)) {
+		conn_end_close(&k->end);
 		return;
 	}
-	if (!k->tls || k->proxy || k->sending ||
-	    k->peer_gone) { /* half a request is no place for a goodbye */
-		sock_close(k->sock, false);
-		return;
-	}
-	k->parting = true;
-	timer_set(k->loop, &k->goodbye, loop_now(k->loop) + goodbye_ns);
 	tls_close(k->tls); /* after a fault the alert that OpenSSL wrote leaves instead */
 	if (pump(k) < 0)
-		shut(k);
+		conn_end_close(&k->end);
+}
+
+void conn_abort(struct conn *k)
+{
+	if (k && !drop(k))
+		conn_end_close(&k->end);
 }

@@ -31,7 +31,7 @@ struct gateway {
 struct client {
 	struct gateway *gateway;
 	struct client *next;
-	struct carrier *carrier;
+	struct chisel_conn *carrier;
 	struct door *doors;   /* its forwards */
 	struct visitor *visitors;
 	size_t references;    /* carrier and visitors */
@@ -199,7 +199,7 @@ static void close_doors(struct client *c)
 
 static void part(struct client *c)
 {
-	struct carrier *carrier = c->carrier;
+	struct chisel_conn *carrier = c->carrier;
 
 	close_doors(c);
 	c->carrier = NULL;

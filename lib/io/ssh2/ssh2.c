@@ -1,7 +1,7 @@
 /*
- * ssh2 -- one socket whose SSH connection libssh2 runs: bytes in and out through
- * callbacks, deadlines, shutdown. Connecting is ssh2_connect.c, channels are
- * ssh2_channels.c.
+ * ssh2.c is the life of an ssh:// connection: its socket, what libssh2 calls, its
+ * failures.  Logging in is ssh2_connect.c's, the channels are ssh2_channels.c's, and
+ * how the socket ends is conn_end's.
  */
 #include "lib/io/ssh2/ssh2_private.h"
 
@@ -46,14 +46,8 @@ int ssh2_fail_library(struct ssh2 *s, int code, const char *what)
 
 static void lose(struct ssh2 *s, const struct fault *why)
 {
-	if (s->parting) {
-		ssh2_close(s);
-		return;
-	}
-	if (s->lost || s->closing)
-		return;
-	s->lost = true;
-	s->handler->on_lost(s->user, why);
+	if (conn_end_lose(&s->end))
+		s->handler->on_lost(s->user, why);
 }
 
 void ssh2_enter(struct ssh2 *s, enum ssh2_phase phase)
@@ -201,37 +195,37 @@ static void free_session(struct ssh2 *s)
 
 static void arm(struct ssh2 *s)
 {
-	if (s->closing || (s->lost && !s->parting))
+	if (!ssh2_lives(s))
 		timer_clear(s->loop, &s->timer);
-	else if (s->parting)
-		timer_set(s->loop, &s->timer, s->goodbye_ns);
 	else if (s->fault.code)
 		timer_set(s->loop, &s->timer, loop_now(s->loop));
 }
 
-static void flush(struct ssh2 *s)
+/* What is to be sent next, at a place where it stays until on_sent(). */
+static struct span next_flight(struct ssh2 *s)
 {
-	if (s->closing || s->shut || sock_is_sending(s->sock))
-		return;
 	if (s->proxy) {
 		const struct span out = proxy_pending(s->proxy);
 
 		s->proxy_flight = out.n;
-		if (out.n)
-			sock_send(s->sock, &(struct iovec){ (void *)(uintptr_t)out.p, out.n }, 1);
-		return;
+		return out;
 	}
-	if (buf_len(&s->tx)) {
-		const struct buf empty = s->flight;
+	const struct buf empty = s->flight;
 
-		s->flight = s->tx;
-		s->tx = empty;
-		const struct mspan out = buf_bytes(&s->flight);
-		sock_send(s->sock, &(struct iovec){ out.p, out.n }, 1);
-	} else if (s->parting) {
-		s->shut = true;
-		sock_shutdown_write(s->sock);
-	}
+	s->flight = s->tx;
+	s->tx = empty;
+	return span_of(buf_bytes(&s->flight).p, buf_len(&s->flight));
+}
+
+static void flush(struct ssh2 *s)
+{
+	if (!conn_end_may_send(&s->end))
+		return;
+	const struct span out = next_flight(s);
+	if (out.n)
+		sock_send(s->end.sock, &(struct iovec){ (void *)(uintptr_t)out.p, out.n }, 1);
+	else
+		conn_end_flushed(&s->end);
 }
 
 static void step_proxy(struct ssh2 *s)
@@ -275,15 +269,10 @@ static void on_data(struct sock *sock, void *user, struct mspan data)
 {
 	struct ssh2 *s = user;
 
-	if (s->parting) {
-		if (data.n)
-			sock_recv(sock, SOCK_RECV_MAX);
-		else
-			ssh2_close(s);
+	if (conn_end_received(&s->end, data.n))
 		return;
-	}
 	if (!data.n) {
-		s->peer_gone = true;
+		s->end.peer_gone = true;
 		ssh2_fail(s, ERR_CLOSED,
 			  s->proxy ? "the proxy closed the connection"
 				   : "the server closed the connection");
@@ -327,14 +316,8 @@ static void on_error(struct sock *sock, void *user, int sys)
 	struct fault why = { 0 };
 
 	(void)sock;
-	s->peer_gone = true;
-	if (sys == ETIMEDOUT) /* TCP_USER_TIMEOUT, or the kernel's own patience */
-		fault_set(&why, ERR_TIMEOUT,
-			  "the link is dead: bytes sent were never acknowledged");
-	else if (sys == ECONNRESET || sys == EPIPE)
-		fault_set(&why, ERR_CLOSED, "the server closed the connection: %s", strerror(sys));
-	else
-		fault_set_sys(&why, sys, "connection lost");
+	s->end.peer_gone = true;
+	conn_end_sentence(&why, sys, "server");
 	lose(s, &why);
 }
 
@@ -356,18 +339,15 @@ static void on_closed(void *user)
 	void (*gone)(void *) = s->handler->on_gone;
 	void *owner = s->user;
 
+	conn_end_fini(&s->end);
+	timer_clear(s->loop, &s->timer);
 	destroy(s);
 	gone(owner);
 }
 
 static void on_timer(struct timer *t)
 {
-	struct ssh2 *s = (struct ssh2 *)((char *)t - offsetof(struct ssh2, timer));
-
-	if (s->parting)
-		ssh2_close(s);
-	else
-		pump(s);
+	pump((struct ssh2 *)((char *)t - offsetof(struct ssh2, timer)));
 }
 
 static const struct sock_handler sock_handler = {
@@ -420,6 +400,7 @@ int ssh2_new(struct ssh2 **out, struct loop *l, int fd, const struct ssh2_option
 	s->loop = l;
 	s->handler = handler;
 	s->user = user;
+	conn_end_init(&s->end, l);
 	s->timer.fire = on_timer;
 	s->heard_ns = loop_now(l);
 	glitch_init(&s->glitches, LIMIT_GLITCHES, LIMIT_NS(GLITCH_REFILL), loop_now(l));
@@ -436,12 +417,12 @@ int ssh2_new(struct ssh2 **out, struct loop *l, int fd, const struct ssh2_option
 	if (rc < 0)
 		close(fd);
 	else
-		rc = sock_new(&s->sock, l, fd, &sock_handler, s, why);
+		rc = sock_new(&s->end.sock, l, fd, &sock_handler, s, why);
 	if (rc < 0) {
 		destroy(s);
 		return rc;
 	}
-	sock_recv(s->sock, SOCK_RECV_MAX);
+	sock_recv(s->end.sock, SOCK_RECV_MAX);
 	*out = s;
 	ssh2_kick(s);
 	return 0;
@@ -457,31 +438,23 @@ void ssh2_kick(struct ssh2 *s)
 
 void ssh2_close(struct ssh2 *s)
 {
-	if (s->closing)
-		return;
-	s->closing = true;
 	timer_clear(s->loop, &s->timer);
-	sock_close(s->sock, false);
+	conn_end_close(&s->end);
 }
 
-void ssh2_part(struct ssh2 *s, enum ssh_disconnect_reason reason, const char *text)
+void ssh2_shutdown(struct ssh2 *s, enum ssh_disconnect_reason reason, const char *text)
 {
 	char words[120];
 
-	if (s->closing || s->parting)
-		return;
 	/* Before its keys are agreed nobody is there to understand a goodbye. */
-	if (s->peer_gone || s->phase < SSH2_AUTH) {
+	if (s->phase < SSH2_AUTH && !s->end.graceful)
 		ssh2_close(s);
+	if (!conn_end_begin(&s->end))
 		return;
-	}
-	s->parting = true;
-	s->goodbye_ns = loop_now(s->loop) + LIMIT_NS(GOODBYE);
+	timer_clear(s->loop, &s->timer);
 	escape_text(words, sizeof(words), span_str(text));
 	if (!s->said_goodbye)
 		(void)libssh2_session_disconnect_ex(s->session, (int)reason, words, "");
-	timer_set(s->loop, &s->timer, s->goodbye_ns);
-	sock_recv(s->sock, SOCK_RECV_MAX);
 	flush(s);
 }
 

@@ -42,9 +42,9 @@ struct ssh2_handler {
 	 * handed out of it may not be given back any more. */
 	void (*on_cut)(void *user, uint32_t channel, size_t unread);
 	/* The connection is lost and why; called once.  After it only ssh2_close()
-	 * or ssh2_part(). */
+	 * or ssh2_shutdown(). */
 	void (*on_lost)(void *user, const struct fault *why);
-	/* After ssh2_close() or ssh2_part(): all is gone.  The last call. */
+	/* After ssh2_close() or ssh2_shutdown(): all is gone.  The last call. */
 	void (*on_gone)(void *user);
 };
 
@@ -77,7 +77,7 @@ void ssh2_kick(struct ssh2 *s);
 /* Ends at once.  Only on_gone follows. */
 void ssh2_close(struct ssh2 *s);
 /* Says goodbye and ends when the peer has ended too, or after a second. */
-void ssh2_part(struct ssh2 *s, enum ssh_disconnect_reason reason, const char *text);
+void ssh2_shutdown(struct ssh2 *s, enum ssh_disconnect_reason reason, const char *text);
 
 /* Asks for an answer: a channel of a type that no server has, which RFC 4254,
  * 5.1 makes it refuse.  (libssh2's keepalive never takes the answer out of its

@@ -82,7 +82,7 @@ int ssh2_prepare(struct ssh2 *s, struct fault *why)
 
 static int step_kex(struct ssh2 *s)
 {
-	const int rc = libssh2_session_handshake(s->session, sock_fd(s->sock));
+	const int rc = libssh2_session_handshake(s->session, sock_fd(s->end.sock));
 
 	if (s->fault.code) /* of the gate */
 		return s->fault.code;

@@ -7,6 +7,7 @@
 #define LIB_IO_SSH2_SSH2_PRIVATE_H
 
 #include "lib/base/buf.h"
+#include "lib/io/conn_end.h"
 #include "lib/io/ssh2/ssh2.h"
 #include "lib/io/ssh2/ssh2_gate.h"
 #include "lib/io/ssh2/ssh2_memory.h"
@@ -36,7 +37,7 @@ struct ssh2_slot {
 
 struct ssh2 {
 	struct loop *loop;
-	struct sock *sock; /* NULL after on_closed */
+	struct conn_end end;
 	const struct ssh2_handler *handler;
 	void *user;
 	struct timer timer;
@@ -51,7 +52,7 @@ struct ssh2 {
 	size_t tx_max;
 	struct ssh2_gate gate; /* nothing passes to libssh2 before the host key is judged */
 	size_t heard;	       /* bytes received before the authentication was done */
-	uint64_t heard_ns, goodbye_ns;
+	uint64_t heard_ns;
 
 	/* connecting */
 	char *login, *password, *passphrase;
@@ -77,14 +78,14 @@ struct ssh2 {
 	char goodbye[160]; /* the server's DISCONNECT, escaped */
 	bool said_goodbye;
 	struct fault fault; /* found in a call of the owner's: told from the loop */
-	bool pumping, lost, peer_gone, parting, shut, closing;
+	bool pumping;
 	bool dead; /* libssh2's reads and writes fail from now on */
 };
 
 /* Whether events may still be handed out. */
 static inline bool ssh2_lives(const struct ssh2 *s)
 {
-	return !s->closing && !s->parting && !s->lost;
+	return conn_end_is_open(&s->end);
 }
 
 /* Notes the failure; the loop tells the owner.  Returns the code. */

@@ -178,7 +178,7 @@ static void body_fault_outside(struct loop *l)
 static void body_refused_options(struct loop *l)
 {
 	struct chisel_stack_options o = node_options(false, false, 0);
-	struct carrier *c;
+	struct chisel_conn *c;
 	struct node n = { 0 };
 	struct fault why = { 0 };
 	int fd[2];
@@ -219,5 +219,5 @@ int main(void)
 	};
 
 	(void)node_context(true);
-	return run_cases("carrier", cases, array_len(cases));
+	return run_cases("chisel_conn", cases, array_len(cases));
 }

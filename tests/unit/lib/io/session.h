@@ -1,6 +1,6 @@
 /*
  * session -- two carriers joined by a TCP connection on one loop: what the tests
- * of carrier and channel_pipe share.
+ * of chisel_conn and channel_pipe share.
  */
 #ifndef TESTS_UNIT_LIB_IO_SESSION_H
 #define TESTS_UNIT_LIB_IO_SESSION_H
@@ -12,7 +12,7 @@
 #include "tests/unit/lib/io/rig.h"
 
 struct node {
-	struct carrier *carrier; /* NULL once it is parted, closed or gone */
+	struct chisel_conn *carrier; /* NULL once it is parted, closed or gone */
 	int ready, lost, gone, disconnected, phases;
 	int code;                /* of on_lost */
 	int turn;                /* which on_lost of all it was */
