@@ -157,6 +157,13 @@ int control_plane_client(const struct control_plane *cp, struct http_client **ou
 	return http_client_new(out, cp->loop, &options, why);
 }
 
+/* A heartbeat says what is so now, a GET changes nothing: both may be repeated.  A
+ * registration may make a cluster. */
+static bool is_repeatable(const char *method, const char *path)
+{
+	return strcmp(method, "GET") == 0 || strstr(path, "/heartbeat");
+}
+
 int control_plane_send(const struct control_plane *cp, struct http_client *client,
 		       const char *method, const char *path, struct span body, http_done_fn *done,
 		       void *user, struct fault *why)
@@ -174,6 +181,7 @@ int control_plane_send(const struct control_plane *cp, struct http_client *clien
 		.bearer = token.text,
 		.content_type = body.n ? "application/json" : NULL,
 		.body = body,
+		.repeatable = is_repeatable(method, path),
 	};
 	rc = http_client_send(client, &request, done, user, why);
 	explicit_bzero(&token, sizeof(token));

@@ -7,7 +7,7 @@
 
 #include "control-agent/plane/redact.h"
 #include "lib/app/config/config.h"
-#include "lib/http/client.h"
+#include "lib/http/client_whole.h"
 #include "lib/proto/url.h"
 
 struct control_plane {

@@ -381,9 +381,11 @@ static void on_dialled(void *user, struct dial_result *r)
 static void on_deadline(struct timer *t)
 {
 	struct conn *k = (struct conn *)((char *)t - offsetof(struct conn, deadline));
+	static const char *const names[] = { "resolve: ", "connect: ", "", "" };
 	struct fault why = { 0 };
 
-	fault_set(&why, ERR_TIMEOUT, "not done within %" PRIu64 " ms", k->timeout_ns / 1000000);
+	fault_set(&why, ERR_TIMEOUT, "%snot done within %" PRIu64 " ms", names[k->phase],
+		  k->timeout_ns / 1000000);
 	end(k, &why, false);
 }
 

@@ -8,7 +8,7 @@
 #ifndef TESTS_SUPPORT_FAKES_FAKE_HTTP_CLIENT_H
 #define TESTS_SUPPORT_FAKES_FAKE_HTTP_CLIENT_H
 
-#include "lib/http/client.h"
+#include "lib/http/client_whole.h"
 
 struct fake_request {
 	char method[8], path[1024], bearer[128], content_type[64], body[4096];

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "control-agent/identity/identity.h"
-#include "lib/http/client.h"
+#include "lib/http/client_whole.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "shm/reader.h"

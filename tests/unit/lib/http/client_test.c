@@ -1,4 +1,4 @@
-#include "lib/http/client.h"
+#include "lib/http/client_whole.h"
 
 #include <signal.h>
 
@@ -15,7 +15,8 @@ struct got {
 	bool freed;                /* free the client inside the callback */
 };
 
-static const struct http_request_out get = { .method = "GET", .path = "/x?y=1" };
+static const struct http_request_out get = { .method = "GET", .path = "/x?y=1",
+					     .repeatable = true };
 
 static void on_done(void *user, const struct http_result *r)
 {
@@ -130,24 +131,24 @@ static const struct row rows[] = {
 	  302,
 	  0,
 	  "" },
-	{ "garbage", { "SSH-2.0-OpenSSH_9.2\r\n", HOLD }, 0, ERR_PROTO, "answer: HTTP" },
+	{ "garbage", { "SSH-2.0-OpenSSH_9.2\r\n", HOLD }, 0, ERR_PROTO, "response: HTTP" },
 	{ "both lengths",
 	  { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 	    HOLD },
 	  0,
 	  ERR_PROTO,
-	  "answer: HTTP" },
+	  "response: HTTP" },
 	{ "unasked upgrade",
 	  { "HTTP/1.1 101 X\r\n\r\n", HOLD },
 	  0,
 	  ERR_PROTO,
-	  "answer: HTTP: interim" },
+	  "response: HTTP: interim" },
 	{ "endless interim answers",
 	  { HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100 HEAD_100,
 	    HOLD },
 	  0,
 	  ERR_PROTO,
-	  "answer: HTTP: interim" },
+	  "response: HTTP: interim" },
 	{ "largest body",
 	  { "HTTP/1.1 200 OK\r\n\r\n" TEXT_100 TEXT_100 TEXT_100 TEXT_100 TEXT_100, CLOSE },
 	  200,
@@ -157,32 +158,32 @@ static const struct row rows[] = {
 	  { "HTTP/1.1 200 OK\r\n\r\n" TEXT_100 TEXT_100 TEXT_100 TEXT_100 TEXT_100 "x", HOLD },
 	  0,
 	  ERR_LIMIT,
-	  "answer: HTTP: body above 500 bytes" },
+	  "response: HTTP: body above 500 bytes" },
 	{ "announced body above the cap",
 	  { "HTTP/1.1 200 OK\r\nContent-Length: 501\r\n\r\n", HOLD },
 	  0,
 	  ERR_LIMIT,
-	  "answer: HTTP: body above 500 bytes" },
+	  "response: HTTP: body above 500 bytes" },
 	{ "cut in the head",
 	  { "HTTP/1.1 200 OK\r\nConte", CLOSE },
 	  0,
 	  ERR_CLOSED,
-	  "answer: the peer closed" },
+	  "response: the peer closed" },
 	{ "cut in the body",
 	  { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", CLOSE },
 	  0,
 	  ERR_CLOSED,
-	  "answer: the peer closed" },
+	  "response: the peer closed" },
 	{ "cut in a chunk",
 	  { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhe", CLOSE },
 	  0,
 	  ERR_CLOSED,
-	  "answer: the peer closed" },
+	  "response: the peer closed" },
 	{ "no answer on a fresh connection",
 	  { "", CLOSE },
 	  0,
 	  ERR_CLOSED,
-	  "answer: the peer closed" },
+	  "response: the peer closed" },
 };
 
 static void run_row(struct loop *l, const struct row *row, bool tls)
@@ -401,7 +402,8 @@ static void renews(struct loop *l)
 		  2 },
 	};
 	const struct http_request_out post = {
-		.method = "POST", .path = "/", .bearer = "t", .body = span_of("b", 1) };
+		.method = "POST", .path = "/", .bearer = "t", .body = span_of("b", 1),
+		.repeatable = true };
 
 	for (size_t i = 0; i < 2 * array_len(scripts); i++) {
 		const bool tls = i % 2;
@@ -528,7 +530,7 @@ static void cut_over_tls(struct loop *l)
 	origin_start(&o, acts, server_tls);
 	struct http_client *c = client_new(l, &o, good_ca);
 	ask(l, c, &get, &g);
-	check(g.status == 0 && g.code == ERR_CLOSED && strncmp(g.why, "answer: ", 8) == 0);
+	check(g.status == 0 && g.code == ERR_CLOSED && strncmp(g.why, "response: ", 10) == 0);
 	end_all(l, c, &o);
 }
 
