@@ -10,8 +10,8 @@
 #include "lib/http/client_private.h"
 
 enum {
-	HEAD_MAX = HTTP1_ANSWER_HEAD_MAX + 1, /* one more: the parser says "too large" */
-	INTERIM_MAX = 8,		      /* responses 1xx before the real one */
+	HEAD_MAX = HTTP1_RESPONSE_HEAD_MAX + 1, /* one more: the parser says "too large" */
+	INTERIM_MAX = 8,			/* responses 1xx before the real one */
 	REQUEST_TIMEOUT = 408,
 };
 

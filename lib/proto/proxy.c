@@ -21,7 +21,7 @@ enum {
 };
 
 enum proxy_state {
-	PROXY_HTTP_ANSWER,
+	PROXY_HTTP_RESPONSE,
 	PROXY_SOCKS_METHOD,
 	PROXY_SOCKS_AUTH,
 	PROXY_SOCKS_REPLY,
@@ -149,11 +149,11 @@ int proxy_new(struct proxy **out, const struct proxy_options *options, const str
 	snprintf(p->host, sizeof(p->host), "%s", options->host);
 	memcpy(p->user, options->url->user, sizeof(p->user));
 	memcpy(p->password, options->url->password, sizeof(p->password));
-	buf_init(&p->head, mem, HTTP1_ANSWER_HEAD_MAX + 1);
+	buf_init(&p->head, mem, HTTP1_RESPONSE_HEAD_MAX + 1);
 	buf_init(&p->tx, mem, TX_MAX);
 	buf_init(&p->flight, mem, TX_MAX);
-	p->state = options->url->kind == PROXY_HTTP ? PROXY_HTTP_ANSWER : PROXY_SOCKS_METHOD;
-	rc = p->state == PROXY_HTTP_ANSWER ? write_connect(p) : write_greeting(p);
+	p->state = options->url->kind == PROXY_HTTP ? PROXY_HTTP_RESPONSE : PROXY_SOCKS_METHOD;
+	rc = p->state == PROXY_HTTP_RESPONSE ? write_connect(p) : write_greeting(p);
 	if (rc < 0) {
 		proxy_free(p);
 		return fault_set(why, (enum err)rc, "the request to the proxy can't be written");
@@ -321,7 +321,7 @@ static int read_once(struct proxy *p)
 	const struct mspan in = buf_bytes(&p->head);
 
 	switch (p->state) {
-	case PROXY_HTTP_ANSWER:
+	case PROXY_HTTP_RESPONSE:
 		return read_http(p);
 	case PROXY_SOCKS_METHOD:
 		return read_method(p, in);
@@ -347,7 +347,7 @@ int proxy_feed(struct proxy *p, const uint8_t *in, size_t n)
 			rc = read_once(p);
 		if (rc < 0)
 			return fault_set(&p->fault, (enum err)rc,
-					 "the proxy's answer can't be kept");
+					 "the proxy's response can't be kept");
 		if (rc == 0) {
 			at += add;
 			continue;

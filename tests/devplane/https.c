@@ -261,7 +261,7 @@ static void on_accept(void *user, int fd)
 	must(p);
 	p->server = s;
 	buf_init(&p->in, &mem_heap, BODY_MAX + HTTP1_REQUEST_HEAD_MAX);
-	buf_init(&p->out, &mem_heap, REPLY_MAX + HTTP1_ANSWER_HEAD_MAX);
+	buf_init(&p->out, &mem_heap, REPLY_MAX + HTTP1_RESPONSE_HEAD_MAX);
 	buf_init(&p->body, &mem_heap, BODY_MAX);
 	if (s->o.tls_ctx)
 		rc = tls_new(&p->tls, s->o.tls_ctx, &(struct tls_options){ .server = true },

@@ -123,7 +123,8 @@ static int read_request_line(struct http1_head *h, struct span line, struct faul
 static int read_status_line(struct http1_head *h, struct span line, struct fault *why)
 {
 	if (line.n < 12 || read_version(span_of(line.p, 8), &h->minor) < 0 || line.p[8] != ' ')
-		return bad(why, "the answer does not begin with HTTP/1.0 or HTTP/1.1 and a status");
+		return bad(why,
+			   "the response does not begin with HTTP/1.0 or HTTP/1.1 and a status");
 	for (size_t i = 9; i < 12; i++) {
 		if (line.p[i] < '0' || line.p[i] > '9')
 			return bad(why, "status is no number");
@@ -173,7 +174,7 @@ int http1_read_request(struct http1_head *out, const uint8_t *in, size_t n, stru
 
 int http1_read_response(struct http1_head *out, const uint8_t *in, size_t n, struct fault *why)
 {
-	return read_head(out, in, n, HTTP1_ANSWER_HEAD_MAX, false, why);
+	return read_head(out, in, n, HTTP1_RESPONSE_HEAD_MAX, false, why);
 }
 
 struct span http1_field(const struct http1_head *h, const char *name)
@@ -241,7 +242,7 @@ enum {
 	LAST_LF,
 };
 
-int http1_body_start(struct http1_body *b, const struct http1_head *h, bool answer_to_head,
+int http1_body_start(struct http1_body *b, const struct http1_head *h, bool response_to_head,
 		     struct fault *why)
 {
 	bool has_length = false, has_encoding = false;
@@ -264,7 +265,7 @@ int http1_body_start(struct http1_body *b, const struct http1_head *h, bool answ
 		return bad(why, "both Content-Length and Transfer-Encoding");
 	if (has_encoding && h->minor == 0)
 		return bad(why, "Transfer-Encoding in HTTP/1.0");
-	if (answer_to_head ||
+	if (response_to_head ||
 	    (h->status && (h->status < 200 || h->status == 204 || h->status == 304)))
 		b->left = 0;
 	else if (has_encoding)
@@ -312,9 +313,9 @@ static int chunk_byte(struct http1_body *b, uint8_t c, struct fault *why)
 	if (++b->line > HTTP1_CHUNK_LINE_MAX && b->state <= CHUNK_LF)
 		return fault_set(why, ERR_LIMIT, "HTTP: chunk line above %d bytes",
 				 HTTP1_CHUNK_LINE_MAX);
-	if (b->line > HTTP1_ANSWER_HEAD_MAX)
+	if (b->line > HTTP1_RESPONSE_HEAD_MAX)
 		return fault_set(why, ERR_LIMIT, "HTTP: trailer above %d bytes",
-				 HTTP1_ANSWER_HEAD_MAX);
+				 HTTP1_RESPONSE_HEAD_MAX);
 	switch (b->state) {
 	case CHUNK_SIZE:
 		return chunk_size_byte(b, c, why);

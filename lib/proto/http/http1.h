@@ -14,7 +14,7 @@
 enum {
 	HTTP1_FIELDS_MAX = LIMIT_HTTP_FIELDS,
 	HTTP1_REQUEST_HEAD_MAX = 8 * 1024,
-	HTTP1_ANSWER_HEAD_MAX = LIMIT_HTTP_HEAD,
+	HTTP1_RESPONSE_HEAD_MAX = LIMIT_HTTP_HEAD,
 	HTTP1_CHUNK_LINE_MAX = 256,
 };
 
@@ -24,7 +24,7 @@ struct http1_field {
 
 struct http1_head {
 	struct span method, target; /* request */
-	int status;		    /* answer; 0 in a request */
+	int status;		    /* response; 0 in a request */
 	struct span reason;
 	int minor; /* HTTP/1.<minor> */
 	struct http1_field fields[HTTP1_FIELDS_MAX];
@@ -57,10 +57,10 @@ struct http1_body {
 	bool done;
 };
 
-/* Decides the framing of the body after this head (RFC 9112, 6.3).  For an
- * answer say whether the request was HEAD.  ERR_PROTO. */
-MUST_USE int http1_body_start(struct http1_body *b, const struct http1_head *h, bool answer_to_head,
-			      struct fault *why);
+/* Decides the framing of the body after this head (RFC 9112, 6.3).  For a
+ * response say whether the request was HEAD.  ERR_PROTO. */
+MUST_USE int http1_body_start(struct http1_body *b, const struct http1_head *h,
+			      bool response_to_head, struct fault *why);
 /* Reads from in[0..n): returns bytes taken; *payload is the piece of body among
  * them (n = 0: none).  To be called until nothing more is taken or b->done. */
 MUST_USE int http1_body_read(struct http1_body *b, const uint8_t *in, size_t n,

@@ -98,7 +98,7 @@ int ws_new(struct ws **out, const struct ws_options *options, const struct mem *
 	w->keys_used = KEYS;
 	glitch_init(&w->glitches, LIMIT_WS_GLITCHES, LIMIT_NS(WS_GLITCH_REFILL), now_ns);
 	buf_init(&w->head, mem,
-		 (options->server ? HTTP1_REQUEST_HEAD_MAX : HTTP1_ANSWER_HEAD_MAX) + 1);
+		 (options->server ? HTTP1_REQUEST_HEAD_MAX : HTTP1_RESPONSE_HEAD_MAX) + 1);
 	buf_init(&w->tx, mem, TX_MAX);
 	if (!options->server)
 		rc = ws_upgrade_write_request(&w->tx, &w->o, w->accept);

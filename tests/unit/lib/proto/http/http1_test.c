@@ -147,7 +147,7 @@ static void test_fields_are_found(void)
 
 static void test_bounds(void)
 {
-	enum { BIG = HTTP1_ANSWER_HEAD_MAX + 100 };
+	enum { BIG = HTTP1_RESPONSE_HEAD_MAX + 100 };
 	char *big = malloc(BIG);
 	struct http1_head h;
 	struct fault why = { 0 };
@@ -158,7 +158,7 @@ static void test_bounds(void)
 	check(http1_read_request(&h, (uint8_t *)big, HTTP1_REQUEST_HEAD_MAX - 1, &why) == 0);
 	check(http1_read_request(&h, (uint8_t *)big, HTTP1_REQUEST_HEAD_MAX, &why) == ERR_LIMIT);
 	memcpy(big, "HTTP/1.1 200 O\r\n", 16);
-	check(http1_read_response(&h, (uint8_t *)big, HTTP1_ANSWER_HEAD_MAX - 1, NULL) == 0);
+	check(http1_read_response(&h, (uint8_t *)big, HTTP1_RESPONSE_HEAD_MAX - 1, NULL) == 0);
 	check(http1_read_response(&h, (uint8_t *)big, BIG, NULL) == ERR_LIMIT);
 
 	n = sizeof(REQ) - 1;
@@ -362,7 +362,7 @@ static void feed_endless(const char *start, char filler, enum err want)
 	int rc = http1_body_read(&b, (const uint8_t *)start, strlen(start), &piece, NULL);
 
 	check(rc == (int)strlen(start));
-	for (int i = 0; rc >= 0 && i < 2 * HTTP1_ANSWER_HEAD_MAX; i++)
+	for (int i = 0; rc >= 0 && i < 2 * HTTP1_RESPONSE_HEAD_MAX; i++)
 		rc = http1_body_read(&b, (const uint8_t *)&filler, 1, &piece, NULL);
 	check_row(start, rc == (int)want);
 }

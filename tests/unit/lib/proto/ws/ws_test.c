@@ -338,7 +338,7 @@ static void test_answers_are_bounded(void)
 
 	end_init(&e, &client, &mem_heap);
 	feed_text(&e, "HTTP/1.1 101 X\r\nA: ");
-	for (int i = 0; i < HTTP1_ANSWER_HEAD_MAX && e.rc >= 0; i++)
+	for (int i = 0; i < HTTP1_RESPONSE_HEAD_MAX && e.rc >= 0; i++)
 		feed(&e, "a", 1, 0);
 	check(e.rc == ERR_LIMIT);
 	ws_free(e.ws);
