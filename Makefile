@@ -119,6 +119,7 @@ $(OUT)/bin/tests/fuzz/tunnel_session_fuzz $(addprefix $(OUT)/bin/tests/,sim/sess
 	$(OUT)/tests/support/fakes/fake_loop.o $(OUT)/tests/sim/plain_server.o $(OUT)/tunnel-sidecar.a
 $(addprefix $(OUT)/bin/tests/unit/control-agent/,plane/control_plane_test tunnel/tunnel_poll_test): \
 	$(addprefix $(OUT)/tests/support/fakes/,fake_loop.o fake_http_client.o)
+$(OUT)/bin/tests/fuzz/http_client_fuzz: $(OUT)/tests/support/fakes/fake_loop.o
 $(OUT)/bin/tests/fuzz/metrics_render_fuzz $(OUT)/bin/tests/fuzz/bus_dump_fuzz: $(OUT)/status-server.a
 
 $(OUT)/%.a:
