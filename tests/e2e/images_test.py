@@ -189,23 +189,28 @@ class Pod:
 		self.spec = manifest["spec"]["template"]["spec"]
 		self.containers = {c["name"]: c for c in self.spec["containers"]}
 		self.kinds = {v["name"]: v for v in self.spec["volumes"]}
-		self.port = free_port()
+		self.port, self.trust = free_port(), []
 		self.where = {"": t.dir / "volumes", "Memory": pathlib.Path(tempfile.mkdtemp(prefix="e2e-", dir="/dev/shm"))}
 		t.stack.callback(shutil.rmtree, self.where["Memory"], ignore_errors=True)
 		for path in (t.dir, self.where["Memory"]):
 			path.chmod(0o755)
 
-	def configure(self, plane, forwards):
-		"""The ConfigMap, for this machine's addresses."""
+	def configure(self, plane, forwards, system_trust):
+		"""The ConfigMap, for this machine's addresses.  The control plane's CA is named by it, or
+		one of those that the image brings."""
 		folder = self.where[""] / "config"
 		folder.mkdir(parents=True)
 		shutil.copy(plane.ca, folder / "ca.pem")
+		if system_trust:
+			code, name = harness.run(["openssl", "x509", "-hash", "-noout", "-in", plane.ca])
+			equal(code, 0, f"openssl x509: {name}")
+			self.trust = ["-v", f"{folder}/ca.pem:/etc/ssl/certs/{name}.0:ro"]
 		rows = "".join(f"    - {{name: {name}, local_addr: '127.0.0.1:{port}'}}\n" for name, port in forwards.items())
 		(folder / "config.yaml").write_text(f"""\
 agent: {{cluster_name: images}}
 pipeops:
   api_url: {plane.api_url}
-  tls: {{ca_file: /etc/pipeops/ca.pem}}
+  tls: {{ca_file: "{'' if system_trust else '/etc/pipeops/ca.pem'}"}}
 kubernetes: {{in_cluster: false}}
 status: {{bind: 127.0.0.1, port: {self.port}}}
 tunnel:
@@ -243,7 +248,7 @@ tunnel:
 			    "--security-opt=no-new-privileges", *options,
 			    "-u", f"{context['runAsUser']}:{self.spec['securityContext']['runAsGroup']}",
 			    "--memory", c["resources"]["limits"]["memory"].replace("Mi", "m"),
-			    *(f"-e{k}={v}" for k, v in values.items()), *self.mounts(c),
+			    *(f"-e{k}={v}" for k, v in values.items()), *self.mounts(c), *self.trust,
 			    "-v", f"{WALL}:/wall:ro", image)
 		self.t.stack.callback(self.engine, "rm", "-f", own, must=False)
 		return own
@@ -267,12 +272,12 @@ tunnel:
 		return self.engine("exec", name, *argv, must=False)
 
 
-def start_pod(t, engine, *tunnel_options):
+def start_pod(t, engine, *tunnel_options, system_trust=False):
 	"""A pod with its forward up: (pod, names of the containers, service, far port)."""
 	manifest = harness.yaml_module().safe_load((ROOT / "k8s/base/deployment.yaml").read_text())
 	pod, service = Pod(t, engine, manifest), t.open(harness.Duplex())
 	plane = Devplane(t, ["service"])
-	pod.configure(plane, {"service": service.port})
+	pod.configure(plane, {"service": service.port}, system_trust)
 	names = {"status": pod.run("status")}
 	eventually(pod.metrics, "status serves before the others are up")
 	equal(pod.metrics()['pipeops_component_up{component="tunnel"}'], 0, "and says that the tunnel is not")
@@ -365,14 +370,14 @@ def test_images(t):
 
 def refuse_io_uring(t, engine):
 	"""Older engines' default profile lets io_uring pass; this one does what
-	the newer ones' does."""
+	the newer ones' does.  This pod finds the control plane's CA among the system's."""
 	profile = t.dir / "no-io-uring.json"
 	profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
 		{"names": ["io_uring_setup", "io_uring_enter", "io_uring_register"],
 		 "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}))
 	inner = harness.Case()
 	t.open(inner)
-	pod, names, service, far = start_pod(inner, engine, f"--security-opt=seccomp={profile}")
+	pod, names, service, far = start_pod(inner, engine, f"--security-opt=seccomp={profile}", system_trust=True)
 	carry(pod, service, far)
 	name, reason = backend(pod, names)
 	equal(name, "epoll", "the backend where io_uring is refused")
