@@ -567,6 +567,22 @@ def test_first_packet_of_a_stranger(t, io):
 		equal((played["cipher"], played["error"]), ("aes128-ctr", ""), "its key exchange; AES-GCM is not offered")
 
 
+@each(before=[256, 8192])
+def test_identification_that_only_libssh2_sees(t, before):
+	"""libssh2 ends a line where its buffer is full (256 bytes, 8192 from 1.11), so it would read an identification
+	and packets in what is still a line to whoever reads along in front of it; a first packet of 13 bytes then ends
+	the program (1.10)."""
+	harness.build_peers()
+	peer = t.start([harness.PEERS / "evil-peer", "plain", "--lengths", "13", "--before", str(before)])
+	ready = peer.wait("ready")
+	c = t.start([harness.program("tunnel-sidecar"), "client", "--auth", ":secret", "--fingerprint", ready["fingerprint"],
+		     f"ssh://{USER}@127.0.0.1:{ready['port']}", remote(t.open(Echo()))[1]])
+	retry = c.wait("tunnel_retry")
+	check("no line of an SSH server" in retry["error"], f"the line is refused: {retry}")
+	peer.wait("played")
+	c.wait("tunnel_retry", failures=2)
+
+
 def test_server_that_leaves_at_once(t):
 	s = Hostile(t, "drop")
 	c, _ = tunnel(t, s, t.open(Echo()))

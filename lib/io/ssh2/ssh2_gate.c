@@ -11,6 +11,7 @@
 
 enum {
 	HEAD = 6,	    /* packet length, padding length, type */
+	IDENT_MAX = 255,    /* with its end: RFC 4253, 4.2 */
 	PACKET_MAX = 35000, /* RFC 4253, 6.1 */
 	MSG_NEWKEYS = 21,
 	MSG_ECDH_REPLY = 31,
@@ -32,19 +33,27 @@ static void skip(struct ssh2_gate *g, struct span *in, size_t n)
 	g->left -= n;
 }
 
-/* A line's first four bytes say whether it is the identification (RFC 4253, 4.2). */
-static void read_ident(struct ssh2_gate *g, struct span *in)
+/* A line's first four bytes say whether it is the identification (RFC 4253, 4.2).  libssh2 must
+ * see the same lines: it ends one where its buffer of 256 bytes (8192 in 1.11) is full, takes what
+ * follows for packets, and from 1.11 on passes over a carriage return in front of a line. */
+static int read_ident(struct ssh2_gate *g, struct span *in, struct fault *why)
 {
 	const uint8_t c = in->p[0];
 
+	if (++g->line_n > IDENT_MAX || c == '\0' || (g->is_return && c != '\n'))
+		return fault_set(
+			why, ERR_PROTO,
+			"the peer sent no line of an SSH server: is this the port of one?");
 	*in = span_of(in->p + 1, in->n - 1);
+	g->is_return = c == '\r';
 	if (c == '\n') {
 		if (g->head_n == 4 && memcmp(g->head, "SSH-", 4) == 0)
 			g->state = SSH2_GATE_HEAD;
-		g->head_n = 0;
+		g->head_n = g->line_n = 0;
 	} else if (g->head_n < 4) {
 		g->head[g->head_n++] = c;
 	}
+	return 0;
 }
 
 static int read_head(struct ssh2_gate *g, struct span *in, struct fault *why)
@@ -120,8 +129,7 @@ static int step(struct ssh2_gate *g, struct span *in, ssh2_gate_trust_fn *trust,
 {
 	switch (g->state) {
 	case SSH2_GATE_IDENT:
-		read_ident(g, in);
-		return 0;
+		return read_ident(g, in, why);
 	case SSH2_GATE_HEAD:
 		return read_head(g, in, why);
 	case SSH2_GATE_LENGTH:

@@ -36,7 +36,9 @@ struct ssh2_gate {
 	bool trusted;
 	uint8_t head[6]; /* of a line, a packet or a length */
 	size_t head_n;
-	size_t left; /* bytes of the packet that are still to come */
+	size_t line_n;	/* bytes of the line so far */
+	bool is_return; /* the last of them is a carriage return */
+	size_t left;	/* bytes of the packet that are still to come */
 	size_t key_n, key_at;
 	uint8_t key[SSH2_GATE_KEY_MAX];
 };
@@ -46,7 +48,7 @@ typedef bool ssh2_gate_trust_fn(void *user, const uint8_t hash[32]);
 
 /* How many bytes of `in`, from its front, may be given to libssh2: all of them,
  * or those before the reason to refuse.  ERR_TRUST: a foreign host key, or keys
- * taken into use before one was shown; ERR_PROTO: no SSH packet; ERR_CRYPTO. */
+ * taken into use before one was shown; ERR_PROTO: no line or packet of SSH; ERR_CRYPTO. */
 MUST_USE int ssh2_gate_feed(struct ssh2_gate *g, struct span in, ssh2_gate_trust_fn *trust,
 			    void *user, struct fault *why);
 

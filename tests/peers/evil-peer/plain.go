@@ -27,6 +27,7 @@ import (
 type plain struct {
 	key     ed25519.PrivateKey
 	ciphers []string
+	before  string // the identification, without the end of a line
 }
 
 const ctr = "aes128-ctr"
@@ -35,9 +36,11 @@ func plainMain(args []string) {
 	f := flag.NewFlagSet("plain", flag.ExitOnError)
 	lengths := f.String("lengths", "8", "of the first packet, one a connection, in turn")
 	ciphers := f.String("ciphers", "aes128-gcm@openssh.com,"+ctr, "what is offered")
+	before := f.Int("before", 0, "bytes in front of the identification, on the same line")
 	f.Parse(args)
 	sum := sha256.Sum256([]byte("evil-peer plain"))
-	s := &plain{key: ed25519.NewKeyFromSeed(sum[:]), ciphers: strings.Split(*ciphers, ",")}
+	s := &plain{key: ed25519.NewKeyFromSeed(sum[:]), ciphers: strings.Split(*ciphers, ","),
+		before: strings.Repeat("x", *before)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		fail(err)
@@ -115,7 +118,7 @@ func (s *plain) serve(c net.Conn, length uint32) (string, error) {
 	}
 	const own = "SSH-2.0-evil"
 	mine := s.kexinit()
-	out := append([]byte(own+"\r\n"), t.tx.seal(0, t.padded(mine, 0))...)
+	out := append([]byte(s.before+own+"\r\n"), t.tx.seal(0, t.padded(mine, 0))...)
 	if _, err := c.Write(out); err != nil {
 		return "", err
 	}

@@ -14,6 +14,8 @@
 #define GOOD REPLY_OF("key")
 #define OTHER REPLY_OF("kex")
 #define LATER "any bytes that are ciphertext"
+#define X50 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+#define X240 X50 X50 X50 X50 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 
 struct wire {
 	const char *name;
@@ -34,6 +36,18 @@ static const struct wire rows[] = {
 	WIRE("a foreign key after a good one", IDENT KEXINIT GOOD OTHER NEWKEYS LATER, ERR_TRUST,
 	     LEN(IDENT KEXINIT GOOD) + 12),
 	WIRE("keys before a reply", IDENT KEXINIT NEWKEYS LATER, ERR_TRUST, LEN(IDENT KEXINIT) + 5),
+	/* libssh2 ends a line where its own buffer ends, and takes what follows for packets. */
+	WIRE("an identification of 255 bytes", "SSH-2.0-" X240 "xxxxx\r\n" KEXINIT GOOD NEWKEYS LATER,
+	     0, 0),
+	WIRE("an identification without an end", "SSH-2.0-" X240 "xxxxxxxx" KEXINIT OTHER NEWKEYS,
+	     ERR_PROTO, 255),
+	WIRE("a line before it without an end", "hello---" X240 "xxxxxxxx" IDENT KEXINIT OTHER NEWKEYS,
+	     ERR_PROTO, 255),
+	/* libssh2 1.11 passes over these in front of a line. */
+	WIRE("empty lines", "\r\n\n" IDENT KEXINIT GOOD NEWKEYS LATER, 0, 0),
+	WIRE("a carriage return alone", "\r" IDENT KEXINIT OTHER NEWKEYS, ERR_PROTO, 1),
+	WIRE("two of them", "\r\r\n" IDENT KEXINIT OTHER NEWKEYS, ERR_PROTO, 1),
+	WIRE("a NUL in a line", "x\0\n" IDENT KEXINIT OTHER NEWKEYS, ERR_PROTO, 1),
 	WIRE("a packet of one byte", IDENT "\0\0\0\x01\x04\x14", ERR_PROTO, LEN(IDENT) + 5),
 	WIRE("a packet of 35001 bytes", IDENT "\0\0\x88\xb9\x04\x14", ERR_PROTO, LEN(IDENT) + 5),
 	WIRE("a packet of 4 GiB", IDENT "\xff\xff\xff\xff\x04\x14", ERR_PROTO, LEN(IDENT) + 5),
