@@ -31,16 +31,19 @@ struct forward {
 
 static void destroy(struct forward *f)
 {
+	struct forward_set *set = f->set;
+
 	if (f->prev)
 		f->prev->next = f->next;
 	else
-		f->set->first = f->next;
+		set->first = f->next;
 	if (f->next)
 		f->next->prev = f->prev;
-	f->set->n--;
-	f->set->open[f->index]--;
-	windows_give_back(f->set->windows, &f->share);
+	set->n--;
+	set->open[f->index]--;
+	windows_give_back(set->windows, &f->share);
 	mem_free(&mem_heap, f);
+	set->left(set->user);
 }
 
 static void on_bytes(void *user, enum pipe_direction d, size_t n)
@@ -64,13 +67,6 @@ static void on_passed(void *user, size_t n)
 		channels_grow(&f->set->channels, f->channel, more);
 }
 
-static void on_kick(void *user)
-{
-	struct forward *f = user;
-
-	f->set->kick(f->set->user);
-}
-
 static void on_gone(void *user)
 {
 	struct forward *f = user;
@@ -78,7 +74,6 @@ static void on_gone(void *user)
 
 	publish_channel_closed(set->publish, f->index);
 	destroy(f);
-	set->kick(set->user);
 }
 
 static void say_failed(struct forward *f, const char *message, const struct fault *why)
@@ -116,7 +111,7 @@ static void refuse(struct forward *f, enum ssh_open_failure code, const struct f
 	channels_set_user(&set->channels, f->channel, NULL);
 	channels_reject(&set->channels, f->channel, code, "the local service did not accept");
 	destroy(f);
-	set->kick(set->user);
+	channels_flush(&set->channels);
 }
 
 /* What the service does not take waits in the kernel, and a container pays for that
@@ -144,7 +139,6 @@ static void serve(struct forward *f, struct dial_result *result)
 		.budget = &set->budget,
 		.on_bytes = on_bytes,
 		.on_passed = on_passed,
-		.kick = on_kick,
 		.on_gone = on_gone,
 		.user = f,
 	};
@@ -155,9 +149,8 @@ static void serve(struct forward *f, struct dial_result *result)
 		channels_set_user(&set->channels, f->channel, NULL);
 		channels_close(&set->channels, f->channel);
 		on_gone(f);
-		return;
 	}
-	set->kick(set->user);
+	channels_flush(&set->channels);
 }
 
 static void refuse_surplus(struct forward_set *set, uint32_t channel, unsigned index,
@@ -267,7 +260,7 @@ static void on_impatient(struct timer *t)
 	refuse_surplus(set, channel, index, BUS_REFUSAL_BUSY);
 	note_failure(set, index);
 	destroy(f);
-	set->kick(set->user);
+	channels_flush(&set->channels);
 }
 
 static void wait_for_turn(struct forward *f)
@@ -434,7 +427,7 @@ static void on_retry(void *user)
 		if (more)
 			channels_grow(&set->channels, f->channel, more);
 	}
-	set->kick(set->user);
+	channels_flush(&set->channels);
 }
 
 void forward_set_share_out(struct forward_set *set, const uint8_t *forwards, size_t n, size_t room)

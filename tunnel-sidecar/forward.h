@@ -44,7 +44,7 @@ struct forward_set {
 	uint64_t failing_ns[BUS_FORWARDS_MAX]; /* when its failed opens are all forgiven */
 	struct rate rate;		       /* of log lines: the server makes them as it likes */
 	uint64_t last_byte_ns;		       /* loop clock; any byte of any channel */
-	void (*kick)(void *user);	       /* the link was driven, or one has left */
+	void (*left)(void *user);	       /* one is less in n */
 	void *user;
 };
 
@@ -55,7 +55,7 @@ struct forward_target {
 	uint16_t port;
 };
 
-/* loop, publish, windows, kick and user are the caller's to set before. */
+/* loop, publish, windows, left and user are the caller's to set before. */
 void forward_set_init(struct forward_set *set);
 void forward_set_fini(struct forward_set *set); /* all have left; the loop may be gone */
 
@@ -76,8 +76,8 @@ void forward_on_event(struct forward *f, const struct ssh_event *ev);
 void forward_cut(struct forward *f);
 
 /* Ends those that moved no byte after `since_ns` (loop clock), also those that are only
- * dialling; how many.  They leave when the server confirms it.  *oldest_ns: when the quietest
- * of the others moved its last; UINT64_MAX without. */
+ * dialling; how many.  The caller flushes the channels; they leave when the server confirms it.
+ * *oldest_ns: when the quietest of the others moved its last; UINT64_MAX without. */
 size_t forward_set_end_silent(struct forward_set *set, uint64_t since_ns, uint64_t *oldest_ns);
 
 /* The session is lost: resets every local connection.  The set serves a new

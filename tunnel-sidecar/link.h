@@ -59,9 +59,7 @@ struct link_options {
 enum { LINK_CHANNELS_SPARE = 64 };
 
 struct link_ops {
-	/* The channels were driven: what is pending should be sent. */
-	void (*kick)(void *self);
-	/* Asks the server for an answer: on_pong. */
+	/* Asks the server for an answer: on_pong.  Leaves with channels_flush(). */
 	int (*ping)(void *self);
 	uint64_t (*heard_ns)(void *self); /* loop_now() of the last byte received */
 	/* How long the server asks to be left alone; 0: not at all. */
@@ -69,7 +67,7 @@ struct link_ops {
 	/* What the server did without any use so far. */
 	void (*glitches)(void *self, uint64_t counts[GLITCH_KINDS]);
 	/* Draining: the server is to listen no more, where it can be told without ending the
-	 * session.  Channels that are open go on. */
+	 * session.  Leaves with channels_flush().  Channels that are open go on. */
 	void (*unlisten)(void *self);
 	/* Gives back what is only kept for a next time. */
 	void (*trim)(void *self);

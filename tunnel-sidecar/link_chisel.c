@@ -189,11 +189,6 @@ struct chisel_conn *link_chisel_conn(void *self)
 	return ((struct link_chisel *)self)->conn;
 }
 
-static void kick(void *self)
-{
-	chisel_conn_flush(link_chisel_conn(self));
-}
-
 static int ping(void *self)
 {
 	return ssh_global_request(chisel_stack_ssh(chisel_conn_stack(link_chisel_conn(self))),
@@ -237,7 +232,6 @@ static void part(void *self, enum ssh_disconnect_reason reason, const char *text
 }
 
 static const struct link_ops ops = {
-	.kick = kick,
 	.ping = ping,
 	.heard_ns = heard_ns,
 	.retry_after_s = retry_after_s,
@@ -293,6 +287,6 @@ int link_chisel_new(struct link *out, struct channels *channels, const struct li
 		return rc;
 	}
 	*out = (struct link){ &ops, k, FORWARDS_MAX };
-	*channels = channels_of_ssh(engine(k));
+	*channels = chisel_conn_channels(k->conn);
 	return 0;
 }

@@ -96,11 +96,6 @@ static struct ssh2 *ssh_of(void *self)
 	return ((struct link_ssh2 *)self)->ssh;
 }
 
-static void kick(void *self)
-{
-	ssh2_kick(ssh_of(self));
-}
-
 static int ping(void *self)
 {
 	return ssh2_ping(ssh_of(self), TAG_PING);
@@ -143,7 +138,6 @@ static void part(void *self, enum ssh_disconnect_reason reason, const char *text
 }
 
 static const struct link_ops ops = {
-	.kick = kick,
 	.ping = ping,
 	.heard_ns = heard_ns,
 	.retry_after_s = retry_after_s,

@@ -219,7 +219,7 @@ static void ping(struct session *s)
 		s->next_ping_ns = session_now(s) + s->o.keepalive_ns; /* the link will say why */
 	else
 		s->ping_ns = session_now(s);
-	s->link.ops->kick(s->link.self);
+	channels_flush(&s->forwards.channels);
 }
 
 static void end_drain(struct session *s)
@@ -246,7 +246,7 @@ static void end_silent(struct session *s)
 	if (n)
 		log_info("drain", "connections on which nothing moves are ended",
 			 L_INT("channels", n), L_INT("left", s->forwards.n));
-	s->link.ops->kick(s->link.self);
+	channels_flush(&s->forwards.channels);
 }
 
 static void on_phase_timeout(struct session *s)
@@ -298,14 +298,13 @@ static void on_timer(struct timer *t)
 
 /* ---- life ---- */
 
-static void on_kick(void *user)
+/* What is awaited may be that nothing is open any more. */
+static void on_forward_left(void *user)
 {
 	struct session *s = user;
 
-	if (!s->link.ops)
-		return;
-	s->link.ops->kick(s->link.self);
-	session_arm(s);
+	if (s->link.ops)
+		session_arm(s);
 }
 
 int session_new(struct session **out, const struct session_options *options, struct fault *why)
@@ -325,7 +324,7 @@ int session_new(struct session **out, const struct session_options *options, str
 		.loop = options->loop,
 		.publish = options->publish,
 		.windows = options->windows,
-		.kick = on_kick,
+		.left = on_forward_left,
 		.user = s,
 	};
 	forward_set_init(&s->forwards);
@@ -433,7 +432,7 @@ void session_drain(struct session *s, uint64_t grace_ns, void (*done)(void *user
 	s->silence_ns = session_now(s) + LIMIT_NS(DRAIN_SILENCE);
 	session_enter(s, BUS_STATE_DRAINING);
 	s->link.ops->unlisten(s->link.self);
-	s->link.ops->kick(s->link.self);
+	channels_flush(&s->forwards.channels);
 	if (s->state != BUS_STATE_DRAINING)
 		return;
 	timer_set(s->o.loop, &s->timer, session_now(s)); /* at once when nothing is open */

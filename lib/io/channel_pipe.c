@@ -127,7 +127,7 @@ static void on_sent(struct sock *s, void *user)
 	buf_consume(&p->sending, n);
 	passed(p, n);
 	send_waiting(p);
-	p->o.kick(p->o.user);
+	channels_flush(&p->channels);
 }
 
 void channel_pipe_on_eof(struct channel_pipe *p)
@@ -198,7 +198,7 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 	if (data.n == 0) {
 		p->socket_eof = true;
 		pass_eof(p);
-		p->o.kick(p->o.user);
+		channels_flush(&p->channels);
 		return;
 	}
 	p->o.on_bytes(p->o.user, PIPE_TO_CHANNEL, data.n);
@@ -208,7 +208,7 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 	    buf_append(&p->unsent, data.p + taken, data.n - (size_t)taken) < 0)
 		cut(p);
 	receive(p, false);
-	p->o.kick(p->o.user);
+	channels_flush(&p->channels);
 }
 
 void channel_pipe_on_writable(struct channel_pipe *p)
@@ -239,7 +239,7 @@ static void on_error(struct sock *s, void *user, int sys)
 	(void)s;
 	(void)sys; /* SSH has no reset: the channel closes without an end of file */
 	cut(p);
-	p->o.kick(p->o.user);
+	channels_flush(&p->channels);
 }
 
 static void on_closed(void *user)

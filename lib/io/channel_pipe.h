@@ -41,8 +41,6 @@ struct channel_pipe_options {
 	void (*on_bytes)(void *user, enum pipe_direction d, size_t n);
 	/* n of those from the channel were taken by the socket, or thrown away. */
 	void (*on_passed)(void *user, size_t n);
-	/* The link was driven: what is pending should be sent. */
-	void (*kick)(void *user);
 	/* Channel and socket are both gone and so is the pipe: the last call, never
 	 * from inside channel_pipe_new(). */
 	void (*on_gone)(void *user);
@@ -62,7 +60,8 @@ void channel_pipe_on_eof(struct channel_pipe *p);
 void channel_pipe_on_closed(struct channel_pipe *p);
 
 /* Ends both sides in good order (CLOSE, FIN) without waiting for theirs; what waits is
- * dropped.  on_gone follows once channel and socket are gone. */
+ * dropped.  The caller flushes the channels.  on_gone follows once channel and socket are
+ * gone. */
 void channel_pipe_end(struct channel_pipe *p);
 
 /* The link itself is gone, or going: resets the socket, never touches the

@@ -26,6 +26,7 @@ struct channels_ops {
 	void (*close)(void *link, uint32_t channel);
 	void (*set_user)(void *link, uint32_t channel, void *user);
 	void *(*user)(void *link, uint32_t channel);
+	void (*flush)(void *link);
 };
 
 struct channels {
@@ -35,9 +36,6 @@ struct channels {
 	 * and has no more than that.  True: windows are the link's own affair. */
 	bool own_windows;
 };
-
-/* Those of our own engine, which must outlive the use of them. */
-struct channels channels_of_ssh(struct ssh *s);
 
 static inline bool channels_exist(const struct channels *c)
 {
@@ -104,6 +102,14 @@ static inline void channels_set_user(const struct channels *c, uint32_t channel,
 static inline void *channels_user(const struct channels *c, uint32_t channel)
 {
 	return c->ops->user(c->link, channel);
+}
+
+/* To be called after driving channels outside the link's own events: what is pending is
+ * sent.  Never tells an event before it returns.  Nothing happens where there is no link. */
+static inline void channels_flush(const struct channels *c)
+{
+	if (c->ops)
+		c->ops->flush(c->link);
 }
 
 #endif

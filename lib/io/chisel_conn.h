@@ -7,6 +7,7 @@
 #ifndef LIB_IO_CHISEL_CONN_H
 #define LIB_IO_CHISEL_CONN_H
 
+#include "lib/io/channels.h"
 #include "lib/io/loop/loop.h"
 #include "lib/proto/chisel_stack.h"
 
@@ -41,6 +42,8 @@ void chisel_conn_shutdown(struct chisel_conn *c, enum ssh_disconnect_reason reas
 			  const char *text);
 
 struct stack *chisel_conn_stack(struct chisel_conn *c);
+/* Those of its engine; not to be used after chisel_conn_close() or chisel_conn_shutdown(). */
+struct channels chisel_conn_channels(struct chisel_conn *c);
 int chisel_conn_fd(const struct chisel_conn *c);
 /* loop_now() of the last byte received. */
 uint64_t chisel_conn_heard_ns(const struct chisel_conn *c);

@@ -119,19 +119,10 @@ static void on_passed(void *user, size_t n)
 	(void)n;
 }
 
-static void on_kick(void *user)
-{
-	struct visitor *v = user;
-
-	if (v->client->carrier)
-		chisel_conn_flush(v->client->carrier);
-}
-
 static void on_pipe_gone(void *user)
 {
 	struct visitor *v = user;
 
-	on_kick(v);
 	destroy_visitor(v);
 }
 
@@ -162,13 +153,12 @@ static void on_opened(struct visitor *v, struct ssh *ssh, uint32_t channel)
 {
 	const struct channel_pipe_options options = {
 		.loop = v->client->gateway->loop,
-		.channels = channels_of_ssh(ssh),
+		.channels = chisel_conn_channels(v->client->carrier),
 		.channel = channel,
 		.fd = v->fd,
 		.budget = &v->client->gateway->budget,
 		.on_passed = on_passed,
 		.on_bytes = on_bytes,
-		.kick = on_kick,
 		.on_gone = on_pipe_gone,
 		.user = v,
 	};

@@ -424,11 +424,11 @@ int ssh2_new(struct ssh2 **out, struct loop *l, int fd, const struct ssh2_option
 	}
 	sock_recv(s->end.sock, SOCK_RECV_MAX);
 	*out = s;
-	ssh2_kick(s);
+	ssh2_flush(s);
 	return 0;
 }
 
-void ssh2_kick(struct ssh2 *s)
+void ssh2_flush(struct ssh2 *s)
 {
 	if (!ssh2_lives(s) || s->pumping)
 		return;

@@ -73,7 +73,7 @@ struct ssh2_options {
 MUST_USE int ssh2_new(struct ssh2 **out, struct loop *l, int fd, const struct ssh2_options *options,
 		      const struct ssh2_handler *handler, void *user, struct fault *why);
 /* To be called after driving the channels: moves what can move. */
-void ssh2_kick(struct ssh2 *s);
+void ssh2_flush(struct ssh2 *s);
 /* Ends at once.  Only on_gone follows. */
 void ssh2_close(struct ssh2 *s);
 /* Says goodbye and ends when the peer has ended too, or after a second. */
@@ -85,7 +85,7 @@ void ssh2_shutdown(struct ssh2 *s, enum ssh_disconnect_reason reason, const char
 MUST_USE int ssh2_ping(struct ssh2 *s, uint64_t tag);
 
 /* Gives the listens back (RFC 4254, 7.1: cancel-tcpip-forward); channels that are open go
- * on.  Moves with the next ssh2_kick(). */
+ * on.  Moves with the next ssh2_flush(). */
 void ssh2_unlisten(struct ssh2 *s);
 
 struct channels ssh2_channels(struct ssh2 *s);

@@ -127,6 +127,11 @@ static void *user_of(void *link, uint32_t channel)
 	return slot_of(link, channel)->user;
 }
 
+static void flush(void *link)
+{
+	ssh2_flush(link);
+}
+
 static const struct channels_ops ops = {
 	.accept = accept_channel,
 	.reject = reject,
@@ -140,6 +145,7 @@ static const struct channels_ops ops = {
 	.close = close_channel,
 	.set_user = set_user,
 	.user = user_of,
+	.flush = flush,
 };
 
 struct channels ssh2_channels(struct ssh2 *s)

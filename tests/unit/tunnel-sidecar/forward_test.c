@@ -21,11 +21,13 @@ static struct {
 	void *user[CHANNELS];
 	char state[CHANNELS]; /* '-' new, 'o' accepted, 'r' rejected, 'c' closed by us */
 	size_t rejected, accepted, closed, grown;
+	bool unsent; /* driven, and not flushed: only the link's own events end so */
 } fake;
 
 static void note(uint32_t channel, char state, size_t *count)
 {
 	fake.state[channel] = state;
+	fake.unsent = true;
 	++*count;
 }
 
@@ -60,6 +62,7 @@ static int write_some(void *link, uint32_t c, const uint8_t *p, size_t n)
 	(void)link;
 	(void)c;
 	(void)p;
+	fake.unsent = true;
 	return (int)min_size(n, 1000);
 }
 
@@ -69,10 +72,24 @@ static void nothing(void *link, uint32_t c)
 	(void)c;
 }
 
+static void shut(void *link, uint32_t c)
+{
+	(void)link;
+	(void)c;
+	fake.unsent = true;
+}
+
+static void flush(void *link)
+{
+	(void)link;
+	fake.unsent = false;
+}
+
 static void grow(void *link, uint32_t c, uint32_t more)
 {
 	(void)link;
 	(void)c;
+	fake.unsent = true;
 	fake.grown += more;
 }
 
@@ -81,6 +98,7 @@ static void credit(void *link, uint32_t c, size_t n)
 	(void)link;
 	(void)c;
 	(void)n;
+	fake.unsent = true;
 }
 
 static void set_user(void *link, uint32_t c, void *user)
@@ -97,8 +115,9 @@ static void *user_of(void *link, uint32_t c)
 
 static const struct channels_ops ops = {
 	.accept = accept_one, .reject = reject_one, .writable = writable, .write = write_some,
-	.want_write = nothing, .pass = nothing, .grow = grow, .credit = credit, .eof = nothing,
+	.want_write = nothing, .pass = nothing, .grow = grow, .credit = credit, .eof = shut,
 	.close = close_one, .set_user = set_user, .user = user_of,
+	.flush = flush,
 };
 
 /* ---- the set ---- */
@@ -107,10 +126,18 @@ static struct forward_set set;
 static struct windows windows;
 static struct publish *publish;
 static uint32_t next;
+static size_t began, left;
 
-static void on_kick(void *user)
+static void on_left(void *user)
 {
 	(void)user;
+	left++;
+}
+
+static void pass_time(uint64_t ns)
+{
+	fake_pass(ns);
+	check(!fake.unsent);
 }
 
 static void init(size_t forwards, size_t room)
@@ -121,9 +148,10 @@ static void init(size_t forwards, size_t room)
 		index[i] = (uint8_t)(i * 2); /* the bus knows more of them than this session has */
 	memset(&fake, 0, sizeof(fake));
 	next = 0;
+	began = left = 0;
 	windows_init(&windows, fake_loop(), publish);
 	set = (struct forward_set){ .loop = fake_loop(), .publish = publish, .windows = &windows,
-				    .kick = on_kick };
+				    .left = on_left };
 	forward_set_init(&set);
 	set.channels = (struct channels){ .ops = &ops };
 	forward_set_share_out(&set, index, forwards, room);
@@ -131,8 +159,10 @@ static void init(size_t forwards, size_t room)
 
 static void fini(void)
 {
+	check(!fake.unsent);
 	forward_set_abort(&set);
 	fake_reap();
+	check(left == began);
 	check(set.n == 0 && fake_dials() == 0 && fake_socks() == 0);
 	check(fake_timers() == 1); /* the beat of the bus */
 	for (size_t i = 0; i < BUS_FORWARDS_MAX; i++)
@@ -143,9 +173,13 @@ static void fini(void)
 
 static uint32_t open_one(unsigned index)
 {
+	const size_t all = set.n + left;
+
 	must(next < CHANNELS);
 	fake.state[next] = '-';
 	forward_start(&set, next, &(struct forward_target){ index, "svc", (uint16_t)(80 + index) });
+	began += set.n + left - all;
+	flush(NULL);
 	return next++;
 }
 
@@ -161,6 +195,7 @@ static void dial_ends(unsigned index, int sys)
 	for (size_t i = 0; i < fake_dials(); i++)
 		if (fake_dial_port(i) == 80 + index) {
 			fake_dial_end(i, sys);
+			check(!fake.unsent);
 			return;
 		}
 	must(!"there is such a dial");
@@ -171,6 +206,7 @@ static void say(uint32_t channel, enum ssh_event_kind kind)
 	if (fake.user[channel])
 		forward_on_event(fake.user[channel],
 				 &(struct ssh_event){ .kind = kind, .channel = channel });
+	flush(NULL);
 }
 
 /* ---- dials ---- */
@@ -221,9 +257,9 @@ static void test_patience(void)
 {
 	init(8, FORWARDS_MAX);
 	open_many(0, 10);
-	fake_pass(LIMIT_NS(DIAL) - 1);
+	pass_time(LIMIT_NS(DIAL) - 1);
 	check(set.waiting[0] == 2 && fake.rejected == 0);
-	fake_pass(1);
+	pass_time(1);
 	check(set.waiting[0] == 0 && fake.rejected == 2 && fake.state[9] == 'r' && set.n == 8);
 	fini();
 }
@@ -285,7 +321,7 @@ static void test_failing(void)
 	check(fake.rejected == before + 1 && fake_dials() == 0); /* refused undialled */
 	(void)open_one(2);
 	check(fake_dials() == 1); /* the other serves */
-	fake_pass(1000 * MS);
+	pass_time(1000 * MS);
 	(void)open_one(0);
 	check(fake_dials() == 2);
 	fini();
@@ -302,12 +338,12 @@ static void test_ends(void)
 	check(set.n == 3 && fake_socks() == 3);
 	forward_cut(fake.user[0]);
 	fake_fail(fake_sock(1), ECONNRESET);
-	check(fake.state[1] == 'c');
+	check(fake.state[1] == 'c' && !fake.unsent);
 	say(1, SSH_EVENT_CHANNEL_CLOSED);
 	fake_reap();
 	check(set.n == 1 && fake_socks() == 1);
 	say(2, SSH_EVENT_CHANNEL_EOF);
-	check(fake_give(fake_sock(0), NULL, 0) == 0);
+	check(fake_give(fake_sock(0), NULL, 0) == 0 && !fake.unsent);
 	fake_reap();
 	check(fake.state[2] == 'c' && set.n == 1);
 	say(2, SSH_EVENT_CHANNEL_WRITABLE);
@@ -363,9 +399,10 @@ static void test_starved(void)
 				 &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_DATA,
 						      .payload = { data, first / 4 } });
 		fake_take(fake_sock(0));
+		check(!fake.unsent);
 	}
 	check(fake.grown == first && windows.budget.starved_n == 1);
-	fake_pass(1001 * MS); /* the limit is read again: there is room */
+	pass_time(1001 * MS); /* the limit is read again: there is room */
 	check(fake.grown > first && windows.budget.starved_n == 0);
 	fini();
 }
@@ -383,14 +420,15 @@ static void test_silent_ones_end(void)
 		dial_ends(0, 0);
 	}
 	(void)open_many(2, 10); /* eight are dialling, two wait */
-	fake_pass(1500 * MS);
-	check(fake_give(fake_sock(0), &byte, 1) == 1); /* from the service … */
+	pass_time(1500 * MS);
+	check(fake_give(fake_sock(0), &byte, 1) == 1 && !fake.unsent); /* from the service … */
 	forward_on_event(fake.user[1],
 			 &(struct ssh_event){ .kind = SSH_EVENT_CHANNEL_DATA, .channel = 1,
 					      .payload = { &byte, 1 } }); /* … and to it */
 	const uint64_t moved = loop_now(fake_loop());
-	fake_pass(500 * MS);
+	pass_time(500 * MS);
 	check(forward_set_end_silent(&set, loop_now(fake_loop()) - 2000 * MS, &oldest) == 11);
+	flush(NULL); /* its caller */
 	check(oldest == moved);
 	check(fake.state[0] == 'o' && fake.state[1] == 'o' && fake.state[2] == 'c');
 	check(fake.rejected == 10 && fake_dials() == 0 && set.n == 3);
@@ -399,8 +437,9 @@ static void test_silent_ones_end(void)
 	say(2, SSH_EVENT_CHANNEL_CLOSED);
 	fake_reap();
 	check(set.n == 2);
-	fake_pass(1500 * MS);
+	pass_time(1500 * MS);
 	check(forward_set_end_silent(&set, loop_now(fake_loop()) - 2000 * MS, &oldest) == 2);
+	flush(NULL); /* its caller */
 	check(oldest == UINT64_MAX);
 	fini();
 }

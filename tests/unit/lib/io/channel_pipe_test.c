@@ -35,14 +35,6 @@ static void on_passed(void *user, size_t n)
 	((struct side *)user)->passed += n;
 }
 
-static void on_kick(void *user)
-{
-	const struct side *s = user;
-
-	if (s->node->carrier)
-		chisel_conn_flush(s->node->carrier);
-}
-
 static void on_pipe_gone(void *user)
 {
 	struct side *s = user;
@@ -57,13 +49,12 @@ static void start_pipe(struct side *s, struct loop *l, uint32_t channel)
 {
 	const struct channel_pipe_options o = {
 		.loop = l,
-		.channels = channels_of_ssh(node_ssh(s->node)),
+		.channels = chisel_conn_channels(s->node->carrier),
 		.channel = channel,
 		.fd = s->inner_fd,
 		.budget = &budget,
 		.on_bytes = on_bytes,
 		.on_passed = on_passed,
-		.kick = on_kick,
 		.on_gone = on_pipe_gone,
 		.user = s,
 	};
