@@ -115,7 +115,7 @@ static void on_lost(void *user, int status)
 	struct agent *a = user;
 
 	log_warn("registration_lost",
-		 "the control plane does not know this cluster: registering again",
+		 "the control plane does not have this cluster: registering again",
 		 L_INT("status", status),
 		 L_STR("cluster_id", enrolment_identity(a->enrolment)->cluster_id));
 	enrolment_forget(a->enrolment);

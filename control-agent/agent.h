@@ -1,12 +1,12 @@
 /*
  * agent -- the order of life: state, facts, registration (mandatory), then
- * heartbeats and the tunnel poll, until the program is told to end.
+ * heartbeats and the tunnel poll, until the program is asked to end.
  *
  *	starting → registering → running ⇄ renewing
  *	                └─→ failed ←──────────┘
  *
  * Never touches a tunnel that is up: when this program ends, for whatever
- * reason, the last wish on the bus stays what it was.
+ * reason, the last desired state stays on the bus.
  */
 #ifndef CONTROL_AGENT_AGENT_H
 #define CONTROL_AGENT_AGENT_H

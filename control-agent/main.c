@@ -83,8 +83,8 @@ static int start(struct control *c, struct fault *why)
 		 L_STR("io_reason", loop_backend_reason(c->loop)));
 	if (c->config.tls_skip_verify)
 		log_warn("tls_not_verified",
-			 "nothing proves that this is the control plane: its certificate is not "
-			 "verified, and whoever answers gets the token "
+			 "the control plane's certificate is not verified: any server that answers "
+			 "at its address receives the token "
 			 "(pipeops.tls.insecure_skip_verify)");
 	return agent_new(&c->agent, &(struct agent_options){ c->loop, &c->config, c->publish },
 			 why);

@@ -94,7 +94,8 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 	}
 	if (bus_writer_degraded(p->writer))
 		log_warn("bus_degraded",
-			 "the status bus can't be written: nobody sees this program's state",
+			 "the status bus can't be written: other containers can't read this "
+			 "program's state",
 			 L_STR("dir", o->bus_dir), L_STR("reason", bus_writer_degraded(p->writer)));
 	publish_versions(p);
 	log_set_tap(on_log, p);

@@ -27,9 +27,9 @@ enum bus_phase { BUS_INIT, BUS_RUNNING, BUS_DRAINING, BUS_STOPPED, BUS_FAILED };
 #define BUS_STATES(X)                                                                              \
 	X(IDLE, "idle")                                                                            \
 	X(RESOLVING, "resolving")                                                                  \
-	X(CONNECTING, "connecting") X(TLS, "tls") X(UPGRADING, "upgrading") X(SSH, "ssh")          \
-		X(CONFIGURING, "configuring") X(UP, "up") X(DRAINING, "draining")                  \
-			X(BACKOFF, "backoff") X(FAILED, "failed")
+	X(CONNECTING, "connecting")                                                                \
+	X(TLS, "tls") X(UPGRADING, "upgrading") X(SSH, "ssh") X(CONFIGURING, "configuring")        \
+		X(UP, "up") X(DRAINING, "draining") X(BACKOFF, "backoff") X(FAILED, "failed")
 enum bus_state {
 #define X(id, name) BUS_STATE_##id,
 	BUS_STATES(X)
@@ -54,12 +54,12 @@ enum bus_state {
 	X(FINGERPRINT, "fingerprint")	  /* the host key is not the pinned one */                 \
 	X(CONFIG, "config")		  /* the forwards were refused */                          \
 	X(CANNOT_LISTEN, "cannot_listen") /* the server could not bind a forward's port */         \
-	X(DEAD_LINK, "dead_link")	  /* a session fell silent */                              \
+	X(DEAD_LINK, "dead_link")	  /* a session got no more bytes from the server */        \
 	X(PEER_CLOSED, "peer_closed")	  /* a session was ended by the server */                  \
 	X(RESET, "reset")		  /* a session's connection broke */                       \
 	X(PROTOCOL, "protocol")		  /* a session broke its wire format */                    \
 	X(LOCAL, "local")		  /* this program's own limits: memory, descriptors */     \
-	X(DRAINED, "drained")		  /* ended for good: the program was told to stop */
+	X(DRAINED, "drained")		  /* the program was asked to end */
 enum bus_cause {
 #define X(id, name) BUS_CAUSE_##id,
 	BUS_CAUSES(X)

@@ -60,25 +60,24 @@ static void on_signal(void *user, int signo)
 	if (signo == SIGHUP || a->stopping)
 		return;
 	a->stopping = true;
-	log_info("stopping", "finishing the answers under way",
+	log_info("stopping", "finishing the responses that have begun",
 		 L_INT("connections", http_server_connections(a->server)));
 	timer_set(a->loop, &a->deadline, loop_now(a->loop) + DRAIN_NS);
 	http_server_drain(a->server, on_drained, a);
 }
 
-/* Made like by the writers, so that all three agree on a directory whichever
- * starts first.  One that can't be made is no failure: what is absent is
- * reported as absent. */
+/* Uses the writers' fallback rule, so all three programs find the same directory.  If it can't be
+ * created, that is not a failure: the containers are reported as absent. */
 static void find_bus(struct config *c)
 {
 	struct fault why = { 0 };
 	const int rc = program_bus_directory(c, &why);
 
 	if (rc < 0)
-		log_warn("directory_fallback", "the bus can't be looked for",
+		log_warn("directory_fallback", "no directory of the bus can be found",
 			 L_STR("error", why.why));
 	else if (rc > 0)
-		log_info("directory_fallback", "the bus is looked for in another directory",
+		log_info("directory_fallback", "another directory is used for the bus",
 			 L_STR("used", c->bus_dir));
 }
 
@@ -154,7 +153,7 @@ static int start(struct app *a, struct fault *why)
 	rc = lock_in(a, why);
 	if (rc < 0)
 		return rc;
-	log_info("listening", "requests are served", L_STR("bind", c->status_bind),
+	log_info("listening", "accepting connections", L_STR("bind", c->status_bind),
 		 L_INT("port", http_server_port(a->server)), L_STR("bus", c->bus_dir));
 	return 0;
 }

@@ -127,7 +127,7 @@ static int read_credentials(struct session_target *t, const struct client_option
 		return fault_set(why, ERR_USAGE, "--auth: user or password is too long");
 	if (t->url.ssh && !*user)
 		return fault_set(why, ERR_USAGE,
-				 "an SSH server wants a user: ssh://user@%s, or --auth USER:PASS",
+				 "an SSH server needs a user: ssh://user@%s, or --auth USER:PASS",
 				 t->url.host_header);
 	snprintf(t->user, sizeof(t->user), "%s", user);
 	snprintf(t->password, sizeof(t->password), "%s", password);

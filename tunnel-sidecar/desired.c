@@ -23,7 +23,7 @@
 
 #define POLL_NS 250000000ull
 
-/* Turns of the tunnel that wishes cause. */
+/* Changes of the tunnel that desired states cause. */
 enum { TURNS_BURST = 3 };
 #define TURN_EVERY_NS 5000000000ull
 
@@ -99,7 +99,7 @@ static int check_server(struct session_target *to, const struct bus_desired *r,
 	if (!r->fingerprint[0] && c->require_fingerprint)
 		return fault_set(why, ERR_CONFIG,
 				 "the control plane tells no fingerprint of the tunnel server's "
-				 "host key, and tunnel.require_fingerprint wants one");
+				 "host key, and tunnel.require_fingerprint requires one");
 	if (r->fingerprint[0]) {
 		rc = ssh_fingerprint_check(r->fingerprint, why);
 		if (rc < 0)
@@ -192,8 +192,8 @@ static bool turn(struct desired *d, const struct bus_desired *r, const struct se
 	    !rate_allow_of(&d->turns, loop_now(d->o.loop), TURNS_BURST, TURN_EVERY_NS, &looks)) {
 		if (!d->held)
 			log_warn("tunnel_desired",
-				 "the control agent changes what it wants too often: "
-				 "the newest waits",
+				 "the desired state changes too often: the newest one "
+				 "has to wait",
 				 L_INT("generation", r->gen));
 		d->held = true;
 		return false;
@@ -214,11 +214,11 @@ static void say(struct desired *d, const struct bus_desired *r, const struct fau
 	if (!rate_allow(&d->said, loop_now(d->o.loop), &missed))
 		return;
 	if (why)
-		log_error("tunnel_desired", "what the control agent wants is refused",
+		log_error("tunnel_desired", "the desired state is refused",
 			  L_INT("generation", r->gen), L_STR("error", why->why),
 			  L_INT("unsaid", missed));
 	else
-		log_info("tunnel_desired", "what the control agent wants is taken",
+		log_info("tunnel_desired", "the desired state is taken",
 			 L_INT("generation", r->gen),
 			 L_STR("op", r->op == BUS_DESIRED_UP ? "up" : "down"),
 			 L_INT("unsaid", missed));
@@ -307,7 +307,8 @@ static void listen_to_doorbell(struct desired *d)
 
 	d->rung.call = on_rung;
 	if (!d->o.is_peer_gone && doorbell_new(&d->doorbell, on_doorbell, d, &why) < 0)
-		log_info("doorbell", "the bus is polled only", L_STR("reason", why.why));
+		log_info("doorbell", "the bus is only polled, without the doorbell",
+			 L_STR("reason", why.why));
 }
 
 int desired_new(struct desired **out, const struct desired_options *options, struct fault *why)

@@ -1,13 +1,13 @@
 /*
- * desired -- follows what the control agent wants on the bus, and answers.
+ * desired -- follows the desired state on the bus, and publishes what was done.
  *
  * Level-triggered: every 250 ms, and when the doorbell of the bus hints at
  * something new, the record is read as a whole, checked against
  * this container's own configuration, and compared with what runs.  A control
  * agent that dies, restarts or writes nonsense changes nothing about a tunnel
- * that is up; only a different, valid record does.  Nor can one that changes its
- * mind without end churn sessions: after three turns at once, one each 5 s; what
- * waits is not queued, the wish that stands then is the one that counts.
+ * that is up; only a different, valid record does.  A control agent that
+ * changes the record all the time can't restart sessions all the time: after three
+ * changes at once, one every 5 s.  Records are not queued; the newest one counts.
  */
 #ifndef TUNNEL_SIDECAR_DESIRED_H
 #define TUNNEL_SIDECAR_DESIRED_H

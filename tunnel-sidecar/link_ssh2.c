@@ -162,7 +162,8 @@ int link_ssh2_new(struct link *out, struct channels *channels, const struct link
 
 	if (!*o->target->user) {
 		close(fd);
-		return fault_set(why, ERR_CONFIG, "an SSH server wants a user, and none is known");
+		return fault_set(why, ERR_CONFIG,
+				 "an SSH server needs a user, and none is configured");
 	}
 	for (size_t i = 0; i < o->target->n; i++)
 		listens[i] = (struct ssh2_listen){ o->target->remotes[i].bind_host,

@@ -28,7 +28,7 @@ int probe_main(struct config *config, bool ready)
 			  (session.state == BUS_STATE_UP || session.state == BUS_STATE_IDLE);
 	bus_reader_free(r);
 	if (rc == 1 && is_refused)
-		printf("no: %s, and what the control plane wants is not done: %s\n",
+		printf("no: %s, and the desired state is refused: %s\n",
 		       bus_state_name(session.state), observed.error_text);
 	else if (rc == 1)
 		printf("%s: %s%s%s\n", good ? "yes" : "no", bus_state_name(session.state),

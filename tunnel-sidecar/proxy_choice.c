@@ -23,11 +23,12 @@ static void say(const struct session_target *t, const char *because)
 	if (strcmp(text, said) == 0)
 		return;
 	memcpy(said, text, sizeof(said));
-	log_info("proxy",
-		 p->kind ? "the tunnel server is reached through a proxy"
-			 : "the tunnel server is reached directly, though there is a proxy",
-		 L_STR("proxy", text), L_STR("because", because),
-		 L_STR("server", t->url.host_header));
+	log_info(
+		"proxy",
+		p->kind ? "the tunnel server is reached through a proxy"
+			: "the tunnel server is reached directly; the configured proxy is not used",
+		L_STR("proxy", text), L_STR("because", because),
+		L_STR("server", t->url.host_header));
 }
 
 int proxy_choice_find(struct session_target *t, const char *given, struct fault *why)

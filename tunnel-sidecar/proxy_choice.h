@@ -1,5 +1,5 @@
 /*
- * proxy_way -- the way to a tunnel server: through which proxy, and why; said once.
+ * proxy_choice -- which proxy is used for a tunnel server, and why; logged once.
  */
 #ifndef TUNNEL_SIDECAR_PROXY_CHOICE_H
 #define TUNNEL_SIDECAR_PROXY_CHOICE_H

@@ -98,7 +98,8 @@ static void on_beat(struct timer *t)
 	for (struct publish_beat *b = p->beats; b; b = b->next)
 		b->look(b->user);
 	if (bus_beat(p->writer) < 0) {
-		log_error("bus_replaced", "another tunnel-sidecar took the bus segment: ending");
+		log_error("bus_replaced",
+			  "another tunnel-sidecar replaced the bus segment: the program ends");
 		bus_phase(p->writer, BUS_FAILED);
 		loop_stop(p->loop);
 		return;
@@ -143,7 +144,8 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 		p->bytes[i / 2][i % 2] = bus_cell(p->writer, BUS_TUNNEL_BYTES, i);
 	const char *degraded = bus_writer_degraded(p->writer);
 	if (degraded && o->bus_dir)
-		log_warn("bus_degraded", "the status bus can't be written; the tunnel works on",
+		log_warn("bus_degraded",
+			 "the status bus can't be written; the tunnel continues to work",
 			 L_STR("reason", degraded));
 	snprintf(p->session.io_backend, sizeof(p->session.io_backend), "%s", loop_backend(l));
 	snprintf(p->session.io_reason, sizeof(p->session.io_reason), "%s", loop_backend_reason(l));

@@ -13,7 +13,7 @@
 struct publish;
 
 struct publish_options {
-	const char *bus_dir;	     /* NULL: nobody reads (the `client` verb) */
+	const char *bus_dir;	     /* NULL: nothing is published (`client` without --bus-dir) */
 	const char *const *forwards; /* names, in the order of the configuration */
 	size_t forwards_n;
 	/* Before the program's own numbers are taken: to give back what is only kept

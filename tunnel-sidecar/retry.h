@@ -1,6 +1,6 @@
 /*
- * retry -- when to try again: soon enough to be back within two seconds of the
- * path, rarely enough to be no storm.  Pure: clock and chance are arguments.
+ * retry -- when to try again: soon enough to be back within two seconds after the network
+ * is, and rarely enough not to overload a server.  Pure: time and random numbers are arguments.
  *
  * A draw is the time from the beginning of one attempt to the next, so an
  * attempt that ran into its deadline is followed at once: while nobody answers,
@@ -37,7 +37,8 @@ struct retry {
 	uint64_t max_ns;
 	uint64_t outage_ns;		       /* when it began */
 	bool was_short;			       /* the last tunnel ended at once */
-	struct backoff backoff[RETRY_CLASSES]; /* a server that changes its excuse gains nothing */
+	struct backoff backoff[RETRY_CLASSES]; /* one backoff per class: alternating failures do not
+						  reset it */
 };
 
 void retry_init(struct retry *r, uint64_t max_ns);

@@ -2,7 +2,7 @@
  * session -- one tunnel: connect, agree on the forwards, serve, come back.
  *
  * A state machine over dial, link and forward (states.def is its table; one
- * function enters a state).  It knows a target, not who wanted it: the bus
+ * function enters a state).  It has a target, and not who asked for it: the bus
  * (desired.c) and the `client` verb (client.c) are its two users.
  */
 #ifndef TUNNEL_SIDECAR_SESSION_H
@@ -61,15 +61,15 @@ struct session_options {
 
 MUST_USE int session_new(struct session **out, const struct session_options *options,
 			 struct fault *why);
-/* Ends everything at once, without a goodbye; then loop_free(). Accepts NULL. */
+/* Ends everything at once, without a disconnect message; then loop_free(). Accepts NULL. */
 void session_abort(struct session *s);
 /* After loop_free(), which ends the connections. Accepts NULL. */
 void session_free(struct session *s);
 
-/* Wants the tunnel up at this target; the same target again changes nothing
+/* Brings the tunnel up at this target; the same target again changes nothing
  * (also not a session that closed for being idle). */
 void session_up(struct session *s, const struct session_target *target);
-/* Wants it down: says goodbye to the server. */
+/* Closes the tunnel: disconnects from the server. */
 void session_down(struct session *s);
 /* Ends a wait between attempts; nothing else. */
 void session_retry_now(struct session *s);

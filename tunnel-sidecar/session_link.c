@@ -32,7 +32,7 @@ static bool on_host_key(void *user, const uint8_t fingerprint[SSH_FINGERPRINT_LE
 
 	ssh_fingerprint_write(fingerprint, text);
 	if (!s->target.fingerprint[0])
-		log_warn("host_key", "no fingerprint is configured: any host key is taken",
+		log_warn("host_key", "no fingerprint is configured: any host key is accepted",
 			 L_STR("fingerprint", text));
 	const bool trusted =
 		!s->target.fingerprint[0] || ssh_fingerprint_is(s->target.fingerprint, fingerprint);
@@ -92,8 +92,8 @@ static void on_open(void *user, const struct ssh_event *ev, size_t forward)
 	if (rate_allow(&s->forwards.rate, session_now(s), &missed))
 		log_warn("channel_rejected",
 			 s->draining ? "draining: no new channels"
-				     : "the server asked for a target that is no forward of this "
-				       "session",
+				     : "the server asked for a target that is not a forward of "
+				       "this session",
 			 L_SPAN("type", ev->name),
 			 L_SPAN("target", span_of(ev->payload.p, ev->payload.n)),
 			 L_INT("unsaid", missed));
@@ -129,8 +129,8 @@ static void on_cut(void *user, uint32_t channel, size_t unread)
 		forward_cut(f);
 	if (rate_allow(&s->forwards.rate, session_now(s), &missed))
 		log_warn("channel_closed",
-			 "a channel was cut: memory is short, and its local reader was furthest "
-			 "behind",
+			 "a channel was closed: memory is short, and its local reader was the "
+			 "furthest behind",
 			 L_INT("unread", unread), L_INT("unsaid", missed));
 }
 

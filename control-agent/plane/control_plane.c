@@ -62,9 +62,9 @@ static int find_proxy(struct control_plane *cp, struct fault *why)
 	cp->proxy = choice.url;
 	if (choice.variable)
 		log_info("proxy",
-			 choice.url.kind
-				 ? "the control plane is reached through a proxy"
-				 : "the control plane is reached directly, though there is a proxy",
+			 choice.url.kind ? "the control plane is reached through a proxy"
+					 : "the control plane is reached directly; the configured "
+					   "proxy is not used",
 			 L_STR("proxy", choice.url.kind ? choice.url.host : "none"),
 			 L_INT("port", choice.url.port), L_STR("because", choice.variable),
 			 L_STR("server", cp->url.host_header));

@@ -54,7 +54,7 @@ static void load_identity(struct enrolment *e)
 	identity_load(&e->store, &e->identity,
 		      &(struct identity_places){ .file = c->state_file, .root = "", .here = "." });
 	if (e->store.trouble.code)
-		log_warn("state_corrupt", "part of the agent's state can't be used",
+		log_warn("state_corrupt", "part of the state file can't be used",
 			 L_STR("error", e->store.trouble.why));
 	read_facts(e);
 	if (c->agent_id[0])
@@ -62,7 +62,7 @@ static void load_identity(struct enrolment *e)
 	else if (!e->identity.agent_id[0])
 		facts_agent_id(e->identity.agent_id, e->facts.hostname);
 	if (e->store.from[0] && strcmp(e->store.from, e->store.path) != 0)
-		log_info("state_migrated", "the state of another place is taken over",
+		log_info("state_migrated", "state from another location is used from now on",
 			 L_STR("from", e->store.from), L_STR("saved_to", e->store.path));
 	log_info("state_loaded", "agent identity loaded", L_STR("agent_id", e->identity.agent_id),
 		 L_STR("cluster_id", e->identity.cluster_id), L_STR("from", e->store.from),
@@ -74,11 +74,11 @@ static void say_facts(const struct enrolment *e)
 {
 	if (e->facts.token_trouble.code)
 		log_warn("kubernetes_facts",
-			 "no ServiceAccount token is mounted: the control plane gets none",
+			 "no ServiceAccount token is mounted: none is sent to the control plane",
 			 L_STR("error", e->facts.token_trouble.why));
 	log_info("kubernetes_facts",
-		 "version, node and pod counts of the cluster are not read by this build and are "
-		 "left out",
+		 "this build does not read version, node count and pod count of the cluster; they "
+		 "are left out",
 		 L_BOOL("in_cluster", e->facts.in_cluster),
 		 L_BOOL("service_token", e->facts.service_token[0] != '\0'),
 		 L_STR("hostname", e->facts.hostname));
@@ -89,7 +89,7 @@ static void save_identity(struct enrolment *e)
 	struct fault why = { 0 };
 
 	if (identity_save(&e->store, &e->identity, &why) < 0)
-		log_warn("state_not_saved", "the agent's state is kept in memory only",
+		log_warn("state_not_saved", "the agent's identity is kept in memory only",
 			 L_STR("error", why.why));
 }
 
@@ -145,7 +145,7 @@ static void refused(struct enrolment *e, const struct http_result *r, const stru
 		why = *reason;
 	if (e->was_registered && advice_passes(r->status, r->body)) {
 		trouble_note(&e->trouble, "registration_failed",
-			     "the control plane does not register now", r->status, &why, r->body);
+			     "the control plane does not register this agent now", r->status, &why, r->body);
 		e->o.on_retry(e->o.user, trouble_wait(e->o.config->reconnect_interval_ns, r));
 		return;
 	}

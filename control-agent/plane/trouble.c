@@ -23,7 +23,7 @@ void trouble_note(struct trouble *t, const char *event, const char *message, int
 void trouble_over(struct trouble *t)
 {
 	if (t->last.code)
-		log_info("heartbeat_recovered", "the control plane takes heartbeats again",
+		log_info("heartbeat_recovered", "heartbeats succeed again",
 			 L_STR("was", t->last.why));
 	t->last = (struct fault){ 0 };
 	publish_error(t->publish, "");

@@ -6,7 +6,7 @@
  * the generation and never holds the secret.
  *
  * The volume is small and outlives this program, so files are removed before one is written,
- * not after the tunnel has taken one: it may refuse every wish.  There are never more than
+ * not after the tunnel has taken one: it may refuse every state.  There are never more than
  * HANDOFF_FILES_MAX.
  */
 #ifndef CONTROL_AGENT_TUNNEL_HANDOFF_H

@@ -1,6 +1,6 @@
 /*
- * From the JSON of the control plane to a wish.  It decides what is usable; what is done with it
- * stands in tunnel_poll.c.
+ * Turns the control plane's JSON into a desired state.  It decides what is usable; what is done
+ * with it stands in tunnel_poll.c.
  */
 #include "control-agent/tunnel/tunnel_answer.h"
 
@@ -29,7 +29,7 @@ static int read_server(struct tunnel_answer *out, const struct config *config,
 	if (!text[0])
 		return fault_set(
 			why, ERR_PROTO,
-			"the answer wants a tunnel but names no tunnel_url or tunnel_server_addr");
+			"the answer asks for a tunnel but has no tunnel_url or tunnel_server_addr");
 	/* The URL is shown on the bus, to people: a secret has no place in it. */
 	if (strpbrk(text, "@?#"))
 		return fault_set(
@@ -145,7 +145,7 @@ static int read_forward(struct tunnel_answer *out, const struct config *config,
 					 "remote_port %u stands twice in the answer",
 					 (unsigned)port);
 	if (d->n == BUS_FORWARDS_MAX)
-		return fault_set(why, ERR_LIMIT, "the answer wants more than %d forwards",
+		return fault_set(why, ERR_LIMIT, "the answer asks for more than %d forwards",
 				 BUS_FORWARDS_MAX);
 	d->forward[d->n].remote_port = (uint16_t)port;
 	d->forward[d->n].target = (uint16_t)target;
@@ -170,7 +170,8 @@ static int read_forwards(struct tunnel_answer *out, const struct config *config,
 		return rc;
 	const size_t n = rc ? json_object_array_length(list) : 0;
 	if (!n)
-		return fault_set(why, ERR_PROTO, "the answer wants a tunnel but names no forwards");
+		return fault_set(why, ERR_PROTO,
+				 "the answer asks for a tunnel but names no forwards");
 	for (size_t i = 0; i < n; i++) {
 		rc = read_forward(out, config, json_object_array_get_idx(list, i), why);
 		if (rc < 0)
@@ -181,7 +182,7 @@ static int read_forwards(struct tunnel_answer *out, const struct config *config,
 			why, ERR_REFUSED,
 			"none of the %zu forwards of the answer is configured (tunnel.forwards)",
 			n);
-	/* The same forwards in another order are the same wish. */
+	/* The same forwards in another order are the same desired state. */
 	qsort(out->desired.forward, out->desired.n, sizeof(out->desired.forward[0]),
 	      compare_forwards);
 	return 0;

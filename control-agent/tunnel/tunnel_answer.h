@@ -1,5 +1,5 @@
 /*
- * tunnel_answer -- what the control plane wants of the tunnel, from its answer
+ * tunnel_answer -- which tunnel the control plane asks for, from its response
  * to GET /api/v1/tunnel/status.
  *
  * Pure.  Both published shapes are read (tunnel_url, or tunnel_server_addr with

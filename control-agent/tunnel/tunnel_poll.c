@@ -1,6 +1,6 @@
 /*
  * Asks, judges, passes on.  What an answer means stands in tunnel_answer.c, where credentials lie
- * in handoff.c, what the tunnel says to a wish in tunnel_view.c.
+ * in handoff.c, what the tunnel answers is read in tunnel_view.c.
  */
 #include "control-agent/tunnel/tunnel_poll.h"
 
@@ -14,8 +14,8 @@
 
 #define SECOND_NS 1000000000ull
 
-/* How often the wish may change: a control plane that wants another server with each answer would
- * have the tunnel come up never, and each wish that the tunnel refuses is a line of two logs. */
+/* How often the desired state may change.  If each response named another server, the tunnel would
+ * never come up, and each state that the tunnel refuses makes a line in two logs. */
 enum { CHANGES_BURST = 8 };
 #define CHANGE_EVERY_NS (10 * SECOND_NS)
 
@@ -25,10 +25,11 @@ struct tunnel_poll {
 	struct timer timer;
 	struct handoff handoff;
 	struct bus_desired current; /* gen 0: nothing said yet in this life */
-	uint64_t applied_cred_gen;  /* of the last wish that the tunnel took; 0: none */
+	uint64_t applied_cred_gen;  /* of the last desired state that the tunnel applied; 0: none */
 	struct rate changes;
-	bool held;		    /* a changed wish waits for its turn */
-	char refusal[BUS_TEXT_MAX]; /* why the tunnel refuses the current wish; "": it does not */
+	bool held;		    /* a changed desired state waits */
+	char refusal[BUS_TEXT_MAX]; /* why the tunnel refuses the current desired state; "": it does
+				       not */
 	struct fault last;	    /* why the last poll failed; code 0: it did not */
 	unsigned refused;	    /* forwards of the last answer */
 	uint32_t poll_s;
@@ -45,7 +46,7 @@ static void fail(struct tunnel_poll *p, const char *event, const struct fault *w
 		return;
 	p->last = *why;
 	control_plane_show(p->o.plane, shown, body);
-	log_warn(event, "the tunnel status can't be taken over; the tunnel stays as it is",
+	log_warn(event, "the tunnel status can't be used; the tunnel stays as it is",
 		 L_STR("reason", err_name(why->code)), L_STR("error", why->why),
 		 L_STR("body", shown));
 }
@@ -54,7 +55,7 @@ static void say_refused(struct tunnel_poll *p, const struct tunnel_answer *a)
 {
 	if (a->refused && a->refused != p->refused)
 		log_warn("forward_refused",
-			 "the control plane names forwards that are not configured "
+			 "the control plane asks for forwards that are not configured "
 			 "(tunnel.forwards)",
 			 L_INT("count", a->refused), L_STR("first", a->refused_name));
 	p->refused = a->refused;
@@ -63,12 +64,12 @@ static void say_refused(struct tunnel_poll *p, const struct tunnel_answer *a)
 static void say_desired(const struct bus_desired *d)
 {
 	if (d->op == BUS_DESIRED_UP)
-		log_info("tunnel_answer", "the control plane wants the tunnel up",
+		log_info("tunnel_answer", "the control plane asks for a tunnel",
 			 L_INT("generation", d->gen), L_STR("server", d->url),
 			 L_INT("forwards", d->n), L_BOOL("credentials", d->cred_gen != 0),
 			 L_BOOL("fingerprint", d->fingerprint[0] != '\0'));
 	else
-		log_info("tunnel_answer", "the control plane wants no tunnel now",
+		log_info("tunnel_answer", "the control plane asks for no tunnel",
 			 L_INT("generation", d->gen));
 }
 
@@ -80,13 +81,13 @@ static bool may_change(struct tunnel_poll *p)
 
 	if (!now && !p->held)
 		log_warn("tunnel_answer",
-			 "the control plane changes its mind too often: its new wish waits",
+			 "the control plane changes its request too often: the new one has to wait",
 			 L_INT("generation", p->current.gen));
 	p->held = !now;
 	return now;
 }
 
-/* A wish with a new meaning gets a new generation, any other gets none: a
+/* A desired state with a new meaning gets a new generation, any other gets none: a
  * control plane that keeps answering "ready" must not make the tunnel bounce. */
 static int take(struct tunnel_poll *p, struct tunnel_answer *a, struct fault *why)
 {
@@ -115,7 +116,8 @@ static int take(struct tunnel_poll *p, struct tunnel_answer *a, struct fault *wh
 	return 0;
 }
 
-/* What the tunnel made of the wish.  Credentials that no wish needs go once it is taken. */
+/* Reads what the tunnel did with the desired state.  Once it is applied, credentials of older
+ * states are removed. */
 static void follow_tunnel(struct tunnel_poll *p)
 {
 	struct bus_observed o;
@@ -126,7 +128,7 @@ static void follow_tunnel(struct tunnel_poll *p)
 		if (strcmp(p->refusal, o.error_text) == 0)
 			return;
 		snprintf(p->refusal, sizeof(p->refusal), "%s", o.error_text);
-		log_warn("wish_refused", "the tunnel refuses what the control plane wants",
+		log_warn("wish_refused", "the tunnel refuses what the control plane asks for",
 			 L_INT("generation", p->current.gen), L_STR("error", p->refusal));
 		return;
 	}
@@ -147,7 +149,7 @@ static void on_answer(void *user, const struct http_result *r)
 	struct fault why = { 0 };
 	uint64_t wait_s = p->poll_s;
 
-	follow_tunnel(p); /* of the wish that stands there, before it changes */
+	follow_tunnel(p); /* of the current desired state, before it changes */
 	int rc = r->status ? tunnel_answer_read(&a, p->o.config, r->status, r->body, &why)
 			   : fault_set(&why, r->why.code ? r->why.code : ERR_CLOSED, "%s",
 				       r->why.why);
@@ -165,7 +167,7 @@ static void on_answer(void *user, const struct http_result *r)
 	} else {
 		publish_poll(p->o.publish, true, a.refused);
 		if (p->last.code)
-			log_info("tunnel_poll_recovered", "the tunnel status is read again",
+			log_info("tunnel_poll_recovered", "the tunnel status can be read again",
 				 L_STR("was", p->last.why));
 		p->last = (struct fault){ 0 };
 		wait_s = p->poll_s = a.poll_s ? a.poll_s : TUNNEL_POLL_DEFAULT_S;
@@ -202,7 +204,7 @@ int tunnel_poll_new(struct tunnel_poll **out, const struct tunnel_poll_options *
 	if (!p->o.config->tunnel_enabled) {
 		p->current.gen = 1; /* op is BUS_DESIRED_DOWN */
 		publish_desired(p->o.publish, &p->current);
-		log_info("tunnel_answer", "the tunnel is switched off (tunnel.enabled)");
+		log_info("tunnel_answer", "the tunnel is disabled (tunnel.enabled)");
 		*out = p;
 		return 0;
 	}

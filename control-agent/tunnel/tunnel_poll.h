@@ -1,6 +1,6 @@
 /*
  * tunnel_poll -- asks the control plane every few seconds what the tunnel
- * should be, and passes a changed wish on: credentials through the handoff
+ * should be, and passes a changed state on: credentials through the handoff
  * directory, all else over the bus.
  *
  * An answer that can't be had or used changes nothing.

@@ -36,7 +36,7 @@ static void arm(struct chisel_conn *c)
 {
 	uint64_t at = chisel_stack_deadline(c->stack);
 
-	/* The stack failed in a call of the owner's, who is told from the loop. */
+	/* The stack failed in a call by the owner, which gets the failure from the loop. */
 	if (chisel_stack_fault(c->stack)->code)
 		at = loop_now(c->loop);
 	if (!conn_end_is_open(&c->end) || at == UINT64_MAX)

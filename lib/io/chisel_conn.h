@@ -2,7 +2,7 @@
  * chisel_conn -- a connected socket that carries a protocol stack (lib/proto/chisel_stack):
  * moves bytes between them, runs the stack's deadlines, hands out SSH events.
  *
- * It knows neither who dialled nor what the channels are for.
+ * It does not dial, and does not know what the channels are for.
  */
 #ifndef LIB_IO_CHISEL_CONN_H
 #define LIB_IO_CHISEL_CONN_H
@@ -36,7 +36,7 @@ MUST_USE int chisel_conn_new(struct chisel_conn **out, struct loop *l, int fd,
 void chisel_conn_flush(struct chisel_conn *c);
 /* Ends at once.  Only on_gone follows. */
 void chisel_conn_close(struct chisel_conn *c);
-/* Says goodbye and ends when the peer has ended too, or after a second.  Only
+/* Disconnects and ends when the peer has closed too, or after a second.  Only
  * on_gone follows. */
 void chisel_conn_shutdown(struct chisel_conn *c, enum ssh_disconnect_reason reason,
 			  const char *text);

@@ -218,7 +218,8 @@ static void take_ciphertext(struct conn *k, struct mspan data)
 
 static void begin(struct conn *k);
 
-/* Nobody behind the proxy speaks before us: what stands there is no origin's. */
+/* TLS and HTTP clients speak first, so bytes after the proxy's reply cannot come from the
+ * origin. */
 static void take_from_proxy(struct conn *k, struct mspan data)
 {
 	const int n = proxy_feed(k->proxy, data.p, data.n);

@@ -61,7 +61,7 @@ int chisel_stack_upgrade_status(const struct stack *s);	   /* ws_refused_status 
 unsigned chisel_stack_retry_after_s(const struct stack *s);
 /* What the peer did without any use so far, on any floor. */
 void chisel_stack_glitches(const struct stack *s, uint64_t counts[GLITCH_KINDS]);
-/* Says goodbye on every floor that is open: SSH disconnect, WebSocket close,
+/* Ends every layer that is open: SSH disconnect, WebSocket close,
  * TLS close_notify.  What is pending after it should still be sent. */
 void chisel_stack_close(struct stack *s, enum ssh_disconnect_reason reason, const char *text);
 

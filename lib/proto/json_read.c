@@ -17,8 +17,9 @@ static int judge_beginning(struct span text, struct fault *why)
 	if (text.p[0] == '<')
 		return fault_set(why, ERR_PROTO, "the answer is not JSON but HTML or XML");
 	if (text.n >= 2 && text.p[0] == 0x1f && text.p[1] == 0x8b)
-		return fault_set(why, ERR_PROTO,
-				 "the answer is compressed (gzip), which nobody asked for");
+		return fault_set(
+			why, ERR_PROTO,
+			"the answer is compressed (gzip), which the request did not allow");
 	if (text.n >= 2 &&
 	    (memcmp(text.p, "\xff\xfe", 2) == 0 || memcmp(text.p, "\xfe\xff", 2) == 0))
 		return fault_set(why, ERR_PROTO, "the answer is UTF-16; JSON is UTF-8");

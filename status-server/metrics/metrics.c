@@ -164,7 +164,7 @@ static void write_tunnel_state(struct exposition *e, const struct pod_view *v)
 	}
 }
 
-/* A wish that the tunnel refuses; /ready has the sentence. */
+/* A desired state that the tunnel refuses; /ready has the sentence. */
 static void write_refusal(struct exposition *e, const struct pod_view *v)
 {
 	const uint64_t error = v->is_refused ? v->observed.error : 0;

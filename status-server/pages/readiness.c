@@ -139,7 +139,7 @@ static void judge_tunnel(struct readiness *out, const struct pod_view *v)
 	if (v->is_refused) {
 		/* also while an older wish is carried out: it is not what is wanted now */
 		snprintf(why, READINESS_WHY_MAX,
-			 "the tunnel refuses what the control plane wants: %s",
+			 "the tunnel refuses what the control plane asks for: %s",
 			 v->observed.error_text);
 		return;
 	}

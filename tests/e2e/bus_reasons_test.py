@@ -30,7 +30,7 @@ def test_a_refused_wish(t):
 	reason = eventually(lambda: "refuses" in (why := missing(p, "tunnel")) and why, "the reason in /ready")
 	check("server_ports" in reason, f"what to do: {reason}")
 	equal(p.get("/ready")[0], 503, "status of /ready")
-	sentence = reason.split("wants: ")[1]
+	sentence = reason.split("asks for: ")[1]
 	code, text = probe(p, "tunnel-sidecar")
 	check(code == 1 and sentence in text, f"tunnel-sidecar --probe ready: {code}: {text}")
 	code, text = probe(p, "status-server")

@@ -1,12 +1,12 @@
 /*
- * sandbox -- what a program gives up once it has started, so that whoever takes
- * it over by a peer's bytes finds next to nothing to use.
+ * sandbox -- the rights that a program gives up once it has started, so that an attacker who
+ * takes it over through a peer's bytes can use almost nothing.
  *
- * Three walls, each for itself: an allow-list of system calls (seccomp,
- * sandbox_calls.def), files and TCP ports (Landlock), and the ring, which passes
- * by both lists but for its own restrictions (lib/io/loop/loop_uring_ring.c).  A
+ * Three independent parts: an allow-list of system calls (seccomp,
+ * sandbox_calls.def), files and TCP ports (Landlock), and io_uring, which
+ * neither list restricts, with restrictions of its own (lib/io/loop/loop_uring_ring.c).  A
  * kernel without one of them runs the program all the same unless the operator
- * insists; the report tells the truth, for the log and the metrics.
+ * insists; the report says which parts are active, for the log and the metrics.
  *
  * Entered once, by the only thread: Landlock binds the calling thread and those
  * that it starts later.  Nothing can be taken back.
@@ -33,7 +33,7 @@ struct sandbox_options {
 	/* TCP ports to connect to. */
 	const uint16_t *ports;
 	size_t ports_n;
-	const char *any_port; /* why every port is open; NULL: only those */
+	const char *any_port; /* why ports are not restricted; NULL: only `ports` are open */
 };
 
 struct sandbox_report {

@@ -34,9 +34,9 @@ void loop_free(struct loop *l);
 const char *loop_backend(const struct loop *l); /* "uring" or "epoll" */
 /* Why it is not io_uring ("io_uring_setup: Operation not permitted"); "" if asked for. */
 const char *loop_backend_reason(const struct loop *l);
-/* Why the loop's ring would take operations that the loop never asks for ("io_uring_register of
- * restrictions: Invalid argument"); "" where it takes none, or there is no ring.  A ring passes
- * by every system call filter, so this is part of the sandbox. */
+/* Why the ring could not be restricted to the operations the loop uses ("io_uring_register of
+ * restrictions: Invalid argument"); "" if it is restricted, or there is no ring.  System call
+ * filters do not see the operations of a ring, so this is part of the sandbox. */
 const char *loop_unrestricted(const struct loop *l);
 
 /* Runs until loop_stop().  ERR_SYS when the kernel fails the loop itself. */

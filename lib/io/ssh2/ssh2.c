@@ -284,7 +284,9 @@ static void on_data(struct sock *sock, void *user, struct mspan data)
 	if (s->phase < SSH2_LISTENING) {
 		s->heard += data.n;
 		if (s->heard > LIMIT_SSH2_BEFORE_AUTH)
-			ssh2_fail(s, ERR_LIMIT, "the server sends without end and lets us not in");
+			ssh2_fail(
+				s, ERR_LIMIT,
+				"the server sends data without limit before it accepts the login");
 	}
 	pump(s);
 	/* libssh2 reads until there is no more, unless it has failed. */
@@ -446,7 +448,7 @@ void ssh2_shutdown(struct ssh2 *s, enum ssh_disconnect_reason reason, const char
 {
 	char words[120];
 
-	/* Before its keys are agreed nobody is there to understand a goodbye. */
+	/* Before the keys are agreed the peer can't decrypt a disconnect message. */
 	if (s->phase < SSH2_AUTH && !s->end.graceful)
 		ssh2_close(s);
 	if (!conn_end_begin(&s->end))

@@ -11,11 +11,11 @@
  * What libssh2 decides by itself, and why it matters:
  *  - a forwarded-tcpip channel is confirmed when it arrives, so that refusing
  *    one means closing it; one for an address that was not asked for is refused
- *    without a word to us;
+ *    and we are not told;
  *  - a channel's window is 2 MiB, and can't be made smaller.  So the memory of
  *    a connection is bounded as a whole (memory_max, held_max), and where slow
  *    readers fill half of it the channel that holds most is cut;
- *  - keys are exchanged anew when the server says so, never of our own accord.
+ *  - a key re-exchange happens only when the server starts it.
  */
 #ifndef LIB_IO_SSH2_SSH2_H
 #define LIB_IO_SSH2_SSH2_H
@@ -76,7 +76,7 @@ MUST_USE int ssh2_new(struct ssh2 **out, struct loop *l, int fd, const struct ss
 void ssh2_flush(struct ssh2 *s);
 /* Ends at once.  Only on_gone follows. */
 void ssh2_close(struct ssh2 *s);
-/* Says goodbye and ends when the peer has ended too, or after a second. */
+/* Disconnects and ends when the peer has closed too, or after a second. */
 void ssh2_shutdown(struct ssh2 *s, enum ssh_disconnect_reason reason, const char *text);
 
 /* Asks for an answer: a channel of a type that no server has, which RFC 4254,

@@ -260,7 +260,7 @@ static int feed(struct ssh *s, uint8_t *in, size_t n)
 	size_t used = 0;
 
 	if (s->phase == SSH_PHASE_GONE)
-		return (int)n; /* said goodbye: nothing matters any more */
+		return (int)n; /* disconnected: the rest is ignored */
 	while (used < n && !is_waiting(s)) {
 		if (s->phase == SSH_PHASE_IDENT) {
 			const int took = ssh_transport_ident(s, in + used, n - used);
@@ -455,5 +455,5 @@ void ssh_disconnect(struct ssh *s, enum ssh_disconnect_reason reason, const char
 	s->slot.kind = SSH_EVENT_NONE;
 	ssh_auth_wipe(s);
 	if (rc < 0)
-		(void)fault_set(&s->fault, (enum err)rc, "cannot say goodbye");
+		(void)fault_set(&s->fault, (enum err)rc, "cannot send the disconnect message");
 }

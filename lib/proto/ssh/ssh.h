@@ -99,7 +99,7 @@ enum ssh_event_kind {
 	SSH_EVENT_CHANNEL_EOF,	    /* the peer will send no more data */
 	SSH_EVENT_CHANNEL_CLOSED,   /* both sides closed (ours is sent by the engine): id is free */
 	SSH_EVENT_REKEYED,	    /* new keys are in force in both directions */
-	SSH_EVENT_DISCONNECTED,	    /* the peer said goodbye: code, payload (text) */
+	SSH_EVENT_DISCONNECTED,	    /* the peer disconnected: code, payload (text) */
 };
 
 struct ssh_event {

@@ -9,7 +9,7 @@
  *	ssh_mux.c        channels and global requests; see ssh_channel.h
  *
  * Inside, a function that fails has written s->fault; ssh_sticky() at the
- * public edge then says goodbye to the peer, once.
+ * public function then sends DISCONNECT to the peer, once.
  */
 #ifndef LIB_PROTO_SSH_SSH_ENGINE_H
 #define LIB_PROTO_SSH_SSH_ENGINE_H
@@ -30,7 +30,7 @@ enum ssh_phase {
 	SSH_PHASE_KEX,	 /* the first key exchange */
 	SSH_PHASE_AUTH,
 	SSH_PHASE_OPEN,
-	SSH_PHASE_GONE, /* one of the two has said goodbye */
+	SSH_PHASE_GONE, /* one of the two has sent DISCONNECT */
 };
 
 enum ssh_kex_stage {
@@ -118,7 +118,7 @@ MUST_USE int ssh_send_held(struct ssh *s);
 bool ssh_is_holding(const struct ssh *s);
 /* Queues DISCONNECT; a failure may be passed over, we are gone anyway. */
 int ssh_say_goodbye(struct ssh *s, uint32_t reason, const char *text);
-/* Says goodbye after a failure rc and returns the code that stays. */
+/* Sends DISCONNECT after a failure rc and returns the code that stays. */
 int ssh_sticky(struct ssh *s, int rc);
 /* The peer did something that is allowed but useless: ERR_LIMIT when it does
  * so all the time. */
@@ -147,7 +147,7 @@ MUST_USE int ssh_transport_unknown(struct ssh *s);
 MUST_USE int ssh_transport_message(struct ssh *s, uint8_t type, struct mspan packet);
 /* Starts a key exchange unless one is under way. */
 MUST_USE int ssh_transport_rekey(struct ssh *s);
-/* Starts one when bytes or packets under the keys in force say so. */
+/* Starts a re-key when the current keys have reached their byte or packet limit. */
 MUST_USE int ssh_transport_rekey_if_due(struct ssh *s);
 MUST_USE int ssh_transport_trust(struct ssh *s, bool trusted);
 

@@ -143,7 +143,7 @@ static int read_answer(struct ws *w)
 		return n;
 	if (h.status < 200 && h.status != 101) {
 		if (++w->interims > LIMIT_HTTP_INTERIMS)
-			return fail(w, ERR_LIMIT, "the server sends 1xx answers without end");
+			return fail(w, ERR_LIMIT, "the server sends too many 1xx responses");
 		return n;
 	}
 	if (h.status != 101) {

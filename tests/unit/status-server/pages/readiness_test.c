@@ -203,9 +203,9 @@ static const struct {
 	{ "tunnel killed", tunnel_killed, false, true, true, false, "dead",
 	  "tunnel container was killed in phase running", NULL, true },
 	{ "refused", refused, false, true, true, true, "up",
-	  "refuses what the control plane wants: port 444 is not", NULL, true },
+	  "refuses what the control plane asks for: port 444 is not", NULL, true },
 	{ "refused while idle", refused_while_idle, false, true, true, false, "idle",
-	  "refuses what the control plane wants: port 444 is not", NULL, true },
+	  "refuses what the control plane asks for: port 444 is not", NULL, true },
 	{ "started again", started_again, false, false, false, true, "up", NULL,
 	  "yet; the life before ended with exit code 65, in phase failed: the control plane refused "
 	  "the token", false },
