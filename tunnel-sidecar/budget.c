@@ -1,3 +1,8 @@
+/*
+ * budget -- the arithmetic of receive windows: how many bytes a channel's window opens, from
+ * what it received and what its local socket took. It holds the shares and no memory or
+ * clock; windows.c has those.
+ */
 #include "tunnel-sidecar/budget.h"
 
 enum {

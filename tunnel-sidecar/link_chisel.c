@@ -1,3 +1,8 @@
+/*
+ * link_chisel -- the link to a chisel server: makes a chisel_conn from a connected socket,
+ * sends the forwards as chisel's configuration, and turns its events into calls of the
+ * link's handler. The wire formats are in lib/proto.
+ */
 #include "tunnel-sidecar/link.h"
 
 #include <string.h>

@@ -1,3 +1,8 @@
+/*
+ * link_ssh2 -- the link to a plain SSH server: logs in and asks for the ports through
+ * lib/io/ssh2, and turns its events into calls of the link's handler. It does not call
+ * libssh2 itself.
+ */
 #include "tunnel-sidecar/link.h"
 
 #include <unistd.h>

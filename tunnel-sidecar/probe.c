@@ -1,3 +1,7 @@
+/*
+ * probe -- `--probe live` and `--probe ready`: reads this container's segment on the bus,
+ * prints one sentence and returns the exit code. It sends nothing to the running program.
+ */
 #include "tunnel-sidecar/probe.h"
 
 #include <stdio.h>

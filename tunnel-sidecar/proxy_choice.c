@@ -1,3 +1,8 @@
+/*
+ * proxy_choice -- decides which proxy a tunnel server is reached through, from --proxy or
+ * the environment, and logs the choice when it changes. Talking to the proxy is in
+ * lib/proto/proxy.c.
+ */
 #include "tunnel-sidecar/proxy_choice.h"
 
 #include <stdio.h>

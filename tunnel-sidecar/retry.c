@@ -1,3 +1,7 @@
+/*
+ * retry -- how long to wait before the next attempt, by the class of the failure and how
+ * long the outage has lasted. It sets no timer: session.c does.
+ */
 #include "tunnel-sidecar/retry.h"
 
 #include "lib/base/bytes.h"

@@ -1,3 +1,7 @@
+/*
+ * ssh_key -- reads the private key file and the passphrase file into memory before the
+ * sandbox closes. It does not decrypt the key: libssh2 does.
+ */
 #include "tunnel-sidecar/ssh_key.h"
 
 #include <string.h>

@@ -1,3 +1,7 @@
+/*
+ * state_time -- adds up the time in each cause of being connected or disconnected, and maps
+ * a failure to its cause. It does not write to the bus: the callback does.
+ */
 #include "tunnel-sidecar/state_time.h"
 
 #include <errno.h>

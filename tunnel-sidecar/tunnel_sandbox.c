@@ -1,3 +1,7 @@
+/*
+ * tunnel_sandbox -- collects the files and TCP ports that this program needs after its
+ * start, and enters the sandbox with them. How they are enforced is in lib/app/sandbox.
+ */
 #include "tunnel-sidecar/tunnel_sandbox.h"
 
 #include <stdlib.h>

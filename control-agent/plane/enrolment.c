@@ -145,7 +145,8 @@ static void refused(struct enrolment *e, const struct http_result *r, const stru
 		why = *reason;
 	if (e->was_registered && advice_passes(r->status, r->body)) {
 		trouble_note(&e->trouble, "registration_failed",
-			     "the control plane does not register this agent now", r->status, &why, r->body);
+			     "the control plane does not register this agent now", r->status, &why,
+			     r->body);
 		e->o.on_retry(e->o.user, trouble_wait(e->o.config->reconnect_interval_ns, r));
 		return;
 	}

@@ -63,7 +63,7 @@ struct log_options {
 void log_start(const struct log_options *options);
 bool log_is_on(enum log_level level);
 
-/* Also gets every line that passes the level, without its newline. */
+/* Also gets each line that passes the level, without its newline. */
 typedef void log_tap_fn(void *user, enum log_level level, struct span line);
 void log_set_tap(log_tap_fn *tap, void *user);
 

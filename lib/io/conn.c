@@ -244,7 +244,7 @@ static void on_data(struct sock *s, void *user, struct mspan data)
 		return;
 	if (!data.n) {
 		k->end.peer_gone = true;
-		/* TLS would have said goodbye (RFC 8446, 6.1). */
+		/* TLS would have sent close_notify (RFC 8446, 6.1). */
 		end_because(k, ERR_CLOSED,
 			    k->proxy ? "the proxy closed the connection"
 				     : "the peer closed the connection",
@@ -466,7 +466,7 @@ void conn_close(struct conn *k)
 {
 	if (!k || drop(k))
 		return;
-	/* Half a request is no place for a goodbye. */
+	/* In the middle of a request no close_notify is sent. */
 	if (!k->tls || k->proxy || k->sending || !conn_end_begin(&k->end)) {
 		conn_end_close(&k->end);
 		return;

@@ -53,8 +53,8 @@ MUST_USE int conn_send(struct conn *k, struct span data, struct fault *why);
 void conn_resume(struct conn *k);
 enum conn_phase conn_phase(const struct conn *k);
 struct span conn_alpn(const struct conn *k); /* what the server chose; n = 0: nothing */
-/* No callback follows.  Where TLS is open and nothing is half sent, says goodbye
- * without making anybody wait for it; memory goes once the socket has.  Accepts NULL. */
+/* No callback follows.  If TLS is open and no message is sent in part, close_notify is sent,
+ * but nobody waits for it.  The memory is freed after the socket.  Accepts NULL. */
 void conn_close(struct conn *k);
 /* The same at once: what the peer still sends is refused.  Accepts NULL. */
 void conn_abort(struct conn *k);

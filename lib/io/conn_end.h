@@ -2,10 +2,10 @@
  * conn_end -- how a connection of ours ends, once for all that own a client's
  * socket (conn, chisel_conn, ssh2): lost, closed at once, or closed gracefully.
  *
- * Closed gracefully: the owner's last words leave, then a FIN; what the peer still
- * sends is read and dropped until it ends too, for LIMIT_GOODBYE_MS at most.  A
- * socket that is closed with unread bytes sends a reset, and a reset may overtake
- * the last words.  It knows no protocol: the words are the owner's.
+ * Closed gracefully: the owner's last message is sent, then a FIN.  What the peer still
+ * sends is read and dropped until it closes too, for LIMIT_GOODBYE_MS at most.  A
+ * socket that is closed with unread bytes sends a reset, and the peer may then lose
+ * the last message.  This module has no protocol: the owner writes the message.
  */
 #ifndef LIB_IO_CONN_END_H
 #define LIB_IO_CONN_END_H
@@ -17,7 +17,7 @@ struct conn_end {
 	struct loop *loop;
 	struct sock *sock;
 	struct timer linger;
-	bool lost;	/* the owner's owner was told */
+	bool lost;	/* the owner has reported it */
 	bool peer_gone; /* nothing we send will be read */
 	bool graceful;	/* last words are leaving; no callback follows */
 	bool fin;	/* … and have left: only the peer's end is awaited */
@@ -34,7 +34,7 @@ static inline bool conn_end_is_open(const struct conn_end *e)
 	return !e->closed && !e->graceful && !e->lost;
 }
 
-/* The connection is lost: true when that is to be told now, once. */
+/* The connection is lost: true once, when the owner has to report it. */
 bool conn_end_lose(struct conn_end *e);
 /* Closes at once; idempotent. */
 void conn_end_close(struct conn_end *e);
