@@ -1,6 +1,6 @@
 /*
  * session_private -- what session.c (states, retries, deadlines) and
- * session_link.c (one connection) share.  For nobody else but their tests.
+ * session_link.c (one connection) share.  Only they and their tests include it.
  */
 #ifndef TUNNEL_SIDECAR_SESSION_PRIVATE_H
 #define TUNNEL_SIDECAR_SESSION_PRIVATE_H
@@ -29,7 +29,7 @@ struct session {
 	int link_fd;			      /* a second descriptor of its socket, or -1 */
 	int dead_fd;			      /* … of the last one that was found dead, or -1 */
 	uint64_t glitches_said[GLITCH_KINDS]; /* of it, on the bus already */
-	size_t links;			      /* alive, also those that only say goodbye */
+	size_t links; /* alive, also those that only send their disconnect */
 	struct forward_set forwards;
 	char targets[SESSION_REMOTES_MAX][CHISEL_HOST_MAX + 16]; /* what a channel may name */
 
@@ -60,7 +60,7 @@ void session_fail_because(struct session *s, enum err code, const char *text);
 void session_attempt(struct session *s);
 /* What a link tells of this session comes here. */
 extern const struct link_handler session_link_handler;
-/* Ends the connection, if any, with a goodbye. */
+/* Ends the connection, if any, with a disconnect message. */
 void session_unlink(struct session *s, enum ssh_disconnect_reason reason, const char *text);
 /* Publishes what the peer did without any use since the last time. */
 void session_report(void *user);

@@ -68,7 +68,7 @@ void http_exchange_serve(struct http_exchange *x)
 	struct http_server *s = x->conn->server;
 
 	s->on_request(s->user, x);
-	must(x->ended || x->handler); /* else nobody would ever answer, nor learn of its end */
+	must(x->ended || x->handler); /* otherwise no code would answer it or be told of its end */
 	x->fields = NULL;
 	x->path = x->query = span_of(NULL, 0);
 }

@@ -1,5 +1,5 @@
 /* Blocking calls on purpose: these files are small, and are read at start or once
- * per request or wish. */
+ * per request or desired state. */
 #include "lib/io/file.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /*
  * tls_private -- what tls.c (the engine) and tls_fault.c (failures in words)
- * share.  For nobody else.
+ * share.  No other file includes it.
  */
 #ifndef LIB_PROTO_TLS_PRIVATE_H
 #define LIB_PROTO_TLS_PRIVATE_H

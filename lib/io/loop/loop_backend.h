@@ -1,5 +1,5 @@
 /*
- * loop_backend -- what loop.c and its two backends share; nobody else's.
+ * loop_backend -- what loop.c and its two backends share; no other file includes it.
  *
  * The calls of loop.h only note what is asked for and put the socket on the
  * dirty list.  Each round the backend begins what is dirty, sleeps, and hands

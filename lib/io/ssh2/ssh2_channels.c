@@ -89,7 +89,7 @@ static void want_write(void *link, uint32_t channel)
 	slot_of(link, channel)->want = true;
 }
 
-/* Nobody else waits for a turn of theirs: each pump tells all that may write. */
+/* There are no turns here: each pump tells all channels that may write. */
 static void pass(void *link, uint32_t channel)
 {
 	(void)link;
