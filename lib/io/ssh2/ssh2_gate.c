@@ -13,6 +13,9 @@ enum {
 	HEAD = 6,	    /* packet length, padding length, type */
 	IDENT_MAX = 255,    /* with its end: RFC 4253, 4.2 */
 	PACKET_MAX = 35000, /* RFC 4253, 6.1 */
+	MSG_DISCONNECT = 1, /* and up to MSG_DEBUG */
+	MSG_DEBUG = 4,
+	MSG_KEXINIT = 20,
 	MSG_NEWKEYS = 21,
 	MSG_ECDH_REPLY = 31,
 };
@@ -56,6 +59,14 @@ static int read_ident(struct ssh2_gate *g, struct span *in, struct fault *why)
 	return 0;
 }
 
+/* In a first key exchange (RFC 4253, 7.1).  Requests, channels and answers to a login are
+ * messages that libssh2 would act on, or keep for later, before anybody has proved itself. */
+static bool has_place(uint8_t type)
+{
+	return (type >= MSG_DISCONNECT && type <= MSG_DEBUG) || type == MSG_KEXINIT ||
+	       type == MSG_NEWKEYS || type == MSG_ECDH_REPLY;
+}
+
 static int read_head(struct ssh2_gate *g, struct span *in, struct fault *why)
 {
 	if (!gather(g, in, HEAD))
@@ -66,6 +77,10 @@ static int read_head(struct ssh2_gate *g, struct span *in, struct fault *why)
 	if (length < 2 || length > PACKET_MAX)
 		return fault_set(why, ERR_PROTO, "the SSH server sent a packet of %zu bytes",
 				 length);
+	if (!has_place(g->head[5]))
+		return fault_set(why, ERR_PROTO,
+				 "the SSH server sent a message of type %u before its keys",
+				 g->head[5]);
 	g->left = length - 2;
 	g->state = SSH2_GATE_REST;
 	/* Each reply: the client may skip the first one (RFC 4253, 7: a wrong guess). */

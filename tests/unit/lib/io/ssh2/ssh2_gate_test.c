@@ -1,6 +1,7 @@
 /* ssh2_gate: which bytes of a server's first packets reach libssh2. */
 #include "lib/io/ssh2/ssh2_gate.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/base/bytes.h"
@@ -109,9 +110,27 @@ static void test_any_piece(void)
 		}
 }
 
+/* RFC 4253, 7.1: what may stand in a first key exchange; of method messages the reply alone. */
+static void test_types(void)
+{
+	for (unsigned type = 0; type < 256; type++) {
+		const uint8_t head[6] = { 0, 0, 0, 7, 4, (uint8_t)type };
+		const bool passes = (type >= 1 && type <= 4) || type == 20 || type == 31;
+		struct ssh2_gate g = { .state = SSH2_GATE_HEAD };
+		struct fault why = { 0 };
+		unsigned judged = 0;
+		char name[32];
+
+		snprintf(name, sizeof(name), "type %u", type);
+		const int rc = ssh2_gate_feed(&g, span_of(head, sizeof(head)), is_key, &judged, &why);
+		check_row(name, rc == (passes ? 6 : type == 21 ? ERR_TRUST : ERR_PROTO));
+	}
+}
+
 static const struct test_case cases[] = {
 	{ "each row, byte by byte: what passes, and why no more", test_rows },
 	{ "the same in pieces of every size", test_any_piece },
+	{ "no message that has no place in a key exchange", test_types },
 };
 
 int main(void)
