@@ -2,7 +2,7 @@
 # make demo        the whole pod on this machine, bytes through the tunnel, until Ctrl-C
 # make demo-check  the same, ends with the verdict
 # make test        everything: unit, fuzz seconds, sanitizers, both compilers, end to end
-# make check       layers, house rules, every unit test, the generated pages of docs/
+# make check       layers, exports, house rules, every unit test, the generated pages of docs/
 # make e2e         the real programs against real peers
 # make fuzz        each fuzz target for FUZZ_SECONDS (default 5)
 # make fuzz-long   each, or those of FUZZ, for FUZZ_SECONDS (default 600), JOBS at a time; what is
@@ -140,13 +140,17 @@ $(OUT)/lib/app/libraries.o: ALL_CFLAGS += -DLIBURING_HEADERS='"$(shell pkg-confi
 
 unit: $(UNIT)
 	@scripts/run-unit $(UNIT)
-check: layers rules unit $(OUT)/bin/print-docs
+check: layers exports rules unit $(OUT)/bin/print-docs
 	@PRINT_DOCS=$(OUT)/bin/print-docs scripts/docs --check
 
 # An upper floor may include a lower one, never the reverse; and no object of
 # lib/proto may ask the linker for a system call, a clock, a log or the heap.
 layers: $(call objects,lib/proto)
 	@scripts/layers $^
+
+# What is exported is used by somebody else.
+exports: $(call objects,lib shm tunnel-sidecar control-agent status-server) $(call objects,$(wildcard lib/* lib/*/*))
+	@scripts/exports $(sort $^)
 
 rules: ; @scripts/house-rules
 lint: rules all ; @scripts/lint
@@ -178,5 +182,5 @@ V ?= 0
 Q := $(if $(filter 0,$(V)),@)
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all unit check layers rules lint deps e2e e2e-parts fuzzers fuzz fuzz-long cover model bench bench-flow bench-outage bench-evil bench-bus soak torture docs test demo demo-check help clean
+.PHONY: all unit check layers exports rules lint deps e2e e2e-parts fuzzers fuzz fuzz-long cover model bench bench-flow bench-outage bench-evil bench-bus soak torture docs test demo demo-check help clean
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -29,8 +29,13 @@ enum bus_phase { BUS_INIT, BUS_RUNNING, BUS_DRAINING, BUS_STOPPED, BUS_FAILED };
 	X(RESOLVING, "resolving")                                                                  \
 	X(CONNECTING, "connecting")                                                                \
 	X(TLS, "tls")                                                                              \
-	X(UPGRADING, "upgrading") X(SSH, "ssh") X(CONFIGURING, "configuring") X(UP, "up")          \
-		X(DRAINING, "draining") X(BACKOFF, "backoff") X(FAILED, "failed")
+	X(UPGRADING, "upgrading")                                                                  \
+	X(SSH, "ssh")                                                                              \
+	X(CONFIGURING, "configuring")                                                              \
+	X(UP, "up")                                                                                \
+	X(DRAINING, "draining")                                                                    \
+	X(BACKOFF, "backoff")                                                                      \
+	X(FAILED, "failed")
 enum bus_state {
 #define X(id, name) BUS_STATE_##id,
 	BUS_STATES(X)
@@ -42,7 +47,7 @@ enum bus_state {
  * its opposite. */
 #define BUS_CAUSES(X)                                                                              \
 	X(CONNECTED, "none")		  /* the forwards are agreed */                            \
-	X(NOT_WANTED, "not_wanted")	  /* the control plane asks for no tunnel (yet) */         \
+	X(NOT_WANTED, "not_wanted")	  /* the control plane wants no tunnel (yet) */            \
 	X(IDLE_CLOSED, "idle_closed")	  /* closed by the inactivity timeout */                   \
 	X(STARTING, "starting")		  /* first attempt at what is wanted now */                \
 	X(DNS, "dns")			  /* the name gave no address */                           \

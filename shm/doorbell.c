@@ -56,7 +56,7 @@ static void unmap(struct ear *e)
 	*e = (struct ear){ 0 };
 }
 
-/* The file may be truncated while we wait: then the word stays 0, and no wake-up comes. */
+/* The file may be cut under us: then the word is 0 from now on, and nobody rings. */
 static uint32_t load(const struct ear *e)
 {
 	bus_guard_enter(e->page, BUS_PAGE);

@@ -32,7 +32,7 @@ extern const struct bus_field_info bus_field_info[BUS_FIELDS_N];
 extern const uint64_t bus_histogram_bounds[BUS_HISTOGRAM_BOUNDS];
 #define BUS_HISTOGRAM_WORDS (BUS_HISTOGRAM_BOUNDS + 2)
 
-/* Which prefix of BUS_NAME_OWNERS decides: the role, 0 for none. */
+/* Which prefix of BUS_NAME_OWNERS decides: the role, 0 for nobody's. */
 unsigned bus_name_owner(const char *name);
 
 /* The immutable tables of one writer, on the heap. */

@@ -119,7 +119,7 @@ struct bus_liveness {
 };
 
 /* Who may name a metric: the first prefix that matches decides, a name without
- * a match belongs to no role.  So a tunnel that was taken over cannot forge what
+ * a match is nobody's.  So a tunnel that was taken over cannot forge what
  * control says, nor either of them what the status server says of itself. */
 struct bus_name_owner {
 	const char *prefix;

@@ -12,7 +12,8 @@
 #define AT(record, field)                                                                          \
 	offsetof(struct bus_##record, field), sizeof(((struct bus_##record *)0)->field)
 
-#define BUS_RECORD(ID, name, role, strict)	 static const struct bus_record_field name##_fields[] = {
+#define BUS_RECORD(ID, name, role, strict) static const struct bus_record_field name##_fields[] = {
+
 #define BUS_VALUE(record, kind, field, key, max) { BUS_VALUE_##kind, key, AT(record, field), max },
 #define BUS_TEXT(record, field, key, size)	 { BUS_VALUE_TEXT, key, AT(record, field), 0 },
 #define BUS_BYTES(record, field, key, size)	 { BUS_VALUE_BYTES, key, AT(record, field), 0 },

@@ -64,7 +64,7 @@ static bool is_listed(struct span name, const char *list)
 	return false;
 }
 
-/* Only the cluster gives out names below these. */
+/* Names below these are given out by the cluster, or by nobody. */
 static bool is_own_name(struct span name)
 {
 	static const char *const ends[] = { ".localhost", ".svc", ".svc.cluster.local" };

@@ -1,10 +1,10 @@
 /*
  * access -- whether a request may read pages that hold words of others (log lines, bodies of the
- * control plane): not if a web page in a user's browser could have made it.  Pure.
+ * control plane): not when a web page in somebody's browser could have made it.  Pure.
  *
  * A page of another site sends its own Origin.  A page whose name was made to point here (DNS
  * rebinding) sends that name as Host; so Host has to be an address, localhost, a name that no
- * attacker can own (without a dot, *.svc, *.svc.cluster.local), or listed.
+ * stranger can own (without a dot, *.svc, *.svc.cluster.local), or listed.
  */
 #ifndef STATUS_SERVER_ACCESS_H
 #define STATUS_SERVER_ACCESS_H

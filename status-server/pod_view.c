@@ -80,7 +80,7 @@ static void look_at_end(struct component_view *c, struct bus_reader *previous, s
 	const enum bus_presence p = bus_reader_refresh(previous, now_ns);
 	struct life_end *e = &c->end;
 
-	/* its writer may be alive: another file has taken its name */
+	/* its writer may live: somebody took the name away from under it */
 	if (p == BUS_DEAD && !is_same_life(previous, c->reader))
 		c->previous = previous;
 	e->reader = c->presence == BUS_DEAD ? c->reader : c->previous;

@@ -172,7 +172,7 @@ static int read_target(struct session_target *t, const struct client_options *o,
 	if (rc < 0)
 		return rc;
 	/* With its host key pinned the SSH inside proves the server and hides all that
-	 * counts; an attacker's server without either could take the credentials. */
+	 * counts; a stranger without either could take the credentials. */
 	if (chisel_url_needs_fingerprint(&t->url, !o->tls_skip_verify) && !o->allow_plain &&
 	    !o->fingerprint)
 		return fault_set(why, ERR_USAGE,

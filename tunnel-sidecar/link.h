@@ -21,10 +21,10 @@ struct link_names {
 	const char *cipher, *kex, *host_key;
 };
 
-/* Calls from the loop, until close() or part(); then only on_gone follows. */
+/* What a link tells, from the loop, until close() or part(); then only on_gone follows. */
 struct link_handler {
 	void (*on_phase)(void *user, enum bus_state state); /* up to CONFIGURING */
-	/* Whether this is the expected server. */
+	/* Whether the server is the one that was meant. */
 	bool (*on_host_key)(void *user, const uint8_t fingerprint[SSH_FINGERPRINT_LEN]);
 	void (*on_up)(void *user, const struct link_names *names);
 	/* The server opens a channel for the target's forward of this index, or for what is
@@ -69,9 +69,9 @@ struct link_ops {
 	/* Draining: the server is to listen no more, where it can be told without ending the
 	 * session.  Leaves with channels_flush().  Channels that are open go on. */
 	void (*unlisten)(void *self);
-	/* Frees memory that is only kept for later use. */
+	/* Gives back what is only kept for a next time. */
 	void (*trim)(void *self);
-	/* Ends at once, or after a disconnect message; only on_gone follows. */
+	/* Ends at once, or with a goodbye; only on_gone follows. */
 	void (*close)(void *self);
 	void (*part)(void *self, enum ssh_disconnect_reason reason, const char *text);
 };

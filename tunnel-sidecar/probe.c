@@ -24,7 +24,7 @@ int probe_main(struct config *config, bool ready)
 		bus_reader_free(r);
 		return text[0] == 'y' ? EXIT_DONE : EXIT_RUNTIME;
 	}
-	/* Down by policy is ready: the tunnel is not needed, or it is idle. */
+	/* Down by policy is ready: nobody wants the tunnel, or it is idle. */
 	const int rc = bus_read_session(r, &session);
 	const bool is_refused = bus_read_observed(r, &observed) == 1 && observed.error &&
 				observed.gen_seen != observed.gen_applied;

@@ -122,7 +122,7 @@ void session_gone(struct session *s)
 
 static void give_up(struct session *s)
 {
-	log_error("tunnel_failed", "the tunnel failed and is not tried again",
+	log_error("tunnel_failed", "the tunnel is given up",
 		  L_STR("reason", err_name(s->fault.code)), L_STR("error", s->fault.why));
 	s->wanted = false;
 	session_enter(s, BUS_STATE_FAILED);
@@ -178,7 +178,7 @@ void session_fail(struct session *s, const struct fault *why)
 	const uint64_t wait =
 		asked + retry_wait(&s->retry, s->cause, why, session_now(s), s->attempt_ns, random);
 	log_write(class >= RETRY_REFUSED ? LOG_ERROR : LOG_WARN, "tunnel_retry",
-		  "the tunnel was lost or could not be opened: trying again",
+		  "tunnel lost or not reached: trying again",
 		  LOG_FIELDS(L_STR("phase", bus_state_name(phase)),
 			     L_STR("reason", err_name(why->code)),
 			     L_STR("cause", bus_cause_name(s->cause)), L_STR("error", why->why),
@@ -190,7 +190,7 @@ void session_fail(struct session *s, const struct fault *why)
 	session_arm(s);
 }
 
-void session_fail_because(struct session *s, enum err code, const char *text)
+static void fail_because(struct session *s, enum err code, const char *text)
 {
 	struct fault why = { 0 };
 
@@ -203,8 +203,8 @@ void session_fail_because(struct session *s, enum err code, const char *text)
 static void close_idle(struct session *s)
 {
 	log_info("tunnel_idle_closed",
-		 "no byte was carried for the inactivity timeout: the tunnel is closed until "
-		 "the control plane's answer changes",
+		 "no byte for the inactivity timeout: tunnel closed until the "
+		 "control plane's answer changes",
 		 L_NS("timeout_s", s->target.inactivity_ns));
 	s->idle_closed = true;
 	s->cause = BUS_CAUSE_IDLE_CLOSED;
@@ -225,7 +225,7 @@ static void ping(struct session *s)
 static void end_drain(struct session *s)
 {
 	if (s->forwards.n)
-		log_warn("drain", "the drain timeout is over: open connections are closed",
+		log_warn("drain", "grace period is over: open connections are cut",
 			 L_INT("channels", s->forwards.n));
 	s->drain_deadline_ns = UINT64_MAX;
 	s->cause = BUS_CAUSE_DRAINED;
@@ -244,8 +244,8 @@ static void end_silent(struct session *s)
 
 	s->silence_ns = oldest == UINT64_MAX ? UINT64_MAX : oldest + LIMIT_NS(DRAIN_SILENCE);
 	if (n)
-		log_info("drain", "idle connections are closed", L_INT("channels", n),
-			 L_INT("left", s->forwards.n));
+		log_info("drain", "connections on which nothing moves are ended",
+			 L_INT("channels", n), L_INT("left", s->forwards.n));
 	channels_flush(&s->forwards.channels);
 }
 
@@ -282,8 +282,7 @@ static void on_timer(struct timer *t)
 	}
 	if (is_serving(s)) {
 		if (s->ping_ns && at >= silence_deadline(s)) {
-			session_fail_because(s, ERR_TIMEOUT,
-					     "the link is dead: no answer to a ping");
+			fail_because(s, ERR_TIMEOUT, "the link is dead: no answer to a ping");
 			return;
 		}
 		if (!s->ping_ns && s->o.keepalive_ns && at >= s->next_ping_ns)

@@ -73,7 +73,7 @@ void session_up(struct session *s, const struct session_target *target);
 void session_down(struct session *s);
 /* Ends a wait between attempts; nothing else. */
 void session_retry_now(struct session *s);
-/* Refuses new channels, lets open ones end for at most grace_ns, disconnects,
+/* Refuses new channels, lets open ones end for at most grace_ns, says goodbye,
  * then calls done. */
 void session_drain(struct session *s, uint64_t grace_ns, void (*done)(void *user), void *user);
 

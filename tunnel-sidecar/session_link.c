@@ -210,7 +210,7 @@ void session_reset_dead(struct session *s)
 
 	if (s->dead_fd < 0)
 		return;
-	/* Not by closing: the link may still send its disconnect message to this socket. */
+	/* Not by closing: the link may still say its goodbye to nobody. */
 	(void)connect(s->dead_fd, &nobody, sizeof(nobody));
 	close(s->dead_fd);
 	s->dead_fd = -1;

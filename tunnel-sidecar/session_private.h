@@ -1,6 +1,6 @@
 /*
  * session_private -- what session.c (states, retries, deadlines) and
- * session_link.c (one connection) share.  Only they and their tests include it.
+ * session_link.c (one connection) share.  For nobody else but their tests.
  */
 #ifndef TUNNEL_SIDECAR_SESSION_PRIVATE_H
 #define TUNNEL_SIDECAR_SESSION_PRIVATE_H
@@ -29,7 +29,7 @@ struct session {
 	int link_fd;			      /* a second descriptor of its socket, or -1 */
 	int dead_fd;			      /* … of the last one that was found dead, or -1 */
 	uint64_t glitches_said[GLITCH_KINDS]; /* of it, on the bus already */
-	size_t links; /* alive, also those that only send their disconnect */
+	size_t links;			      /* alive, also those that only say goodbye */
 	struct forward_set forwards;
 	char targets[SESSION_REMOTES_MAX][CHISEL_HOST_MAX + 16]; /* what a channel may name */
 
@@ -54,13 +54,12 @@ void session_enter(struct session *s, enum bus_state state);
 void session_arm(struct session *s);
 /* The attempt or the session ended for this reason: notes it, comes back. */
 void session_fail(struct session *s, const struct fault *why);
-void session_fail_because(struct session *s, enum err code, const char *text);
 
 /* session_link.c: starts to connect; ends with state UP or session_fail(). */
 void session_attempt(struct session *s);
 /* What a link tells of this session comes here. */
 extern const struct link_handler session_link_handler;
-/* Ends the connection, if any, with a disconnect message. */
+/* Ends the connection, if any, with a goodbye. */
 void session_unlink(struct session *s, enum ssh_disconnect_reason reason, const char *text);
 /* Publishes what the peer did without any use since the last time. */
 void session_report(void *user);

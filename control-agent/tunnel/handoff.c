@@ -19,8 +19,8 @@
 
 #define PREFIX "cred-"
 #define UNDONE ".new" /* behind the name of a file that is being written */
-/* The last generation of ours: names with larger numbers are not ours, and after it the numbers
- * begin again with the first that is not in use.  0 would tell the tunnel that there are no
+/* The last generation of ours: beyond it, names are nobody's, and after it the numbers begin
+ * again with the first that is not in use.  0 would tell the tunnel that there are no
  * credentials. */
 #define GENERATION_MAX (UINT64_MAX / 2)
 

@@ -35,9 +35,12 @@ struct log_field {
 	} u;
 };
 
+#define LOG_FIELD_NUMBER(k, n)                                                                     \
+	((struct log_field){ .key = (k), .kind = LOG_FIELD_INT, .u.num = (n) })
+
 #define L_STR(k, v)  ((struct log_field){ .key = (k), .kind = LOG_FIELD_STR, .u.str = (v) })
 #define L_SPAN(k, v) ((struct log_field){ .key = (k), .kind = LOG_FIELD_SPAN, .u.span = (v) })
-#define L_INT(k, v)  ((struct log_field){ .key = (k), .kind = LOG_FIELD_INT, .u.num = (int64_t)(v) })
+#define L_INT(k, v)  LOG_FIELD_NUMBER(k, (int64_t)(v))
 #define L_BOOL(k, v) ((struct log_field){ .key = (k), .kind = LOG_FIELD_BOOL, .u.num = (v) })
 #define L_NS(k, v)   ((struct log_field){ .key = (k), .kind = LOG_FIELD_SECONDS, .u.ns = (v) })
 

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* A view of bytes with another owner: good until the next call on its
+/* A view of bytes that somebody else owns: good until the next call on its
  * owner.  mspan is one whose bytes the holder may change. */
 struct span {
 	const uint8_t *p;

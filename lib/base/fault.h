@@ -12,7 +12,7 @@
 
 #include "lib/base/must.h"
 
-/* X(NAME, number, text): the text is the reason in log lines and the label in metrics. */
+/* X(NAME, text): the text stands in log lines and metrics' reason labels. */
 #define ERR_LIST(X)                                                                                \
 	X(NOMEM, 1, "no_memory")	   /* an allocation was refused */                         \
 	X(SYS, 2, "system")		   /* a system call failed; see fault.sys */               \

@@ -2,8 +2,7 @@
  * must -- promises of this program to itself, checked in every build.
  *
  * For what a programmer can break, never for what a peer can send.  A failed
- * must() runs the hook that the program has set (it prints each session's
- * state) and aborts.
+ * must() prints the promise and its place, and aborts.
  */
 #ifndef LIB_BASE_MUST_H
 #define LIB_BASE_MUST_H
@@ -13,9 +12,6 @@
 #define array_len(a)		(sizeof(a) / sizeof((a)[0]))
 
 #define must(cond) ((cond) ? (void)0 : must_failed(__FILE__, __LINE__, #cond))
-
-/* Called once, before abort(), with the failed promise; NULL for none. */
-extern void (*must_hook)(const char *file, int line, const char *cond);
 
 _Noreturn void must_failed(const char *file, int line, const char *cond);
 

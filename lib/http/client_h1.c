@@ -177,7 +177,7 @@ static int note_head(struct http_link *k, const struct http1_head *h, struct fau
 	if (h->status < 200)
 		return h->status == 101 || ++k->interim > INTERIM_MAX
 			       ? fault_set(why, ERR_PROTO,
-					   "HTTP: interim responses that were not asked for")
+					   "HTTP: interim responses that nobody asked for")
 			       : 0;
 	k->status = h->status;
 	int rc = http1_body_start(&k->body, h, k->request->is_head, why);

@@ -1,6 +1,6 @@
 /*
  * client_private -- what client.c (requests, their turns and deadlines) and
- * client_h1.c (one HTTP/1.1 connection) share.  No other file includes it.
+ * client_h1.c (one HTTP/1.1 connection) share.  For nobody else.
  */
 #ifndef LIB_HTTP_CLIENT_PRIVATE_H
 #define LIB_HTTP_CLIENT_PRIVATE_H
@@ -36,7 +36,7 @@ struct http_client {
 	struct http_request *requests;
 	struct http_link *links;
 	size_t links_n, waiting_n;
-	struct timer turn; /* a request waits, and a connection may be used */
+	struct timer turn; /* somebody waits, and a connection may be had */
 };
 
 /* Takes r out of the client and calls on_end, or not (why->code 0, silently).  The

@@ -35,11 +35,6 @@ void http_exchange_free(struct http_exchange *x)
 
 /* ---- the request ---- */
 
-enum http_method http_exchange_method(const struct http_exchange *x)
-{
-	return x->method;
-}
-
 struct span http_exchange_path(const struct http_exchange *x)
 {
 	return x->path;
@@ -68,7 +63,7 @@ void http_exchange_serve(struct http_exchange *x)
 	struct http_server *s = x->conn->server;
 
 	s->on_request(s->user, x);
-	must(x->ended || x->handler); /* otherwise no code would answer it or be told of its end */
+	must(x->ended || x->handler); /* else nobody would ever answer, nor learn of its end */
 	x->fields = NULL;
 	x->path = x->query = span_of(NULL, 0);
 }

@@ -21,7 +21,6 @@ struct http_exchange;
 
 enum http_method { HTTP_GET = 1, HTTP_HEAD = 2, HTTP_OTHER = 4 };
 
-enum http_method http_exchange_method(const struct http_exchange *x);
 struct span http_exchange_path(const struct http_exchange *x); /* as sent, without the query */
 struct span http_exchange_query(const struct http_exchange *x);
 /* The first field of that name, in any case; p = NULL when there is none. */

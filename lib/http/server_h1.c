@@ -201,7 +201,7 @@ static bool start_exchange(struct server_conn *c)
 }
 
 /* A response of the server itself, always the last of its connection: after
- * such a request it is not known where the next one begins. */
+ * such a request nobody knows where the next one begins. */
 static void refuse(struct server_conn *c, int status, const char *why)
 {
 	h1_of(c)->x->last = true;

@@ -1,5 +1,5 @@
 /*
- * server_private -- what the files of the server share; no other file includes it.
+ * server_private -- what the files of the server share; nobody else's.
  *
  *	server.c        the server: listening, admission, drain
  *	server_conn.c   one connection: its socket, states and deadlines; knows no HTTP

@@ -26,8 +26,8 @@ struct channel_pipe {
 	size_t spent;		  /* of the budget: beyond PIPE_RECV_LEAST of what was asked for */
 	size_t heard;		  /* the last receive */
 	struct timer linger;	  /* runs once the channel is gone and data still waits */
-	bool channel_eof, socket_shut; /* the channel sends no more; and the socket was shut down */
-	bool socket_eof, channel_shut; /* the socket sends no more; and the channel was told */
+	bool channel_eof, socket_shut; /* the channel sends no more; told to the socket */
+	bool socket_eof, channel_shut; /* the socket sends no more; told to the channel */
 	bool closing;		       /* sock_close() was called */
 };
 
@@ -108,7 +108,7 @@ void channel_pipe_on_data(struct channel_pipe *p, struct mspan data)
 {
 	p->o.on_bytes(p->o.user, PIPE_TO_SOCKET, data.n);
 	if (p->closing || p->socket_shut) {
-		passed(p, data.n); /* the reader is gone */
+		passed(p, data.n); /* nobody is left to read it */
 		return;
 	}
 	if (buf_append(&p->waiting, data.p, data.n) < 0) {

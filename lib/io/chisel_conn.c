@@ -229,7 +229,7 @@ void chisel_conn_close(struct chisel_conn *c)
 void chisel_conn_shutdown(struct chisel_conn *c, enum ssh_disconnect_reason reason,
 			  const char *text)
 {
-	const bool told = c->end.lost; /* then the stack has queued its own last message */
+	const bool told = c->end.lost; /* then the stack has queued its own last words */
 
 	if (!conn_end_begin(&c->end))
 		return;

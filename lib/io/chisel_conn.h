@@ -19,7 +19,7 @@ struct chisel_conn_handler {
 	/* The stack moved on to another phase (chisel_stack_phase). */
 	void (*on_phase)(void *user, enum chisel_stack_phase phase);
 	/* The connection is lost and why; called once.  After it only
-	 * chisel_conn_close(), or chisel_conn_shutdown() to let the stack's last message (a
+	 * chisel_conn_close(), or chisel_conn_shutdown() to let the stack's last words (a
 	 * DISCONNECT, a TLS alert) leave. */
 	void (*on_lost)(void *user, const struct fault *why);
 	/* After chisel_conn_close() or chisel_conn_shutdown(): socket and memory are gone.  The

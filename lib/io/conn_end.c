@@ -1,6 +1,6 @@
 /*
  * conn_end.c is the end of a client's socket: flags, one timer and the order FIN,
- * peer's end, close.  It sends no byte itself; its owners send their last message.
+ * peer's end, close.  It sends no byte itself; its owners send their last words.
  */
 #include "lib/io/conn_end.h"
 

@@ -19,7 +19,7 @@ struct conn_end {
 	struct timer linger;
 	bool lost;	/* the owner has reported it */
 	bool peer_gone; /* nothing we send will be read */
-	bool graceful;	/* the last message is being sent; no callback follows */
+	bool graceful;	/* last words are leaving; no callback follows */
 	bool fin;	/* … and have left: only the peer's end is awaited */
 	bool closed;	/* sock_close() was called */
 };
@@ -38,8 +38,8 @@ static inline bool conn_end_is_open(const struct conn_end *e)
 bool conn_end_lose(struct conn_end *e);
 /* Closes at once; idempotent. */
 void conn_end_close(struct conn_end *e);
-/* Begins to close gracefully: true if a last message may be queued now.  False: it
- * was ending already, or the peer is gone and the connection is closed. */
+/* Begins to close gracefully: true when last words may be queued now.  False: it
+ * was ending already, or there is nobody to hear them and it is closed. */
 bool conn_end_begin(struct conn_end *e);
 /* For on_data: true when the bytes, or the end of the stream, are its own. */
 bool conn_end_received(struct conn_end *e, size_t n);

@@ -42,7 +42,7 @@ struct dial_options {
 	bool ask_anew;
 };
 
-/* Calls done exactly once, later, unless cancelled.  While names without an answer
+/* Calls done exactly once, later, unless cancelled.  While names that nobody answers for
  * hold all threads, another name waits for its turn, and fails with ERR_FULL when that did
  * not come.  ERR_NOMEM, ERR_NAME, ERR_FULL. */
 MUST_USE int dial_start(struct dial **out, struct loop *l, const struct dial_options *options,

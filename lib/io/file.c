@@ -1,5 +1,5 @@
 /* Blocking calls on purpose: these files are small, and are read at start or once
- * per request or desired state. */
+ * per request or wish. */
 #include "lib/io/file.h"
 
 #include <errno.h>

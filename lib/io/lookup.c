@@ -38,7 +38,7 @@ struct query {
 struct lookup_name {
 	struct loop *loop; /* NULL: free */
 	struct loop_end end;
-	struct timer again; /* runs while a dial waits */
+	struct timer again; /* runs while somebody waits */
 	struct lookup *waiting;
 	struct query *queries; /* newest first */
 	uint64_t used_ns, answered_ns;
@@ -190,7 +190,7 @@ static void tell(struct lookup_name *m, const struct lookup_answer *answer)
 
 /* ---- a name ---- */
 
-/* Starts the look-ups that may start, and runs again while a dial waits. */
+/* Starts what look-ups there may be, and comes again while somebody waits. */
 static int drive(struct lookup_name *m, struct fault *why)
 {
 	const uint64_t now = loop_now(m->loop);

@@ -357,7 +357,7 @@ static void fill(struct stack *s)
 		}
 		if (!s->closing || s->said_close)
 			return;
-		/* All packets are in the layer below: now the last messages of the other layers. */
+		/* All packets are below: the last words of the other floors. */
 		s->said_close = true;
 		if (can_frame(s))
 			ws_close(s->ws, 1000, "");

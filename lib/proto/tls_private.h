@@ -1,6 +1,6 @@
 /*
  * tls_private -- what tls.c (the engine) and tls_fault.c (failures in words)
- * share.  No other file includes it.
+ * share.  For nobody else.
  */
 #ifndef LIB_PROTO_TLS_PRIVATE_H
 #define LIB_PROTO_TLS_PRIVATE_H

@@ -141,7 +141,7 @@ int url_read_host(char to[URL_HOST_MAX + 1], struct span s)
 	return 0;
 }
 
-bool url_is_loopback(const char *host)
+static bool is_loopback(const char *host)
 {
 	return strcasecmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
 	       (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == strlen(host));
@@ -257,7 +257,7 @@ static int read_all(struct url *u, const char *text, const struct url_rules *rul
 		url_write_host(u->host_header, sizeof(u->host_header), u->host);
 	else
 		url_write_authority(u->host_header, sizeof(u->host_header), u->host, u->port);
-	u->is_loopback = url_is_loopback(u->host);
+	u->is_loopback = is_loopback(u->host);
 	return 0;
 }
 

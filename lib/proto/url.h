@@ -72,7 +72,6 @@ uint16_t url_read_port(struct span s);
 /* A name or an address; IPv6 in brackets, which go.  ERR_USAGE; a number alone is
  * none: it is a port at the wrong place. */
 MUST_USE int url_read_host(char to[URL_HOST_MAX + 1], struct span s);
-bool url_is_loopback(const char *host);
 /* "host:port", IPv6 in brackets; the length, as snprintf(). */
 size_t url_write_authority(char *to, size_t n, const char *host, uint16_t port);
 /* The host as it stands before ":port". */

@@ -219,7 +219,7 @@ static void write_components(struct exposition *e, const struct pod_view *v)
 }
 
 /* How the life of each container ended that ended last.  Nothing is said of one
- * that has not ended yet, or whose end can't be read. */
+ * that has not ended yet, or whose end nobody can read. */
 static void write_ends(struct exposition *e, const struct pod_view *v)
 {
 	for (size_t i = 0; i < COMPONENTS; i++) {

@@ -1,5 +1,5 @@
 /*
- * One container's last state and lines as JSON: records by the tables of records.def,
+ * One container's last words as JSON: records by the tables of records.def,
  * lines of the two rings, the end of the life before.  It judges nothing.
  */
 #include "status-server/pages/blackbox.h"

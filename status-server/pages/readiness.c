@@ -111,7 +111,7 @@ static void judge_control(struct readiness *out, const struct pod_view *v)
 	}
 }
 
-/* Down, and it is not needed: after inactivity, or the control plane has
+/* Down, and nobody wants it up: after inactivity, or the control plane has
  * answered and does not ask for it. */
 static bool is_idle_by_policy(const struct pod_view *v)
 {
@@ -137,7 +137,7 @@ static void judge_tunnel(struct readiness *out, const struct pod_view *v)
 	}
 	out->tunnel = bus_state_name(s->state);
 	if (v->is_refused) {
-		/* also while an older state is applied: it is not the desired one now */
+		/* also while an older wish is carried out: it is not what is wanted now */
 		snprintf(why, READINESS_WHY_MAX,
 			 "the tunnel refuses what the control plane asks for: %s",
 			 v->observed.error_text);

@@ -52,23 +52,6 @@ static void print_logs(void)
 	}
 }
 
-/* A paragraph, its lines at most 100 columns wide. */
-static void print_wrapped(const char *text)
-{
-	size_t column = 0;
-
-	while (*text) {
-		const size_t word = strcspn(text, " ");
-		if (column && column + 1 + word > 100) {
-			putchar('\n');
-			column = 0;
-		}
-		column += (size_t)printf("%s%.*s", column ? " " : "", (int)word, text);
-		text += word;
-		text += strspn(text, " ");
-	}
-}
-
 static void print_limits(void)
 {
 	static const struct {
@@ -91,10 +74,8 @@ static void print_limits(void)
 	     "(`make docs`).");
 	for (size_t i = 0; i < array_len(rows); i++) {
 		if (!rows[i].name) {
-			printf("\n## %s\n\n", rows[i].unit);
-			print_wrapped(rows[i].why);
-			printf("%s| limit | value | what for |\n| --- | --- | --- |\n",
-			       *rows[i].why ? "\n\n" : "");
+			printf("\n## %s\n\n%s%s| limit | value | what for |\n| --- | --- | --- |\n",
+			       rows[i].unit, rows[i].why, *rows[i].why ? "\n\n" : "");
 			continue;
 		}
 		printf("| `%s` | %ld %s | ", rows[i].name, rows[i].value, rows[i].unit);

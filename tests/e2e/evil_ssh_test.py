@@ -117,12 +117,12 @@ REKEYS = int(os.environ.get("EVIL_REKEYS", "200"))
 
 @each(io=harness.IO)
 def test_evil_s3_rekey_storm_under_load(t, io):
-	"""x/crypto's server starts a key exchange after each 64 KiB, with data on its way."""
-	s, echo, d = server(t, "--rekey-threshold", 64 * 1024), t.open(Echo()), t.open(Duplex())
+	"""x/crypto's server starts a key exchange after each 32 KiB, with data on its way."""
+	s, echo, d = server(t, "--rekey-threshold", 32 * 1024), t.open(Echo()), t.open(Duplex())
 	c, one, two = tunnel(t, s, echo, d, io=io)
 	with harness.connect(one) as conn:
 		for i in range(REKEYS):
-			piece = i.to_bytes(4, "big") * 8192
+			piece = i.to_bytes(4, "big") * 4096
 			conn.sendall(piece)
 			got = b""
 			while len(got) < len(piece):

@@ -134,8 +134,8 @@ class ControlGate(Gate):
 
 	prefix = "pipeops_control_"
 	# Its two connections to the control plane keep a first block for either side of TLS;
-	# the tunnel's segment is opened when it is next looked at.
-	slack = {"heap_blocks": 4, "heap_bytes": 4 * 1040, "open_fds": 1}
+	# the tunnel's segment and its own are opened when they are next looked at.
+	slack = {"heap_blocks": 4, "heap_bytes": 4 * 1040, "open_fds": 2}
 
 	def settle(self):
 		end = time.monotonic() + PATIENCE

@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	uint16_t port;
 
 	memset(&c, 0, sizeof(c));
-	if (config_yaml_read(&c, &config_table, CONFIG_ALL, "f.yaml", (const char *)p, n, &why) < 0) {
+	if (config_yaml_read(&c, &config_table, CONFIG_ALL, "f.yaml", (const char *)p, n, &why) <
+	    0) {
 		must(why.code == ERR_CONFIG && strncmp(why.why, "f.yaml:", 7) == 0);
 		for (const char *s = why.why; *s; s++)
 			must(*s >= 0x20 && *s < 0x7f);

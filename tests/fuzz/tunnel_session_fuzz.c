@@ -225,8 +225,8 @@ static void check_session(const struct session *s)
 	if (s->state == BUS_STATE_BACKOFF)
 		must(s->timer.at_ns && s->fault.code && s->fault.why[0]);
 	if (s->link.self)
-		must(ssh_pending_bytes(chisel_stack_ssh(chisel_conn_stack(link_chisel_conn(s->link.self)))) <=
-		     256 * 1024 + LIMIT_SSH_CONTROL_ROOM);
+		must(ssh_pending_bytes(chisel_stack_ssh(chisel_conn_stack(link_chisel_conn(
+			     s->link.self)))) <= 256 * 1024 + LIMIT_SSH_CONTROL_ROOM);
 }
 
 static struct publish *nobody_reads(void)
@@ -255,8 +255,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	struct publish *publish = nobody_reads();
 	const size_t timers = fake_timers();
 	struct windows windows;
-	const struct session_options o = { .loop = fake_loop(), .publish = publish, .windows = &windows,
-					   .keepalive_ns = S(25), .retry_max_ns = S(15),
+	const struct session_options o = { .loop = fake_loop(),
+					   .publish = publish,
+					   .windows = &windows,
+					   .keepalive_ns = S(25),
+					   .retry_max_ns = S(15),
 					   .retry_count = start & 4 ? 2 : -1,
 					   .give_up_on_refusal = start & 8 };
 	const struct session_target target = target_of(start & 16);

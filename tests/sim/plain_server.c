@@ -80,8 +80,8 @@ static void upgrade(struct session *s)
 
 void plain_skip_key_exchange(struct session *s)
 {
-	if (!s->link.self ||
-	    chisel_stack_phase(chisel_conn_stack(link_chisel_conn(s->link.self))) != CHISEL_STACK_SSH)
+	if (!s->link.self || chisel_stack_phase(chisel_conn_stack(
+				     link_chisel_conn(s->link.self))) != CHISEL_STACK_SSH)
 		return;
 	struct ssh *ssh = chisel_stack_ssh(chisel_conn_stack(link_chisel_conn(s->link.self)));
 	if (ssh->phase != SSH_PHASE_IDENT || ssh->fault.code)

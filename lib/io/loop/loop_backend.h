@@ -1,5 +1,5 @@
 /*
- * loop_backend -- what loop.c and its two backends share; no other file includes it.
+ * loop_backend -- what loop.c and its two backends share; nobody else's.
  *
  * The calls of loop.h only note what is asked for and put the socket on the
  * dirty list.  Each round the backend begins what is dirty, sleeps, and hands
@@ -161,7 +161,6 @@ static inline bool sock_wants(const struct sock *s, enum sock_op op)
 /* watch_new() for POLLIN or POLLOUT, and not counted. */
 MUST_USE int watch_new_internal(struct watch **out, struct loop *l, int fd, short events,
 				watch_ready_fn *on_ready, void *user, struct fault *why);
-void watch_pause(struct watch *w, bool paused);
 void watch_retry_later(struct watch *w); /* is disarmed; arms it in LOOP_RETRY_NS */
 void loop_free_dead_watches(struct loop *l);
 

@@ -291,7 +291,7 @@ static void received(struct sock *s, const struct io_uring_cqe *cqe)
 	const size_t n = cqe->res > 0 ? (size_t)cqe->res : 0;
 
 	if (!sock_wants(s, SOCK_OP_RECV) || s->sys) {
-		/* too late, nothing waits for it */
+		/* too late, nobody waits for it */
 	} else if (cqe->res == -ENOBUFS) {
 		s->starved = true;
 		s->drained = false;

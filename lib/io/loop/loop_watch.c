@@ -65,7 +65,7 @@ int watch_new(struct watch **out, struct loop *l, int fd, watch_ready_fn *on_rea
 	return rc;
 }
 
-void watch_pause(struct watch *w, bool paused)
+static void watch_pause(struct watch *w, bool paused)
 {
 	if (w->paused == paused)
 		return;

@@ -89,7 +89,7 @@ static void want_write(void *link, uint32_t channel)
 	slot_of(link, channel)->want = true;
 }
 
-/* There are no turns here: each pump tells all channels that may write. */
+/* Nobody else waits for a turn of theirs: each pump tells all that may write. */
 static void pass(void *link, uint32_t channel)
 {
 	(void)link;
@@ -303,20 +303,6 @@ static bool step_slot(struct ssh2 *s, struct ssh2_slot *slot, uint32_t channel)
 	return slot->closing ? finish(s, slot, channel) | moved : moved;
 }
 
-/* libssh2 queues what comes for a channel until libssh2_channel_free() is done with it: that is
- * with the server's CLOSE, or with any packet that comes inside that call after our CLOSE.  A
- * channel that is read takes all packets that are there.  So those that go come first: else they
- * would hold memory until the server's CLOSE comes, behind all that the server has sent. */
-static bool finish_those_that_go(struct ssh2 *s)
-{
-	bool moved = false;
-
-	for (uint32_t i = 0; i < s->slots_n && ssh2_lives(s) && !s->fault.code; i++)
-		if (s->slots[i].channel && s->slots[i].closing)
-			moved |= finish(s, &s->slots[i], i);
-	return moved;
-}
-
 /* libssh2 asks for no answer; what fails here fails where the connection is read. */
 static bool step_unlisten(struct ssh2 *s)
 {
@@ -365,9 +351,9 @@ static unsigned long unread(const struct ssh2_slot *slot)
 	return n;
 }
 
-/* Memory is short: the channel whose reader is furthest behind goes.  What those hold that go
- * already is freed with the next packets: as good as free, or one reader too slow would cost
- * every channel that has a byte unread. */
+/* Memory is short: the channel whose reader is furthest behind goes.  What those
+ * hold that go already is freed by the server's own close: as good as free, or one
+ * reader too slow would cost every channel that has a byte unread. */
 static bool cut_slowest(struct ssh2 *s)
 {
 	uint64_t all = 0, going = 0;
@@ -401,7 +387,7 @@ void ssh2_serve(struct ssh2 *s)
 	bool moved = true;
 
 	while (moved && ssh2_lives(s) && !s->fault.code) {
-		moved = finish_those_that_go(s) | accept_all(s);
+		moved = accept_all(s);
 		for (uint32_t i = 0; i < s->slots_n && ssh2_lives(s) && !s->fault.code; i++)
 			if (s->slots[i].channel)
 				moved |= step_slot(s, &s->slots[i], i);

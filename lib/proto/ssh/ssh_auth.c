@@ -164,7 +164,7 @@ static int on_request(struct ssh *s, struct ssh_reader *r)
 	if (r->bad || user.n > CREDENTIAL_MAX || secret.n > CREDENTIAL_MAX)
 		return ssh_malformed(s, "USERAUTH_REQUEST");
 	if (!span_is(service, SERVICE_CONNECTION))
-		return fault_set(&s->fault, ERR_PROTO, "the client asks for an unknown service");
+		return fault_set(&s->fault, ERR_PROTO, "the client wants an unknown service");
 	if (change || (!password && !span_is(method, "none")))
 		return refuse(s);
 	s->slot = (struct ssh_event){
@@ -191,7 +191,7 @@ static int server_message(struct ssh *s, uint8_t type, struct ssh_reader *r)
 	if (type == SSH_MSG_SERVICE_REQUEST && s->phase == SSH_PHASE_AUTH) {
 		if (!span_is(ssh_get_string(r), SERVICE_AUTH))
 			return fault_set(&s->fault, ERR_PROTO,
-					 "the client asks for an unknown service");
+					 "the client wants an unknown service");
 		s->auth.service_ok = true;
 		return send_service(s, SSH_MSG_SERVICE_ACCEPT);
 	}

@@ -155,7 +155,7 @@ static size_t tx_room(const struct ssh *s, const struct ssh_channel *c)
 	return taken < s->tx_bound ? s->tx_bound - taken : 0;
 }
 
-bool ssh_channel_is_writable(const struct ssh *s, const struct ssh_channel *c)
+static bool is_writable(const struct ssh *s, const struct ssh_channel *c)
 {
 	return ssh_is_live(s) && c->state == SSH_CHANNEL_OPEN && !c->eof_sent && !c->close_sent;
 }
@@ -165,7 +165,7 @@ size_t ssh_channel_writable(const struct ssh *s, uint32_t id)
 	if (!ssh_is_live(s))
 		return 0;
 	const struct ssh_channel *c = ssh_channel_at(s, id);
-	if (!ssh_channel_is_writable(s, c) || ssh_is_holding(s))
+	if (!is_writable(s, c) || ssh_is_holding(s))
 		return 0;
 
 	const size_t room = tx_room(s, c);
@@ -210,7 +210,7 @@ int ssh_channel_write(struct ssh *s, uint32_t id, const uint8_t *p, size_t n)
 		return s->fault.code;
 	struct ssh_channel *c = ssh_channel_at(s, id);
 	must(!c->eof_sent);
-	if (!ssh_channel_is_writable(s, c))
+	if (!is_writable(s, c))
 		return 0;
 	if (ssh_is_holding(s)) {
 		ssh_scheduler_block(s, c, id);
@@ -281,7 +281,7 @@ void ssh_channel_eof(struct ssh *s, uint32_t id)
 	struct ssh_channel *c = ssh_channel_at(s, id);
 	if (c->state == SSH_CHANNEL_OPENING || c->state == SSH_CHANNEL_OFFERED)
 		c->eof_wanted = true;
-	else if (ssh_channel_is_writable(s, c))
+	else if (is_writable(s, c))
 		(void)ssh_sticky(s, ssh_channel_say_eof(s, c));
 }
 

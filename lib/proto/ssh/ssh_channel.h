@@ -53,9 +53,6 @@ MUST_USE int64_t ssh_channel_alloc(struct ssh *s, enum ssh_channel_state state);
 /* A live channel of the caller's; anything else is the caller's bug. */
 struct ssh_channel *ssh_channel_at(const struct ssh *s, uint32_t id);
 
-/* May data still be written to it, as far as its state goes? */
-bool ssh_channel_is_writable(const struct ssh *s, const struct ssh_channel *c);
-
 void ssh_scheduler_init(struct ssh *s);
 /* WRITABLE is owed: queued now, or when the peer opens its window. */
 void ssh_scheduler_block(struct ssh *s, struct ssh_channel *c, uint32_t id);

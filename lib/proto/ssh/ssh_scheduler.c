@@ -115,7 +115,7 @@ size_t ssh_scheduler_allow(const struct ssh *s, const struct ssh_channel *c)
 {
 	const struct ssh_mux *m = &s->mux;
 
-	if (m->waiting_n == is_waiting(c)) /* no other channel waits */
+	if (m->waiting_n == is_waiting(c)) /* nobody else waits */
 		return SIZE_MAX;
 	if (c->has_turn)
 		return c->deficit;

@@ -119,8 +119,8 @@ static void life_of(struct bus_reader *r, uint8_t to[16])
 
 /* Both names after a death: the second leads to what the first led to before, or
  * to the same as the first when no successor became visible; and it is whole. */
-static void check_predecessor(const struct bus_fixture *f, const char *row, const uint8_t before[16],
-			      const uint8_t older[16])
+static void check_predecessor(const struct bus_fixture *f, const char *row,
+			      const uint8_t before[16], const uint8_t older[16])
 {
 	static const uint8_t nobody[16];
 	struct bus_reader *now = fixture_reader(f, BUS_TUNNEL), *previous = NULL;

@@ -97,7 +97,9 @@ static void test_index_and_unknown(void)
 	check_member(&a, "/error", NULL);
 	buf_fini(&a.page.body);
 
-	static const char *const unknown[] = { "/dashboard", "/health//", "//", "/Health", odd, "" };
+	static const char *const unknown[] = {
+		"/dashboard", "/health//", "//", "/Health", odd, ""
+	};
 	for (size_t i = 0; i < array_len(unknown); i++) {
 		ask(&r, &a, unknown[i], "", "");
 		check_row(unknown[i], a.page.status == 404);

@@ -163,10 +163,12 @@ static void test_where_credentials_come_from(void)
 	setenv("AUTH", "env:pass", 1);
 	check(read_line(&o, &why, (const char *[]){ "client", "--auth", "", "h", "R:1", NULL }) ==
 		      0 && strcmp(o.auth, "env:pass") == 0);
-	check(read_line(&o, &why, (const char *[]){ "client", "--auth", "a:b", "h", "R:1", NULL }) ==
-		      0 && strcmp(o.auth, "a:b") == 0);
-	check(read_line(&o, &why, (const char *[]){ "client", "--auth-file=f", "h", "R:1", NULL }) ==
-		      0 && !o.auth && strcmp(o.auth_file, "f") == 0);
+	check(read_line(&o, &why,
+			(const char *[]){ "client", "--auth", "a:b", "h", "R:1", NULL }) == 0 &&
+	      strcmp(o.auth, "a:b") == 0);
+	check(read_line(&o, &why,
+			(const char *[]){ "client", "--auth-file=f", "h", "R:1", NULL }) == 0 &&
+	      !o.auth && strcmp(o.auth_file, "f") == 0);
 	setenv("AUTH", "", 1);
 	check(read_line(&o, &why, (const char *[]){ "client", "h", "R:1", NULL }) == 0 && !o.auth);
 	setenv("AUTH", "$(USER):s3cret", 1);

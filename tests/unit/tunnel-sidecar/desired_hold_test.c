@@ -258,13 +258,15 @@ static void test_generations_say_little(void)
 		struct rig x;
 
 		init(&x);
-		log_start(&(struct log_options){ .component = "test", .level = LOG_INFO, .fd = -1 });
+		log_start(
+			&(struct log_options){ .component = "test", .level = LOG_INFO, .fd = -1 });
 		log_set_tap(count_line, &lines);
 		for (int j = 0; j < 1000; j++) {
-			bus_publish_desired(x.control,
-					    &(struct bus_desired){ .gen = ++x.gen,
-								   .op = refused[i] ? BUS_DESIRED_UP :
-										      BUS_DESIRED_DOWN });
+			bus_publish_desired(
+				x.control,
+				&(struct bus_desired){ .gen = ++x.gen,
+						       .op = refused[i] ? BUS_DESIRED_UP
+									: BUS_DESIRED_DOWN });
 			loop.now += S / 50 - POLL;
 			poll_once();
 		}
@@ -281,7 +283,8 @@ int main(void)
 	static const struct test_case cases[] = {
 		{ "flapping is bounded", test_flapping_is_bounded },
 		{ "the newest wish wins", test_newest_wish_wins },
-		{ "a thousand generations in 20 s make a line a second", test_generations_say_little },
+		{ "a thousand generations in 20 s make a line a second",
+		  test_generations_say_little },
 		{ "calm wishes wait for nothing", test_calm_wishes_wait_for_nothing },
 		{ "refused wishes cost nothing", test_refused_wishes_cost_nothing },
 	};

@@ -187,7 +187,8 @@ static const struct {
 	{ BUS_STATE_CONFIGURING,
 	  { LOOK, BACK, BACK, NO, BUS_STATE_CONFIGURING, LOOK, NO, BUS_STATE_CONFIGURING, NO } },
 	{ BUS_STATE_UP,
-	  { BUS_STATE_UP, BACK, BACK, NO, BUS_STATE_UP, LOOK, BUS_STATE_DRAINING, BUS_STATE_UP, NO } },
+	  { BUS_STATE_UP, BACK, BACK, NO, BUS_STATE_UP, LOOK, BUS_STATE_DRAINING, BUS_STATE_UP,
+	    NO } },
 	/* With a channel that is only dialling: silent for two seconds, it is ended. */
 	{ BUS_STATE_DRAINING,
 	  { NO, NO, NO, BUS_STATE_DRAINING, BUS_STATE_DRAINING, BUS_STATE_DRAINING,
@@ -527,7 +528,8 @@ int main(void)
 	};
 	log_start(&(struct log_options){ .component = "unit", .level = LOG_ERROR + 1, .fd = 2 });
 	must(publish_new(&publish, fake_loop(),
-			 &(struct publish_options){ .forwards = names, .forwards_n = 2 }, NULL) == 0);
+			 &(struct publish_options){ .forwards = names, .forwards_n = 2 },
+			 NULL) == 0);
 	windows_init(&windows, fake_loop(), publish);
 	tls = SSL_CTX_new(TLS_client_method());
 	const int rc = run_cases("session", cases, array_len(cases));

@@ -73,9 +73,18 @@ static void open_world(struct world *w, bool enabled)
 static void close_world(struct world *w)
 {
 	static const char *const names[] = {
-		"handoff/cred-1", "handoff/cred-2",	    "handoff/cred-3",	      "handoff",
-		"bus/control/segment", "bus/control/owner.lock", "bus/control", "bus/tunnel/segment",
-		"bus/tunnel/owner.lock", "bus/tunnel",	    "bus",		      "",
+		"handoff/cred-1",
+		"handoff/cred-2",
+		"handoff/cred-3",
+		"handoff",
+		"bus/control/segment",
+		"bus/control/owner.lock",
+		"bus/control",
+		"bus/tunnel/segment",
+		"bus/tunnel/owner.lock",
+		"bus/tunnel",
+		"bus",
+		"",
 	};
 	char path[128];
 

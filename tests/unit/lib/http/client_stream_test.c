@@ -257,7 +257,9 @@ static void several_at_once(struct loop *l)
 static void silent(struct loop *l)
 {
 	static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-	static const struct act acts[] = { { ok, KEEP }, { "", HOLD }, { ok, HOLD }, { NULL, KEEP } };
+	static const struct act acts[] = {
+		{ ok, KEEP }, { "", HOLD }, { ok, HOLD }, { NULL, KEEP }
+	};
 	struct http_request_out o = get_again;
 	struct got first = { 0 }, g = { 0 };
 	struct origin origin;
@@ -277,7 +279,8 @@ static void silent(struct loop *l)
 static void repeats(struct loop *l)
 {
 	static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-	static const char late[] = "HTTP/1.1 408 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+	static const char late[] =
+		"HTTP/1.1 408 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 	static const struct {
 		const char *name;
 		struct act acts[4];
@@ -285,7 +288,12 @@ static void repeats(struct loop *l)
 		int status, requests;
 		bool repeated;
 	} rows[] = {
-		{ "kept and dropped", { { ok, KEEP }, { "", CLOSE }, { ok, HOLD } }, true, 200, 3, true },
+		{ "kept and dropped",
+		  { { ok, KEEP }, { "", CLOSE }, { ok, HOLD } },
+		  true,
+		  200,
+		  3,
+		  true },
 		{ "not said", { { ok, KEEP }, { "", CLOSE }, { ok, HOLD } }, false, 0, 2, false },
 		{ "cut", { { ok, KEEP }, { "", CUT }, { ok, HOLD } }, true, 200, 3, true },
 		{ "once only", { { ok, KEEP }, { "", CLOSE }, { "", CLOSE } }, true, 0, 3, true },
@@ -348,7 +356,8 @@ static void streamed_requests(struct loop *l)
 	while (at < 9000) {
 		const int rooms = g.rooms;
 		until(l, g.rooms > rooms);
-		const int n = http_request_write(g.r, span_of(body, min_size(9000 - at, 4000)), NULL);
+		const int n =
+			http_request_write(g.r, span_of(body, min_size(9000 - at, 4000)), NULL);
 		if (!check(n > 0))
 			break;
 		at += (size_t)n;
@@ -404,7 +413,8 @@ static void compressed(struct loop *l)
 		check_row(rows[i].coding, (g.code == ERR_PROTO) == rows[i].refused);
 		check_row(rows[i].coding, g.bytes == (rows[i].refused ? 0 : 2));
 		check_row(rows[i].coding, !strchr(g.why, '\x1b'));
-		check_row(rows[i].coding, !rows[i].refused || i == 4 || strstr(g.why, "compressed"));
+		check_row(rows[i].coding,
+			  !rows[i].refused || i == 4 || strstr(g.why, "compressed"));
 		end_all(l, c, &o);
 	}
 }

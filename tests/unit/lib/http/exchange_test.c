@@ -174,13 +174,14 @@ static const struct {
 	const char *field;
 } rows[] = {
 	{ "from a timer", "GET /later?5", "1.1", 200, 5, HTTP1_LENGTH, false, true, NULL },
-	{ "from a timer, nothing", "GET /later?0", "1.1", 200, 0, HTTP1_NO_BODY, false, true, NULL },
+	{ "from a timer, nothing", "GET /later?0", "1.1", 200, 0, HTTP1_NO_BODY, false, true,
+	  NULL },
 	{ "length known", "GET /known?1000000", "1.1", 200, 1000000, HTTP1_LENGTH, false, true,
 	  NULL },
 	{ "ended at once: a length", "GET /chunked?50000", "1.1", 200, 50000, HTTP1_LENGTH, false,
 	  true, NULL },
-	{ "longer than the room: chunks", "GET /chunked?1000000", "1.1", 200, 1000000, HTTP1_CHUNKED,
-	  false, true, NULL },
+	{ "longer than the room: chunks", "GET /chunked?1000000", "1.1", 200, 1000000,
+	  HTTP1_CHUNKED, false, true, NULL },
 	{ "1.0 has no chunks", "GET /chunked?1000000", "1.0", 200, 1000000, HTTP1_UNTIL_CLOSE, true,
 	  true, NULL },
 	{ "HEAD of a length", "HEAD /known?1000000", "1.1", 200, 0, HTTP1_NO_BODY, false, true,

@@ -119,8 +119,8 @@ static inline int dial_from(const struct http_server *s, int net, int host, int 
 					.sin_port = htons(http_server_port(s)),
 					.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	const struct sockaddr_in own = { .sin_family = AF_INET,
-					 .sin_addr.s_addr = htonl(
-						 0x7f000000u | (uint32_t)net << 8 | (uint32_t)host) };
+					 .sin_addr.s_addr = htonl(0x7f000000u | (uint32_t)net << 8 |
+								  (uint32_t)host) };
 	const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	must(fd >= 0 && bind(fd, (const struct sockaddr *)&own, sizeof(own)) == 0);

@@ -145,7 +145,8 @@ static const struct {
 	/* refused; each is the last answer of its connection */
 	{ "post", "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 405, true,
 	  "\r\nAllow: GET, HEAD\r\n" },
-	{ "unknown method", "BREW /a HTTP/1.1\r\nHost: x\r\n" END, 405, true, "\r\nAllow: GET, HEAD\r\n" },
+	{ "unknown method", "BREW /a HTTP/1.1\r\nHost: x\r\n" END, 405, true,
+	  "\r\nAllow: GET, HEAD\r\n" },
 	{ "options *", "OPTIONS * HTTP/1.1\r\nHost: x\r\n" END, 405, true, "Allow:" },
 	{ "lower case", "get /a HTTP/1.1\r\nHost: x\r\n" END, 405, true, "Allow:" },
 	{ "no host", "GET /a HTTP/1.1\r\n" END, 400, true, "Host" },

@@ -72,7 +72,8 @@ static void test_rows(void)
 		  "a", "1.0.0.1 1.0.0.2 1.0.0.3 1.0.0.4 1.0.0.5 1.0.0.6 1.0.0.7 1.0.0.8" },
 	};
 	for (size_t i = 0; i < array_len(rows); i++)
-		check_row(rows[i].name, strcmp(find(rows[i].file, rows[i].host), rows[i].want) == 0);
+		check_row(rows[i].name,
+			  strcmp(find(rows[i].file, rows[i].host), rows[i].want) == 0);
 }
 
 /* As large as it may be is read whole, a byte more not at all. */

@@ -100,8 +100,8 @@ static void make_ca_files(void)
 	write_text("cut.pem", one, "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmg\n", "");
 	write_text("request.pem", "-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n",
 		   "-----END CERTIFICATE REQUEST-----\n", "");
-	write_text("bytes.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n", "-----END CERTIFICATE-----\n",
-		   "");
+	write_text("bytes.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n",
+		   "-----END CERTIFICATE-----\n", "");
 	two[60] = '!';
 	write_text("broken.pem", one, two, one);
 	FILE *f = create("der.pem");

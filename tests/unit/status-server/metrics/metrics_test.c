@@ -110,11 +110,9 @@ static void publish(struct bus_writer *tunnel, struct bus_writer *control)
 		{ "pipeops_tunnel_ping_rtt_seconds_sum", "0.0003" },                               \
 		{ "pipeops_status_bus_readable{component=\"tunnel\",reason=\"\"}", "1" },          \
 		{ "pipeops_status_bus_series_dropped", "0" },                                      \
-	{                                                                                          \
-		"pipeops_build_info{component=\"tunnel\",version=\"0.1.0\","                       \
-		"revision=\"abc\\\"def\",libssh2=\"1.11.1\"}",                                      \
-			"1"                                                                        \
-	},                                                                                         \
+		{ "pipeops_build_info{component=\"tunnel\",version=\"0.1.0\","                     \
+		  "revision=\"abc\\\"def\",libssh2=\"1.11.1\"}",                                   \
+		  "1" },                                                                           \
 	{ /* a writer of before: what its header says */                                           \
 		"pipeops_build_info{component=\"control\",version=\"1.2.3 test\"}", "1"            \
 	}

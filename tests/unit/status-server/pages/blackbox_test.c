@@ -210,7 +210,8 @@ static void test_hostile_life_before(void)
 			must(mkdir(path, 0700) == 0);
 		else
 			must(close(creat(path, 0600)) == 0 &&
-			     truncate(path, strcmp(kinds[i], "huge") == 0 ? (off_t)1 << 40 : 65536) == 0);
+			     truncate(path,
+				      strcmp(kinds[i], "huge") == 0 ? (off_t)1 << 40 : 65536) == 0);
 		struct json_object *doc = page_of(&p, SECOND);
 		check_member(doc, "/components/0/presence", "alive");
 		check_member(doc, "/components/0/previous", NULL);
@@ -306,7 +307,8 @@ static void test_bytes_are_bounded(void)
 	check(buf_len(&page) <= BLACKBOX_BYTES_MAX && buf_len(&page) > BLACKBOX_BYTES_MAX / 2);
 	check(buf_append(&page, "", 1) == 0);
 	unsigned newest = 0;
-	for (const char *at = (const char *)buf_bytes(&page).p; (at = strstr(at, "the newest")); at++)
+	for (const char *at = (const char *)buf_bytes(&page).p; (at = strstr(at, "the newest"));
+	     at++)
 		newest++;
 	check(newest == 8); /* two rings of two lives of two containers */
 	buf_fini(&page);

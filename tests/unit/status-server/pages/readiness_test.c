@@ -196,7 +196,7 @@ static const struct {
 	  "backoff: connect: refused by gateway", NULL, true },
 	{ "tunnel absent", tunnel_absent, false, true, true, false, "absent", "not started", NULL,
 	  true },
-	{ "tunnel stalled", tunnel_stalled, false, true, true, false, "stalled", 
+	{ "tunnel stalled", tunnel_stalled, false, true, true, false, "stalled",
 	  "hangs: it has given no sign for 42.3 s", NULL, true },
 	{ "tunnel dead", tunnel_dead, false, true, true, false, "dead",
 	  "ended with exit code 137, in phase failed: no memory", NULL, true },
@@ -207,8 +207,10 @@ static const struct {
 	{ "refused while idle", refused_while_idle, false, true, true, false, "idle",
 	  "refuses what the control plane asks for: port 444 is not", NULL, true },
 	{ "started again", started_again, false, false, false, true, "up", NULL,
-	  "yet; the life before ended with exit code 65, in phase failed: the control plane refused "
-	  "the token", false },
+	  "yet; the life before ended with exit code 65, in phase failed: the control plane "
+	  "refused "
+	  "the token",
+	  false },
 	{ "after an orderly end", started_again_after_an_orderly_end, false, false, false, true,
 	  "up", NULL, "plane yet", false },
 	{ "tunnel started again", tunnel_started_again, false, true, true, false, "connecting",
@@ -221,7 +223,8 @@ static const struct {
 	  false },
 	{ "never registered", never_registered, false, false, false, true, "up", NULL, "plane yet",
 	  false },
-	{ "control dead", control_dead, false, false, false, true, "up", NULL, "was killed", false },
+	{ "control dead", control_dead, false, false, false, true, "up", NULL, "was killed",
+	  false },
 	{ "dead control's wish", control_dead_not_asked_for, false, false, false, false, "idle",
 	  "not known yet", "was killed", false },
 };

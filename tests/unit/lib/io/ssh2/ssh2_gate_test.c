@@ -30,7 +30,8 @@ struct wire {
 
 static const struct wire rows[] = {
 	WIRE("a good exchange", IDENT KEXINIT GOOD NEWKEYS LATER, 0, 0),
-	WIRE("lines before the identification", "hello\r\nSSH\n" IDENT KEXINIT GOOD NEWKEYS LATER, 0, 0),
+	WIRE("lines before the identification", "hello\r\nSSH\n" IDENT KEXINIT GOOD NEWKEYS LATER,
+	     0, 0),
 	WIRE("two good replies", IDENT KEXINIT GOOD GOOD NEWKEYS LATER, 0, 0),
 	WIRE("a foreign key", IDENT KEXINIT OTHER NEWKEYS LATER, ERR_TRUST,
 	     LEN(IDENT KEXINIT) + 12),
@@ -38,12 +39,12 @@ static const struct wire rows[] = {
 	     LEN(IDENT KEXINIT GOOD) + 12),
 	WIRE("keys before a reply", IDENT KEXINIT NEWKEYS LATER, ERR_TRUST, LEN(IDENT KEXINIT) + 5),
 	/* libssh2 ends a line where its own buffer ends, and takes what follows for packets. */
-	WIRE("an identification of 255 bytes", "SSH-2.0-" X240 "xxxxx\r\n" KEXINIT GOOD NEWKEYS LATER,
-	     0, 0),
+	WIRE("an identification of 255 bytes",
+	     "SSH-2.0-" X240 "xxxxx\r\n" KEXINIT GOOD NEWKEYS LATER, 0, 0),
 	WIRE("an identification without an end", "SSH-2.0-" X240 "xxxxxxxx" KEXINIT OTHER NEWKEYS,
 	     ERR_PROTO, 255),
-	WIRE("a line before it without an end", "hello---" X240 "xxxxxxxx" IDENT KEXINIT OTHER NEWKEYS,
-	     ERR_PROTO, 255),
+	WIRE("a line before it without an end",
+	     "hello---" X240 "xxxxxxxx" IDENT KEXINIT OTHER NEWKEYS, ERR_PROTO, 255),
 	/* libssh2 1.11 passes over these in front of a line. */
 	WIRE("empty lines", "\r\n\n" IDENT KEXINIT GOOD NEWKEYS LATER, 0, 0),
 	WIRE("a carriage return alone", "\r" IDENT KEXINIT OTHER NEWKEYS, ERR_PROTO, 1),
@@ -55,7 +56,8 @@ static const struct wire rows[] = {
 	WIRE("a reply without a key", IDENT "\0\0\0\x04\x02\x1f\0\0", ERR_PROTO, LEN(IDENT) + 6),
 	WIRE("a key that is longer than its packet", IDENT "\0\0\0\x0d\x04\x1f\0\0\0\x08keykeyk",
 	     ERR_PROTO, LEN(IDENT) + 9),
-	WIRE("a key of 8193 bytes", IDENT "\0\0\x40\0\x04\x1f\0\0\x20\x01", ERR_PROTO, LEN(IDENT) + 9),
+	WIRE("a key of 8193 bytes", IDENT "\0\0\x40\0\x04\x1f\0\0\x20\x01", ERR_PROTO,
+	     LEN(IDENT) + 9),
 };
 
 /* SHA-256 of "key". */
@@ -122,7 +124,8 @@ static void test_types(void)
 		char name[32];
 
 		snprintf(name, sizeof(name), "type %u", type);
-		const int rc = ssh2_gate_feed(&g, span_of(head, sizeof(head)), is_key, &judged, &why);
+		const int rc =
+			ssh2_gate_feed(&g, span_of(head, sizeof(head)), is_key, &judged, &why);
 		check_row(name, rc == (passes ? 6 : type == 21 ? ERR_TRUST : ERR_PROTO));
 	}
 }
