@@ -880,7 +880,9 @@ static size_t count_in_memory(void)
 		if (strncmp(mode, " rw", 3) != 0 || to - from > (256u << 20))
 			continue;
 		for (uint64_t at = from; at < to;) {
-			const ssize_t n = pread(mem, piece, sizeof(piece), (off_t)at);
+			/* what lies behind is the next line's, and would count twice */
+			const ssize_t n =
+				pread(mem, piece, min_size(sizeof(piece), to - at), (off_t)at);
 			if (n <= 0)
 				break;
 			found += count_canaries(piece, (size_t)n);
