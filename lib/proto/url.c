@@ -37,9 +37,13 @@ static int refuse(struct fault *why, const char *text, const char *reason)
 	const int scheme =
 		letters <= 8 && strncmp(text + letters, "://", 3) == 0 ? (int)letters + 3 : 0;
 	const char *rest = text + scheme, *at = strrchr(rest, '@'), *query = strpbrk(rest, "?#");
-	const bool unclear = at && query && query < at;
+	bool unclear = at && query && query < at;
 
 	rest = at ? at + 1 : rest;
+	/* user:password whose host was forgotten looks like host:port */
+	const char *colon = rest[0] == '[' ? NULL : strpbrk(rest, ":/?#");
+	if (colon && *colon == ':' && strcspn(colon + 1, "/?#") > strspn(colon + 1, "0123456789"))
+		unclear = true;
 	escape_text(shown, sizeof(shown), span_of(rest, unclear ? 0 : strcspn(rest, "?#")));
 	return fault_set(why, ERR_USAGE, "URL \"%.*s%s%s\": %s", scheme, text, unclear ? "..." : "",
 			 shown, reason);

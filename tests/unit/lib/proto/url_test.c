@@ -114,6 +114,8 @@ static void test_bad_urls(void)
 		"https://secret:word@a:x",
 		"https://12345",
 		"https://a:x/?token=secret",
+		"https://admin:secret", /* the host was forgotten */
+		"https://admin:secret/path",
 		"ftp://a/p?token=secret&x=word",
 		"ftp://u:secret@a/p",
 		"ftp://u:se?cret#secret@a/p",
