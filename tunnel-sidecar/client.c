@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "lib/app/self.h"
+#include "lib/base/mem.h"
 #include "lib/base/trim.h"
 #include "lib/io/file.h"
 #include "lib/io/signals.h"
@@ -135,19 +137,44 @@ static int read_credentials(struct session_target *t, const struct client_option
 	return 0;
 }
 
+/* A chisel server is told all remotes in one message. */
+static int check_list_fits(const struct session_target *t, struct fault *why)
+{
+	struct buf json;
+
+	buf_init(&json, &mem_heap, CHISEL_CONFIG_MAX);
+	const int rc = chisel_config_write(&json, program_version, t->remotes, t->n);
+	buf_fini(&json);
+	if (rc >= 0)
+		return rc;
+	return rc == ERR_LIMIT
+		       ? fault_set(why, ERR_USAGE,
+				   "%zu remotes with names so long don't fit into one message of "
+				   "%d KiB: start a second client for some of them",
+				   t->n, CHISEL_CONFIG_MAX / 1024)
+		       : fault_set(why, (enum err)rc, "no memory for %zu remotes", t->n);
+}
+
 static int read_remotes(struct session_target *t, const struct client_options *o, struct fault *why)
 {
 	if (o->remotes_n > SESSION_REMOTES_MAX)
-		return fault_set(why, ERR_USAGE, "%zu remotes; at most %d are possible",
+		return fault_set(why, ERR_USAGE,
+				 "%zu remotes; at most %d are possible: start a second client for "
+				 "the others",
 				 o->remotes_n, SESSION_REMOTES_MAX);
+	t->remotes = calloc(o->remotes_n, sizeof(*t->remotes));
+	t->forward = calloc(o->remotes_n, sizeof(*t->forward));
+	if (!t->remotes || !t->forward)
+		return fault_set(why, ERR_NOMEM, "no memory for %zu remotes", o->remotes_n);
 	for (size_t i = 0; i < o->remotes_n; i++) {
 		const int rc = chisel_remote_read(&t->remotes[i], o->remotes[i], why);
 		if (rc < 0)
 			return rc;
-		t->forward[i] = (uint8_t)i;
+		t->forward[i] = (uint16_t)i;
 	}
 	t->n = o->remotes_n;
-	return chisel_remotes_check(t->remotes, t->n, why);
+	const int rc = chisel_remotes_check(t->remotes, t->n, why);
+	return rc < 0 || t->url.ssh ? rc : check_list_fits(t, why);
 }
 
 /* The key for an SSH server.  A file that was named and can't be used: exit code 64. */
@@ -256,10 +283,10 @@ static int lock_in(const struct client *c, const struct session_target *t,
 static int open_publish(struct client *c, const struct session_target *t,
 			const struct client_options *o, struct fault *why)
 {
-	char texts[SESSION_REMOTES_MAX][2 * CHISEL_HOST_MAX + 32];
-	const char *names[SESSION_REMOTES_MAX];
+	char texts[BUS_FORWARDS_MAX][2 * CHISEL_HOST_MAX + 32];
+	const char *names[BUS_FORWARDS_MAX];
 
-	for (size_t i = 0; i < t->n; i++) {
+	for (size_t i = 0; i < min_size(t->n, BUS_FORWARDS_MAX); i++) {
 		chisel_remote_write(&t->remotes[i], texts[i], sizeof(texts[i]));
 		names[i] = texts[i];
 	}
@@ -285,6 +312,7 @@ static int open_session(struct client *c, SSL_CTX *tls, const struct client_opti
 						      .keepalive_ns = o->keepalive,
 						      .retry_max_ns = o->max_retry_interval,
 						      .retry_count = o->max_retry_count,
+						      .remotes_max = o->remotes_n,
 						      .give_up_on_refusal = true,
 						      .gave_up = on_gave_up,
 						      .user = c },
@@ -336,6 +364,8 @@ static int run(struct client *c, const struct client_options *o, struct fault *w
 	publish_free(c->publish, c->exit_code);
 	SSL_CTX_free(tls);
 	ssh_key_wipe(&c->key);
+	free(target.remotes);
+	free(target.forward);
 	OPENSSL_cleanse(&target, sizeof(target));
 	return rc;
 }

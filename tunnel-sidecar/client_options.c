@@ -11,6 +11,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/escape.h"
 #include "lib/base/nearest.h"
+#include "lib/proto/chisel.h"
 
 #define S(n) ((n)*1000000000ull)
 
@@ -311,25 +312,29 @@ static void print_row(const struct option_row *row)
 
 void client_options_print_help(void)
 {
-	puts("Usage: tunnel-sidecar client [options] <server-url> <remote> [remote] ...\n"
-	     "\n"
-	     "Connects to a chisel server and serves reverse TCP forwards: a drop-in for\n"
-	     "`chisel client` with remotes of the forms\n"
-	     "\n"
-	     "  R:<port>                          the server's port to 127.0.0.1:port here\n"
-	     "  R:<host>:<port>                   the server's port to host:port, seen from here\n"
-	     "  R:<port>:<host>:<port>            the server's first port to host:port\n"
-	     "  R:<bind>:<port>:<host>:<port>     the same, bound to one address of the server\n"
-	     "\n"
-	     "IPv6 addresses stand in brackets. Local forwards, UDP, SOCKS and stdio are refused.\n"
-	     "\n"
-	     "The server is one of\n"
-	     "\n"
-	     "  https://host  wss://host          a chisel server; http:// and ws:// without TLS\n"
-	     "  ssh://user@host[:22]              a plain SSH server that allows remote "
-	     "forwarding\n"
-	     "\n"
-	     "Options:");
+	printf("Usage: tunnel-sidecar client [options] <server-url> <remote> [remote] ...\n"
+	       "\n"
+	       "Connects to a chisel server and serves reverse TCP forwards: a drop-in for\n"
+	       "`chisel client` with at most %d remotes of the forms\n"
+	       "\n"
+	       "  R:<port>                          the server's port to 127.0.0.1:port here\n"
+	       "  R:<host>:<port>                   the server's port to host:port, seen from "
+	       "here\n"
+	       "  R:<port>:<host>:<port>            the server's first port to host:port\n"
+	       "  R:<bind>:<port>:<host>:<port>     the same, bound to one address of the server\n"
+	       "\n"
+	       "IPv6 addresses stand in brackets. Local forwards, UDP, SOCKS and stdio are "
+	       "refused.\n"
+	       "\n"
+	       "The server is one of\n"
+	       "\n"
+	       "  https://host  wss://host          a chisel server; http:// and ws:// without "
+	       "TLS\n"
+	       "  ssh://user@host[:22]              a plain SSH server that allows remote "
+	       "forwarding\n"
+	       "\n"
+	       "Options:\n",
+	       CHISEL_REMOTES_MAX);
 	for (size_t i = 0; i < array_len(rows); i++)
 		print_row(&rows[i]);
 	puts("\nSignals: SIGTERM and SIGINT drain, then end (a second one at once); SIGHUP ends "

@@ -13,6 +13,7 @@
 
 #include "lib/app/log.h"
 #include "lib/base/escape.h"
+#include "lib/base/limits.h"
 #include "lib/base/rate.h"
 #include "lib/io/file.h"
 #include "lib/proto/ssh/ssh_fingerprint.h"
@@ -38,6 +39,8 @@ struct desired {
 	struct rate turns;
 	struct rate said; /* log lines: a hostile neighbour makes 50 generations a second */
 	bool held;	  /* gen_seen is valid and new, and waits for its turn */
+	struct chisel_remote remotes[BUS_FORWARDS_MAX]; /* of a target that is looked at */
+	uint16_t forward[BUS_FORWARDS_MAX];
 };
 
 /* One entry of tunnel.allowed_hosts: the name itself, or what ends in ".suffix". */
@@ -110,6 +113,7 @@ static int check_server(struct session_target *to, const struct bus_desired *r,
 }
 
 _Static_assert(CONFIG_FORWARDS_MAX == BUS_FORWARDS_MAX, "each configured forward is on the bus");
+_Static_assert(LIMIT_FORWARDS == BUS_FORWARDS_MAX, "the page of limits says so");
 
 int desired_check(struct session_target *to, const struct bus_desired *r, const struct config *c,
 		  struct fault *why)
@@ -118,10 +122,10 @@ int desired_check(struct session_target *to, const struct bus_desired *r, const 
 
 	if (rc < 0)
 		return rc;
-	if (r->n == 0 || r->n > SESSION_REMOTES_MAX)
+	if (r->n == 0 || r->n > BUS_FORWARDS_MAX)
 		return fault_set(why, ERR_CONFIG,
 				 "%" PRIu64 " forwards are wanted; 1 to %d are possible", r->n,
-				 SESSION_REMOTES_MAX);
+				 BUS_FORWARDS_MAX);
 	for (size_t i = 0; i < r->n; i++) {
 		const uint16_t port = r->forward[i].remote_port, target = r->forward[i].target;
 
@@ -143,7 +147,7 @@ int desired_check(struct session_target *to, const struct bus_desired *r, const 
 		remote->bind_port = port;
 		snprintf(remote->host, sizeof(remote->host), "%s", c->forwards[target].host);
 		remote->port = c->forwards[target].port;
-		to->forward[i] = (uint8_t)target;
+		to->forward[i] = target;
 	}
 	to->n = r->n;
 	to->inactivity_ns = r->inactivity_ns;
@@ -234,6 +238,8 @@ static void apply(struct desired *d, const struct bus_desired *r)
 	int rc = 0;
 
 	memset(&target, 0, sizeof(target));
+	target.remotes = d->remotes;
+	target.forward = d->forward;
 	if (up)
 		rc = desired_check(&target, r, d->o.config, &why);
 	if (rc >= 0 && up && r->cred_gen)

@@ -430,10 +430,10 @@ static void on_retry(void *user)
 	channels_flush(&set->channels);
 }
 
-void forward_set_share_out(struct forward_set *set, const uint8_t *forwards, size_t n, size_t room)
+void forward_set_share_out(struct forward_set *set, const uint16_t *forwards, size_t n, size_t room)
 {
-	must(n <= BUS_FORWARDS_MAX && room <= FORWARDS_MAX);
-	memcpy(set->forwards, forwards, n);
+	must(n <= FORWARD_INDEX_MAX && room <= FORWARDS_MAX);
+	memcpy(set->forwards, forwards, n * sizeof(*forwards));
 	set->forwards_n = n;
 	set->room = room;
 }

@@ -8,6 +8,7 @@
 #ifndef TUNNEL_SIDECAR_FORWARD_H
 #define TUNNEL_SIDECAR_FORWARD_H
 
+#include "lib/base/limits.h"
 #include "lib/base/rate.h"
 #include "lib/io/channel_pipe.h"
 #include "tunnel-sidecar/publish.h"
@@ -23,6 +24,7 @@ struct forward;
 enum {
 	FORWARDS_MAX = 2048,
 	FORWARDS_RESERVE = 64, /* of those: kept for each forward, or fewer with less room */
+	FORWARD_INDEX_MAX = LIMIT_REMOTES, /* forwards of any session */
 };
 
 /* All channels of a session, and of those before it that still leave. */
@@ -34,17 +36,17 @@ struct forward_set {
 	struct windows_user retry;
 	struct pipe_budget budget;
 	struct forward *first;
-	size_t n;			    /* alive: dialling, open or leaving */
-	size_t open[BUS_FORWARDS_MAX];	    /* of those: of this forward */
-	size_t dials[BUS_FORWARDS_MAX];	    /* … and dialling */
-	size_t waiting[BUS_FORWARDS_MAX];   /* … and waiting for their turn to dial */
-	uint8_t forwards[BUS_FORWARDS_MAX]; /* of the session, by their index for the bus */
+	size_t n;			      /* alive: dialling, open or leaving */
+	size_t open[FORWARD_INDEX_MAX];	      /* of those: of this forward */
+	size_t dials[FORWARD_INDEX_MAX];      /* … and dialling */
+	size_t waiting[FORWARD_INDEX_MAX];    /* … and waiting for their turn to dial */
+	uint16_t forwards[FORWARD_INDEX_MAX]; /* of the session, by their index for the bus */
 	size_t forwards_n;
-	size_t room;			       /* for channels, of all forwards together */
-	uint64_t failing_ns[BUS_FORWARDS_MAX]; /* when its failed opens are all forgiven */
-	struct rate rate;		       /* of log lines: the server makes them as it likes */
-	uint64_t last_byte_ns;		       /* loop clock; any byte of any channel */
-	void (*left)(void *user);	       /* one is less in n */
+	size_t room;				/* for channels, of all forwards together */
+	uint64_t failing_ns[FORWARD_INDEX_MAX]; /* when its failed opens are all forgiven */
+	struct rate rate;	  /* of log lines: the server makes them as it likes */
+	uint64_t last_byte_ns;	  /* loop clock; any byte of any channel */
+	void (*left)(void *user); /* one is less in n */
 	void *user;
 };
 
@@ -61,7 +63,8 @@ void forward_set_fini(struct forward_set *set); /* all have left; the loop may b
 
 /* A session with these forwards begins, over a link that has so many channels (at most
  * FORWARDS_MAX): who may have how much of them, and of the dials. */
-void forward_set_share_out(struct forward_set *set, const uint8_t *forwards, size_t n, size_t room);
+void forward_set_share_out(struct forward_set *set, const uint16_t *forwards, size_t n,
+			   size_t room);
 
 /* Dials; then accepts or refuses the channel.  Refuses at once when it can't
  * even try, when there are too many, or when too many of its forward failed of

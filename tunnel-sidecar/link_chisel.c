@@ -11,6 +11,7 @@
 #include "lib/app/program.h"
 #include "lib/base/escape.h"
 #include "lib/io/chisel_conn.h"
+#include "lib/proto/ssh/ssh_packet.h"
 #include "tunnel-sidecar/forward.h"
 
 enum { TAG_CONFIG = 1, TAG_PING = 2 };
@@ -19,7 +20,7 @@ struct link_chisel {
 	struct link_options o;
 	struct chisel_conn *conn;
 	bool is_configuring; /* the list of forwards is sent, and not answered */
-	char targets[CHISEL_REMOTES_MAX][CHISEL_HOST_MAX + 16]; /* what a channel may name */
+	char targets[]; /* what a channel may name: a text for each remote, each with its NUL */
 };
 
 static struct ssh *engine(struct link_chisel *k)
@@ -32,10 +33,13 @@ static void fail(struct link_chisel *k, const struct fault *why)
 	k->o.handler->on_fail(k->o.user, why);
 }
 
+_Static_assert((int)CHISEL_CONFIG_MAX <= (int)SSH_REQUEST_MAX, "one request lists all remotes");
+_Static_assert(SESSION_REMOTES_MAX <= CHISEL_REMOTES_MAX, "chisel takes them all");
+
 static void send_config(struct link_chisel *k)
 {
 	struct buf json;
-	buf_init(&json, &mem_heap, 64 * 1024);
+	buf_init(&json, &mem_heap, CHISEL_CONFIG_MAX);
 
 	int rc = chisel_config_write(&json, program_version, k->o.target->remotes, k->o.target->n);
 	if (rc >= 0)
@@ -89,12 +93,32 @@ static void on_reply(struct link_chisel *k, const struct ssh_event *ev)
 		on_config_reply(k, ev);
 }
 
+/* The texts of link_chisel.targets, as far as there is room; how many bytes they all are. */
+static size_t write_targets(char *to, size_t room, const struct session_target *t)
+{
+	char text[CHISEL_HOST_MAX + 16];
+	size_t at = 0;
+
+	for (size_t i = 0; i < t->n; i++) {
+		const size_t n = chisel_target_write(&t->remotes[i], text, sizeof(text)) + 1;
+
+		if (at + n <= room)
+			memcpy(to + at, text, n);
+		at += n;
+	}
+	return at;
+}
+
 /* The channel's extra data must name a forward, byte for byte. */
 static size_t find_forward(const struct link_chisel *k, const struct ssh_event *ev)
 {
-	for (size_t i = 0; span_is(ev->name, CHISEL_CHANNEL) && i < k->o.target->n; i++)
-		if (span_is(span_of(ev->payload.p, ev->payload.n), k->targets[i]))
+	const char *target = k->targets;
+
+	for (size_t i = 0; span_is(ev->name, CHISEL_CHANNEL) && i < k->o.target->n; i++) {
+		if (span_is(span_of(ev->payload.p, ev->payload.n), target))
 			return i;
+		target += strlen(target) + 1;
+	}
 	return LINK_NO_FORWARD;
 }
 
@@ -277,15 +301,15 @@ int link_chisel_new(struct link *out, struct channels *channels, const struct li
 			 .user = o->target->user,
 			 .password = o->target->password },
 	};
-	struct link_chisel *k = mem_alloc_zeroed(&mem_heap, sizeof(*k));
+	const size_t targets_n = write_targets(NULL, 0, o->target);
+	struct link_chisel *k = mem_alloc_zeroed(&mem_heap, sizeof(*k) + targets_n);
 
 	if (!k) {
 		close(fd);
 		return fault_set(why, ERR_NOMEM, "no memory for a connection");
 	}
 	k->o = *o;
-	for (size_t i = 0; i < o->target->n; i++)
-		chisel_target_write(&o->target->remotes[i], k->targets[i], sizeof(k->targets[i]));
+	write_targets(k->targets, targets_n, o->target);
 	const int rc = chisel_conn_new(&k->conn, o->loop, fd, &options, &handler, k, why);
 	if (rc < 0) {
 		mem_free(&mem_heap, k);

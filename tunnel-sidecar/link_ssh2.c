@@ -160,7 +160,6 @@ int link_ssh2_new(struct link *out, struct channels *channels, const struct link
 {
 	const struct proxy_options proxy = { &o->target->proxy, o->target->url.host,
 					     o->target->url.port };
-	struct ssh2_listen listens[SESSION_REMOTES_MAX];
 	const struct ssh_key *key = o->ssh_key;
 	/* A quarter of the container's memory: from that on libssh2 cuts. */
 	const uint64_t part = o->windows_bytes;
@@ -170,16 +169,19 @@ int link_ssh2_new(struct link *out, struct channels *channels, const struct link
 		return fault_set(why, ERR_CONFIG,
 				 "an SSH server needs a user, and none is configured");
 	}
-	for (size_t i = 0; i < o->target->n; i++)
-		listens[i] = (struct ssh2_listen){ o->target->remotes[i].bind_host,
-						   o->target->remotes[i].bind_port };
 	struct link_ssh2 *k = mem_alloc_zeroed(&mem_heap, sizeof(*k));
+	struct ssh2_listen *listens = mem_alloc_zeroed(&mem_heap, o->target->n * sizeof(*listens));
 
-	if (!k) {
+	if (!k || !listens) {
+		mem_free(&mem_heap, k);
+		mem_free(&mem_heap, listens);
 		close(fd);
 		return fault_set(why, ERR_NOMEM, "no memory for a connection");
 	}
 	k->o = *o;
+	for (size_t i = 0; i < o->target->n; i++)
+		listens[i] = (struct ssh2_listen){ o->target->remotes[i].bind_host,
+						   o->target->remotes[i].bind_port };
 	const int rc = ssh2_new(
 		&k->ssh, o->loop, fd,
 		&(struct ssh2_options){ .proxy = o->target->proxy.kind ? &proxy : NULL,
@@ -194,6 +196,7 @@ int link_ssh2_new(struct link *out, struct channels *channels, const struct link
 					.memory_max = (size_t)(2 * part) + OWN_BYTES,
 					.held_max = (size_t)(part / 2) },
 		&handler, k, why);
+	mem_free(&mem_heap, listens);
 	if (rc < 0) {
 		mem_free(&mem_heap, k);
 		return rc;

@@ -118,6 +118,31 @@ static void publish_versions(struct publish *p)
 	bus_publish_versions(p->writer, &v);
 }
 
+/* The counters of a forward: the last ones are those of all that have none of their own. */
+static unsigned counters_of(unsigned forward)
+{
+	return forward < BUS_FORWARDS_MAX ? forward : BUS_FORWARDS_MAX - 1;
+}
+
+/* Fills names[] for the bus; how many there are. */
+static size_t name_forwards(const char *names[BUS_FORWARDS_MAX], const struct publish_options *o)
+{
+	const bool are_more = o->forwards_n > BUS_FORWARDS_MAX;
+	const size_t own = are_more ? BUS_FORWARDS_MAX - 1 : o->forwards_n;
+
+	for (size_t i = 0; i < own; i++)
+		names[i] = o->forwards[i];
+	if (!are_more)
+		return own;
+	names[own] = "others";
+	if (o->bus_dir)
+		log_info("bus_forwards",
+			 "the status bus has no counters for so many forwards: the last ones are "
+			 "counted together",
+			 L_INT("forwards", o->forwards_n), L_INT("counted_each", own));
+	return own + 1;
+}
+
 int publish_new(struct publish **out, struct loop *l, const struct publish_options *o,
 		struct fault *why)
 {
@@ -125,12 +150,14 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 	if (!p)
 		return fault_set(why, ERR_NOMEM, "no memory for the bus publisher");
 
+	const char *names[BUS_FORWARDS_MAX];
+	const size_t names_n = name_forwards(names, o);
 	const struct bus_writer_options options = {
 		.dir = o->bus_dir,
 		.role = BUS_TUNNEL,
 		.build = program_version,
-		.forwards = o->forwards,
-		.forwards_n = o->forwards_n,
+		.forwards = names,
+		.forwards_n = names_n,
 	};
 	p->loop = l;
 	p->trim = o->trim;
@@ -140,7 +167,7 @@ int publish_new(struct publish **out, struct loop *l, const struct publish_optio
 		free(p);
 		return rc;
 	}
-	for (unsigned i = 0; i < o->forwards_n * 2; i++)
+	for (unsigned i = 0; i < names_n * 2; i++)
 		p->bytes[i / 2][i % 2] = bus_cell(p->writer, BUS_TUNNEL_BYTES, i);
 	const char *degraded = bus_writer_degraded(p->writer);
 	if (degraded && o->bus_dir)
@@ -281,19 +308,23 @@ void publish_sandbox(struct publish *p, enum sandbox_feature f, bool is_on)
 
 void publish_bytes(struct publish *p, unsigned forward, enum publish_direction d, uint64_t n)
 {
-	bus_cell_add(p->bytes[forward][d], n);
+	bus_cell_add(p->bytes[counters_of(forward)][d], n);
 }
 
 void publish_channel_opened(struct publish *p, unsigned forward)
 {
-	bus_add(p->writer, BUS_TUNNEL_CHANNELS_OPENED, forward, 1);
-	bus_set(p->writer, BUS_TUNNEL_CHANNELS, forward, ++p->channels[forward]);
+	const unsigned i = counters_of(forward);
+
+	bus_add(p->writer, BUS_TUNNEL_CHANNELS_OPENED, i, 1);
+	bus_set(p->writer, BUS_TUNNEL_CHANNELS, i, ++p->channels[i]);
 }
 
 void publish_channel_closed(struct publish *p, unsigned forward)
 {
-	bus_add(p->writer, BUS_TUNNEL_CHANNELS_CLOSED, forward, 1);
-	bus_set(p->writer, BUS_TUNNEL_CHANNELS, forward, --p->channels[forward]);
+	const unsigned i = counters_of(forward);
+
+	bus_add(p->writer, BUS_TUNNEL_CHANNELS_CLOSED, i, 1);
+	bus_set(p->writer, BUS_TUNNEL_CHANNELS, i, --p->channels[i]);
 }
 
 void publish_channel_rejected(struct publish *p, enum bus_refusal reason)
@@ -317,5 +348,5 @@ void publish_windows(struct publish *p, uint64_t budget, uint64_t granted, uint6
 
 void publish_dial_failed(struct publish *p, unsigned forward)
 {
-	bus_add(p->writer, BUS_TUNNEL_DIAL_FAILURES, forward, 1);
+	bus_add(p->writer, BUS_TUNNEL_DIAL_FAILURES, counters_of(forward), 1);
 }

@@ -13,8 +13,11 @@
 struct publish;
 
 struct publish_options {
-	const char *bus_dir;	     /* NULL: nothing is published (`client` without --bus-dir) */
-	const char *const *forwards; /* names, in the order of the configuration */
+	const char *bus_dir; /* NULL: nothing is published (`client` without --bus-dir) */
+	/* Names, in the order of the configuration.  The bus has counters for BUS_FORWARDS_MAX:
+	 * of more forwards all from the last counter on are counted together, and nothing
+	 * is read of forwards[] from there on. */
+	const char *const *forwards;
 	size_t forwards_n;
 	/* Before the program's own numbers are taken: to give back what is only kept
 	 * for a next time.  May be NULL. */

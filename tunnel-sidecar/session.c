@@ -50,6 +50,8 @@ void session_enter(struct session *s, enum bus_state state)
 	if (state >= BUS_STATE_RESOLVING && state <= BUS_STATE_CONFIGURING)
 		s->phase_deadline_ns =
 			min_u64(s->phase_deadline_ns, s->attempt_ns + LIMIT_NS(ATTEMPT));
+	if (state == BUS_STATE_CONFIGURING && s->target.url.ssh)
+		s->phase_deadline_ns += s->target.n * LIMIT_NS(SSH2_LISTEN);
 	r->state = state;
 	r->since_realtime_ns = publish_realtime_ns();
 	r->attempts = (uint64_t)s->failures;
@@ -306,6 +308,25 @@ static void on_forward_left(void *user)
 		session_arm(s);
 }
 
+static void free_target(struct session_target *t)
+{
+	free(t->remotes);
+	free(t->forward);
+	OPENSSL_cleanse(t, sizeof(*t));
+}
+
+/* A copy with remotes of its own. */
+static void keep_target(struct session *s, const struct session_target *target)
+{
+	struct chisel_remote *remotes = s->target.remotes;
+	uint16_t *forward = s->target.forward;
+
+	must(target->n <= s->o.remotes_max);
+	s->target = *target;
+	s->target.remotes = memcpy(remotes, target->remotes, target->n * sizeof(*remotes));
+	s->target.forward = memcpy(forward, target->forward, target->n * sizeof(*forward));
+}
+
 int session_new(struct session **out, const struct session_options *options, struct fault *why)
 {
 	struct session *s = calloc(1, sizeof(*s));
@@ -313,6 +334,16 @@ int session_new(struct session **out, const struct session_options *options, str
 	if (!s)
 		return fault_set(why, ERR_NOMEM, "no memory for the session");
 	s->o = *options;
+	if (!s->o.remotes_max)
+		s->o.remotes_max = BUS_FORWARDS_MAX;
+	must(s->o.remotes_max <= SESSION_REMOTES_MAX);
+	s->target.remotes = calloc(s->o.remotes_max, sizeof(*s->target.remotes));
+	s->target.forward = calloc(s->o.remotes_max, sizeof(*s->target.forward));
+	if (!s->target.remotes || !s->target.forward) {
+		free_target(&s->target);
+		free(s);
+		return fault_set(why, ERR_NOMEM, "no memory for the session's forwards");
+	}
 	s->cause = BUS_CAUSE_NOT_WANTED;
 	s->dead_fd = s->link_fd = -1;
 	retry_init(&s->retry, options->retry_max_ns);
@@ -356,7 +387,7 @@ void session_free(struct session *s)
 	if (s->link_fd >= 0)
 		close(s->link_fd);
 	forward_set_fini(&s->forwards);
-	OPENSSL_cleanse(&s->target, sizeof(s->target));
+	free_target(&s->target);
 	free(s);
 }
 
@@ -386,7 +417,7 @@ void session_up(struct session *s, const struct session_target *target)
 		return;
 	if (s->wanted)
 		session_unlink(s, SSH_DISCONNECT_BY_APPLICATION, "another target is wanted");
-	s->target = *target;
+	keep_target(s, target);
 	s->wanted = true;
 	s->idle_closed = false;
 	s->failures = 0;

@@ -16,23 +16,24 @@
 #include "shm/bus.h"
 #include "tunnel-sidecar/publish.h"
 
-/* Forwards of one session: as many as the bus has counters for.  chisel itself takes
- * CHISEL_REMOTES_MAX. */
-#define SESSION_REMOTES_MAX BUS_FORWARDS_MAX
-_Static_assert(SESSION_REMOTES_MAX <= CHISEL_REMOTES_MAX, "chisel's engine takes them all");
+/* Forwards of one session, those of the `client` verb.  A session of the pod has at most
+ * BUS_FORWARDS_MAX. */
+#define SESSION_REMOTES_MAX CHISEL_REMOTES_MAX
+_Static_assert(BUS_FORWARDS_MAX <= SESSION_REMOTES_MAX, "a session takes what the bus can say");
 
 struct session;
 struct ssh_key;
 struct windows;
 
-/* What is to be reached.  Plain data: compared by session_target_eq(). */
+/* What is to be reached; compared by session_target_eq().  Hosts are half a kilobyte for each
+ * remote, so these stand elsewhere: the caller's, room for as many as may be wanted. */
 struct session_target {
 	struct url url;
 	struct proxy_url proxy; /* PROXY_NONE: connects directly; not compared */
 	char fingerprint[64];	/* "" = any host key is taken, and that is logged */
 	char user[128], password[256];
-	struct chisel_remote remotes[SESSION_REMOTES_MAX];
-	uint8_t forward[SESSION_REMOTES_MAX]; /* index of each remote for the bus */
+	struct chisel_remote *remotes;
+	uint16_t *forward; /* index of each remote for the bus, below SESSION_REMOTES_MAX */
 	size_t n;
 	uint64_t inactivity_ns; /* 0: never closed for being idle */
 };
@@ -51,6 +52,7 @@ struct session_options {
 	uint64_t keepalive_ns;	       /* 0: no pings */
 	uint64_t retry_max_ns;	       /* longest wait between attempts */
 	int64_t retry_count;	       /* attempts after the first failure; < 0: without end */
+	size_t remotes_max;	       /* of any target; 0: BUS_FORWARDS_MAX */
 	bool give_up_on_refusal; /* authentication or trust refused: end instead of slow retries */
 	/* The session gave up (retry_count, refusal): why.  May be NULL. */
 	void (*gave_up)(void *user, const struct fault *why);
@@ -66,8 +68,8 @@ void session_abort(struct session *s);
 /* After loop_free(), which ends the connections. Accepts NULL. */
 void session_free(struct session *s);
 
-/* Brings the tunnel up at this target; the same target again changes nothing
- * (also not a session that closed for being idle). */
+/* Brings the tunnel up at this target, of which it keeps a copy, remotes included; the
+ * same target again changes nothing (also not a session that closed for being idle). */
 void session_up(struct session *s, const struct session_target *target);
 /* Closes the tunnel: disconnects from the server. */
 void session_down(struct session *s);

@@ -18,7 +18,7 @@
 struct session {
 	struct session_options o;
 	struct publish_beat beat;
-	struct session_target target;
+	struct session_target target; /* its remotes are ours, o.remotes_max of them */
 	bool wanted, idle_closed;
 	enum bus_state state;
 	struct fault fault;   /* of the last attempt */
@@ -31,7 +31,6 @@ struct session {
 	uint64_t glitches_said[GLITCH_KINDS]; /* of it, on the bus already */
 	size_t links;			      /* alive, also those that only say goodbye */
 	struct forward_set forwards;
-	char targets[SESSION_REMOTES_MAX][CHISEL_HOST_MAX + 16]; /* what a channel may name */
 
 	uint64_t attempt_ns; /* when this attempt began */
 	uint64_t ping_ns;    /* sent and unanswered, else 0 */

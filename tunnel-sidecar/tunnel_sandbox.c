@@ -13,6 +13,9 @@
 
 void tunnel_sandbox_add(struct tunnel_sandbox_ports *p, uint16_t port)
 {
+	for (size_t i = 0; i < p->n; i++)
+		if (p->port[i] == port)
+			return;
 	must(p->n < CONFINE_PORTS_MAX);
 	p->port[p->n++] = port;
 }

@@ -9,15 +9,18 @@
 
 #include "lib/app/config/config.h"
 #include "lib/io/loop/loop.h"
+#include "lib/proto/chisel.h"
 #include "tunnel-sidecar/publish.h"
 
-#define CONFINE_PORTS_MAX 64
+/* Those of all remotes, and of servers and proxies. */
+#define CONFINE_PORTS_MAX (CHISEL_REMOTES_MAX + 64)
 
 struct tunnel_sandbox_ports {
 	uint16_t port[CONFINE_PORTS_MAX];
 	size_t n;
 };
-/* More than fit is a programmer error: forwards, server ports and proxies do. */
+/* Once however often it is added.  More than fit is a programmer error: forwards, server
+ * ports and proxies do. */
 void tunnel_sandbox_add(struct tunnel_sandbox_ports *p, uint16_t port);
 /* tunnel.server_ports: "443,80"; adds nothing for "", which means any.  ERR_CONFIG. */
 MUST_USE int tunnel_sandbox_server_ports(struct tunnel_sandbox_ports *p, const char *list,

@@ -4,6 +4,7 @@
  */
 #include "lib/proto/chisel.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -137,16 +138,38 @@ int chisel_remote_read(struct chisel_remote *out, const char *text, struct fault
 	return rc;
 }
 
-/* Whether a listener at one address keeps the other from this port.  0.0.0.0 is
- * all of IPv4, "::" everything; two names are compared as they are written. */
+static const uint8_t all_v6[16], all_v4[16] = { [10] = 0xff, [11] = 0xff };
+
+/* An address as 16 bytes, IPv4 as IPv6 writes it (RFC 4291, 2.5.5.2); false for a name. */
+static bool read_address(uint8_t to[16], const char *text)
+{
+	memcpy(to, all_v4, 16);
+	if (strcasecmp(text, "localhost") == 0)
+		text = "127.0.0.1";
+	return inet_pton(AF_INET, text, to + 12) == 1 || inet_pton(AF_INET6, text, to) == 1;
+}
+
+/* Whether a listener there takes a port at the other place, too: 0.0.0.0 is all of IPv4, "::"
+ * everything. */
+static bool covers(const uint8_t *address, const uint8_t *other)
+{
+	if (!address)
+		return false;
+	return memcmp(address, all_v6, 16) == 0 ||
+	       (memcmp(address, all_v4, 16) == 0 && (!other || memcmp(other, all_v4, 12) == 0));
+}
+
+/* Whether a listener at one address keeps the other from this port.  Two names are
+ * compared as they are written. */
 static bool overlap(const char *a, const char *b)
 {
-	const bool a_all = strcmp(a, "::") == 0 || (strcmp(a, "0.0.0.0") == 0 && !strchr(b, ':')),
-		   b_all = strcmp(b, "::") == 0 || (strcmp(b, "0.0.0.0") == 0 && !strchr(a, ':'));
-	const char *const one = strcasecmp(a, "localhost") == 0 ? "127.0.0.1" : a,
-			  *const two = strcasecmp(b, "localhost") == 0 ? "127.0.0.1" : b;
+	uint8_t bytes[2][16];
+	const uint8_t *const one = read_address(bytes[0], a) ? bytes[0] : NULL,
+			     *const two = read_address(bytes[1], b) ? bytes[1] : NULL;
 
-	return a_all || b_all || strcasecmp(one, two) == 0;
+	if (covers(one, two) || covers(two, one))
+		return true;
+	return one && two ? memcmp(one, two, 16) == 0 : strcasecmp(a, b) == 0;
 }
 
 int chisel_remotes_check(const struct chisel_remote *remotes, size_t n, struct fault *why)

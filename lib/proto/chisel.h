@@ -9,6 +9,7 @@
 #define LIB_PROTO_CHISEL_H
 
 #include "lib/base/buf.h"
+#include "lib/base/limits.h"
 #include "lib/proto/url.h"
 
 #define CHISEL_PROTOCOL	      "chisel-v3"
@@ -19,7 +20,8 @@
 #define CHISEL_REQUEST_PING   "ping" /* answered true with payload "pong" */
 
 #define CHISEL_HOST_MAX	   URL_HOST_MAX
-#define CHISEL_REMOTES_MAX 512 /* of one client; each is some 100 bytes of `config` */
+#define CHISEL_REMOTES_MAX LIMIT_REMOTES /* of one client; each is some 170 bytes of `config` */
+#define CHISEL_CONFIG_MAX  LIMIT_REMOTES_BYTES /* of the whole payload of `config` */
 
 /* One reverse TCP remote: the server listens on bind_host:bind_port, we dial
  * host:port for each connection. */
@@ -41,7 +43,8 @@ size_t chisel_remote_write(const struct chisel_remote *r, char *to, size_t n);
 /* The channel target the server will name: "localhost:6443", "[::1]:80". */
 size_t chisel_target_write(const struct chisel_remote *r, char *to, size_t n);
 
-/* Appends the JSON payload of `config`.  Errors of buf_append. */
+/* Appends the JSON payload of `config`, for servers at most CHISEL_CONFIG_MAX bytes.
+ * Errors of buf_append. */
 MUST_USE int chisel_config_write(struct buf *to, const char *version,
 				 const struct chisel_remote *remotes, size_t n);
 

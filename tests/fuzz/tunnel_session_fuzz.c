@@ -112,7 +112,9 @@ static void on_drained(void *user)
 
 static struct session_target target_of(bool other)
 {
-	struct session_target t = { .url = PLAIN_SERVER,
+	static struct chisel_remote remotes[SERVICES];
+	static uint16_t forward[SERVICES];
+	struct session_target t = { .url = PLAIN_SERVER, .remotes = remotes, .forward = forward,
 				    .user = "u", .password = "p", .n = SERVICES,
 				    .inactivity_ns = other ? S(30) : 0 };
 

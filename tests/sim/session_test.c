@@ -31,10 +31,10 @@ static struct session *start(void)
 					   .windows = &windows,
 					   .keepalive_ns = S(25), .retry_max_ns = S(15),
 					   .retry_count = -1 };
+	static struct chisel_remote remote = { .bind_port = 80, .host = "svc", .port = 80 };
+	static uint16_t forward;
 	const struct session_target target = {
-		.url = PLAIN_SERVER,
-		.n = 1,
-		.remotes = { { .bind_port = 80, .host = "svc", .port = 80 } }
+		.url = PLAIN_SERVER, .n = 1, .remotes = &remote, .forward = &forward
 	};
 	struct session *s;
 

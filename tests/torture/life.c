@@ -109,7 +109,12 @@ static void on_tick(struct timer *t)
 
 static void set_target(struct session_target *t, const struct world *w)
 {
+	static struct chisel_remote remote;
+	static uint16_t forward;
+
 	memset(t, 0, sizeof(*t));
+	t->remotes = &remote;
+	t->forward = &forward;
 	t->url = (struct url){ .tls = true, .host = "localhost", .path = "/",
 				      .port = world_gateway_port(w) };
 	snprintf(t->url.host_header, sizeof(t->url.host_header), "localhost");

@@ -44,6 +44,8 @@ struct config_items {
 	const struct config_key *keys;
 	size_t keys_n;
 	size_t (*set_default)(void *entries); /* returns how many; NULL: none */
+	/* Whether the newest of n entries can stand beside the others; NULL: it can. */
+	int (*check)(const void *entries, size_t n, struct fault *why);
 };
 
 struct config_row {

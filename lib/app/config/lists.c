@@ -72,6 +72,22 @@ static int read_remote_port(void *entry, const char *text, struct fault *why)
 	return 0;
 }
 
+/* A chisel server that is asked for one port twice refuses, and keeps the first listener
+ * for ever. */
+static int check_forward(const void *entries, size_t n, struct fault *why)
+{
+	const struct config_forward *f = entries, *newest = &f[n - 1];
+
+	for (size_t i = 0; newest->remote_port && i + 1 < n; i++)
+		if (f[i].remote_port == newest->remote_port)
+			return fault_set(
+				why, ERR_CONFIG,
+				"forwards %s and %s both want remote_port %u: give each its "
+				"own, or 0 to have it assigned",
+				f[i].name, newest->name, newest->remote_port);
+	return 0;
+}
+
 static size_t set_default_forwards(void *entries)
 {
 	static const char *const rows[][2] = {
@@ -101,6 +117,7 @@ const struct config_items config_items_forward = {
 	.keys = forward_keys,
 	.keys_n = array_len(forward_keys),
 	.set_default = set_default_forwards,
+	.check = check_forward,
 };
 
 int config_forward_find(const struct config *c, const char *name)

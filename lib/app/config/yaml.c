@@ -288,11 +288,14 @@ static int end_entry(struct reader *r, struct list *l, unsigned long line)
 {
 	const struct config_items *items = l->row->items;
 	const char *name = (const char *)l->entries + l->n * items->size;
+	struct fault inner = { 0 };
 
 	for (size_t i = 0; i < l->n; i++)
 		if (strcmp((const char *)l->entries + i * items->size, name) == 0)
 			return fault_set(r->why, ERR_CONFIG, "%s:%lu: two %ss are named %s",
 					 r->file, line, items->one, name);
+	if (items->check && items->check(l->entries, l->n + 1, &inner) < 0)
+		return fault_set(r->why, ERR_CONFIG, "%s:%lu: %s", r->file, line, inner.why);
 	l->n++;
 	return 0;
 }

@@ -16,7 +16,7 @@
 #include "lib/app/log.h"
 #include "lib/app/sandbox/sandbox_private.h"
 
-#define PORTS_MAX 128
+#define PORTS_MAX 1024
 #define DNS_PORT  53
 
 static void set(struct sandbox_report *r, enum sandbox_feature f, bool on, const char *why)
@@ -75,7 +75,8 @@ static int enter_ports(const struct sandbox_options *o)
 	uint16_t ports[PORTS_MAX] = { DNS_PORT };
 	size_t n = o->has_names;
 
-	for (size_t i = 0; i < o->ports_n && n < PORTS_MAX; i++)
+	must(o->ports_n < PORTS_MAX);
+	for (size_t i = 0; i < o->ports_n; i++)
 		ports[n++] = o->ports[i];
 	return sandbox_landlock_ports(&sandbox_landlock_kernel, ports, n);
 }

@@ -292,7 +292,7 @@ int ssh_global_request(struct ssh *s, const char *name, bool want_reply, struct 
 	must(s->phase == SSH_PHASE_OPEN);
 	ssh_put_str(&w, name);
 	ssh_put_u8(&w, want_reply);
-	if (w.full || payload.n > SSH_DATA_MAX)
+	if (w.full || payload.n > SSH_REQUEST_MAX)
 		return ERR_LIMIT;
 	if (want_reply && m->replies_n == LIMIT_SSH_REPLIES)
 		return ERR_FULL;

@@ -185,12 +185,19 @@ static struct ssh_tx_block *block_for(struct ssh_tx *tx, size_t record)
 
 	if (b && record <= b->cap - b->end)
 		return b;
+	if (b && b->end == 0) { /* the only one: nothing may be in front of what is sent next */
+		tx->head = tx->tail = NULL;
+		b->next = tx->spare;
+		tx->spare = b;
+	}
 	if (tx->spare && record <= tx->spare->cap) {
 		b = tx->spare;
 		tx->spare = b->next;
 	} else {
-		const size_t cap = 2 * ssh_tx_cost(tx, SSH_PAYLOAD_MAX);
-		must(record <= cap);
+		/* A request may be larger than any data, and then has a block to itself. */
+		const size_t two = 2 * ssh_tx_cost(tx, SSH_PAYLOAD_MAX),
+			     cap = record > two ? record : two;
+		must(record <= ssh_tx_cost(tx, SSH_REQUEST_MAX + 512));
 		b = mem_alloc(tx->mem, sizeof(*b) + cap);
 		if (!b)
 			return NULL;

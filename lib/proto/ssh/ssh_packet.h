@@ -16,6 +16,9 @@ enum {
 	SSH_PACKET_MAX = LIMIT_SSH_PACKET,    /* packet_length of what we accept */
 	SSH_DATA_MAX = LIMIT_SSH_DATA,	      /* channel data in one packet, either direction */
 	SSH_PAYLOAD_MAX = SSH_DATA_MAX + 512, /* of what we send */
+	/* Payload of a global request of ours; other implementations end packets at 256 KiB, too.
+	 */
+	SSH_REQUEST_MAX = LIMIT_SSH_PACKET - 1024,
 	SSH_PAD_POOL = 32,
 };
 

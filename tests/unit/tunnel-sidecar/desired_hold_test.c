@@ -56,7 +56,11 @@ bool session_target_eq(const struct session_target *a, const struct session_targ
 void session_up(struct session *s, const struct session_target *t)
 {
 	s->turns += !s->wanted || !session_target_eq(&s->target, t);
+	static struct chisel_remote first;
+
+	first = t->remotes[0];
 	s->target = *t;
+	s->target.remotes = &first;
 	s->wanted = true;
 }
 

@@ -26,6 +26,14 @@ static void make_config(void)
 	config.forwards_n = array_len(forwards);
 }
 
+static struct session_target empty(void)
+{
+	static struct chisel_remote remotes[BUS_FORWARDS_MAX];
+	static uint16_t forward[BUS_FORWARDS_MAX];
+
+	return (struct session_target){ .remotes = remotes, .forward = forward };
+}
+
 static struct bus_desired good(void)
 {
 	struct bus_desired r = { .gen = 1, .op = BUS_DESIRED_UP, .n = 2, .inactivity_ns = 5 };
@@ -41,7 +49,7 @@ static struct bus_desired good(void)
 
 static void test_good_record_is_a_target(void)
 {
-	struct session_target t = { 0 };
+	struct session_target t = empty();
 	const struct bus_desired r = good();
 
 	make_config();
@@ -78,7 +86,7 @@ static void test_refused_records(void)
 
 	make_config();
 	for (size_t i = 0; i < array_len(rows); i++) {
-		struct session_target t = { 0 };
+		struct session_target t = empty();
 		struct bus_desired r = good();
 		struct fault why = { 0 };
 
@@ -114,7 +122,7 @@ static void test_allowed_hosts(void)
 
 	make_config();
 	for (size_t i = 0; i < array_len(hosts); i++) {
-		struct session_target t = { 0 };
+		struct session_target t = empty();
 		struct bus_desired r = good();
 
 		snprintf(r.url, sizeof(r.url), "%s", hosts[i].url);
@@ -141,7 +149,7 @@ static void test_server_ports(void)
 
 	make_config();
 	for (size_t i = 0; i < array_len(rows); i++) {
-		struct session_target t = { 0 };
+		struct session_target t = empty();
 		struct fault why = { 0 };
 		struct bus_desired r = good();
 
@@ -156,7 +164,7 @@ static void test_server_ports(void)
 static void test_required_fingerprint(void)
 {
 	for (int i = 0; i < 4; i++) {
-		struct session_target t = { 0 };
+		struct session_target t = empty();
 		struct fault why = { 0 };
 		struct bus_desired r = good();
 		const bool told = i & 1;
@@ -216,7 +224,7 @@ static void write_file(const char *path, const char *text, size_t n)
  * in the URL, which people see, a password may not. */
 static void test_ssh_server(void)
 {
-	struct session_target t = { 0 };
+	struct session_target t = empty();
 	struct fault why = { 0 };
 	struct bus_desired r = good();
 	char dir[] = "/tmp/desired-test-XXXXXX", path[64];
@@ -274,14 +282,14 @@ static void test_credentials(void)
 	must(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/cred-7", dir);
 	for (size_t i = 0; i < array_len(rows); i++) {
-		struct session_target t = { 0 };
+		struct session_target t = empty();
 
 		write_file(path, rows[i].text, rows[i].n);
 		check_row(rows[i].name, desired_credentials(&t, dir, 7, NULL) == rows[i].want);
 		if (i == 0)
 			check(strcmp(t.user, "user") == 0 && strcmp(t.password, "pa:ss") == 0);
 	}
-	struct session_target t = { 0 };
+	struct session_target t = empty();
 	struct fault why = { 0 };
 
 	memset(huge, 'u', sizeof(huge));

@@ -126,6 +126,7 @@ static struct forward_set set;
 static struct windows windows;
 static struct publish *publish;
 static uint32_t next;
+static unsigned stride; /* of the indexes: not all that there may be are this session's */
 static size_t began, left;
 
 static void on_left(void *user)
@@ -142,10 +143,11 @@ static void pass_time(uint64_t ns)
 
 static void init(size_t forwards, size_t room)
 {
-	uint8_t index[BUS_FORWARDS_MAX];
+	uint16_t index[FORWARD_INDEX_MAX];
 
+	stride = forwards > FORWARD_INDEX_MAX / 2 ? 1 : 2;
 	for (size_t i = 0; i < forwards; i++)
-		index[i] = (uint8_t)(i * 2); /* the bus knows more of them than this session has */
+		index[i] = (uint16_t)(i * stride);
 	memset(&fake, 0, sizeof(fake));
 	next = 0;
 	began = left = 0;
@@ -165,7 +167,7 @@ static void fini(void)
 	check(left == began);
 	check(set.n == 0 && fake_dials() == 0 && fake_socks() == 0);
 	check(fake_timers() == 1); /* the beat of the bus */
-	for (size_t i = 0; i < BUS_FORWARDS_MAX; i++)
+	for (size_t i = 0; i < FORWARD_INDEX_MAX; i++)
 		check(!set.open[i] && !set.dials[i] && !set.waiting[i]);
 	forward_set_fini(&set);
 	windows_fini(&windows);
@@ -224,8 +226,8 @@ static void test_dials_are_shared_out(void)
 		check_row("waiting", set.waiting[0] == LIMIT_WAITING_DIALS);
 		check_row("refused", fake.rejected == 300 - rows[i].dials - LIMIT_WAITING_DIALS);
 		for (unsigned j = 1; j < rows[i].forwards; j++) { /* each other dials at once */
-			open_many(2 * j, 8);
-			check_row("others", set.dials[2 * j] == 8 && !set.waiting[2 * j]);
+			open_many(stride * j, 8);
+			check_row("others", set.dials[stride * j] == 8 && !set.waiting[stride * j]);
 		}
 		fini();
 	}
@@ -278,6 +280,8 @@ static void test_room(void)
 		{ "sixteen", 16, 2048, 2048 - 15 * 64, 64 },
 		{ "a link with less", 3, 256, 128, 64 },
 		{ "and more of them", 8, 256, 256 - 7 * 28, 28 },
+		{ "as many as there may be", 512, 2048, 2048 - 511 * 3, 3 },
+		{ "more than a link has channels", 512, 256, 256, 0 },
 	};
 	for (size_t i = 0; i < array_len(rows); i++) {
 		init(rows[i].forwards, rows[i].room);
@@ -294,11 +298,11 @@ static void test_room(void)
 				if (next == CHANNELS)
 					next = 0; /* numbers are not looked at here */
 				set_user(NULL, next, NULL);
-				(void)open_one(2 * j);
-				dial_ends(2 * j, 0);
+				(void)open_one(stride * j);
+				dial_ends(stride * j, 0);
 			}
 		for (unsigned j = 1; j < rows[i].forwards; j++)
-			check_row(rows[i].name, set.open[2 * j] == rows[i].reserve);
+			check_row(rows[i].name, set.open[stride * j] == rows[i].reserve);
 		check_row(rows[i].name, set.n == rows[i].room);
 		const size_t refused = fake.rejected;
 		(void)open_one(0);

@@ -39,9 +39,14 @@ static void on_changed(void *user, enum bus_state state)
 
 static struct session_target target_of(bool is_tls, bool has_proxy)
 {
-	struct session_target t = { .url = PLAIN_SERVER, .n = 2, .forward = { 0, 1 },
-				    .remotes = { { .bind_port = 80, .host = "svc", .port = 80 },
-						 { .bind_port = 81, .host = "svc", .port = 81 } } };
+	static const struct chisel_remote two[] = {
+		{ .bind_port = 80, .host = "svc", .port = 80 },
+		{ .bind_port = 81, .host = "svc", .port = 81 },
+	};
+	static struct chisel_remote remotes[2]; /* some cases change theirs */
+	static uint16_t forward[] = { 0, 1 };
+	struct session_target t = { .url = PLAIN_SERVER, .n = 2, .forward = forward,
+				    .remotes = memcpy(remotes, two, sizeof(two)) };
 
 	t.url.tls = is_tls;
 	if (has_proxy) {

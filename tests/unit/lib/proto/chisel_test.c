@@ -145,6 +145,14 @@ static void test_remotes_that_want_the_same_port(void)
 		{ "R:[::]:8000:a:1", "R:8000:b:1", true },
 		{ "R:[::1]:8000:a:1", "R:8000:b:1", false },
 		{ "R:[::1]:8000:a:1", "R:[::1]:8000:b:1", true },
+		{ "R:[::1]:8000:a:1", "R:[0:0:0:0:0:0:0:1]:8000:b:1", true },
+		{ "R:[0:0::0]:8000:a:1", "R:127.0.0.2:8000:b:1", true },
+		{ "R:[::ffff:127.0.0.1]:8000:a:1", "R:127.0.0.1:8000:b:1", true },
+		{ "R:[::ffff:0.0.0.0]:8000:a:1", "R:127.0.0.1:8000:b:1", true },
+		{ "R:[fe80::1]:8000:a:1", "R:[fe80::2]:8000:b:1", false },
+		{ "R:[::1]:8000:a:1", "R:host.example:8000:b:1", false },
+		{ "R:8000:a:1", "R:host.example:8000:b:1", true },
+		{ "R:[::]:8000:a:1", "R:host.example:8000:b:1", true },
 		{ "R:Host.example:8000:a:1", "R:host.example:8000:b:1", true },
 		{ "R:host.example:8000:a:1", "R:other.example:8000:b:1", false },
 	};
@@ -162,6 +170,31 @@ static void test_remotes_that_want_the_same_port(void)
 		check_row(rows[i].two, chisel_remotes_check(r, 2, NULL) == 0);
 	}
 	check(chisel_remotes_check(NULL, 0, NULL) == 0);
+}
+
+/* The most that a client may have, with names of a hundred characters each, is one message. */
+static void test_config_of_the_most_remotes(void)
+{
+	static struct chisel_remote r[CHISEL_REMOTES_MAX];
+	char text[200];
+	struct buf b;
+
+	for (size_t i = 0; i < array_len(r); i++) {
+		snprintf(text, sizeof(text), "R:203.0.113.10:%zu:%088zu.example.com:65535",
+			 10000 + i, i);
+		check(chisel_remote_read(&r[i], text, NULL) == 0);
+	}
+	check(chisel_remotes_check(r, array_len(r), NULL) == 0);
+	buf_init(&b, &mem_heap, CHISEL_CONFIG_MAX);
+	check(chisel_config_write(&b, "1.2.3", r, array_len(r)) == 0);
+	check(buf_len(&b) > 128 * 1024);
+	buf_consume(&b, buf_len(&b));
+	for (size_t i = 0; i < array_len(r); i++) {
+		memset(r[i].host, 'h', CHISEL_HOST_MAX);
+		memset(r[i].bind_host, 'b', CHISEL_HOST_MAX);
+	}
+	check(chisel_config_write(&b, "1.2.3", r, array_len(r)) == ERR_LIMIT);
+	buf_fini(&b);
 }
 
 static void test_host_lengths(void)
@@ -285,6 +318,7 @@ int main(void)
 		{ "bad remotes", test_bad_remotes_say_why },
 		{ "same port", test_remotes_that_want_the_same_port },
 		{ "host lengths", test_host_lengths },
+		{ "config of the most remotes", test_config_of_the_most_remotes },
 		{ "config", test_config_is_what_the_server_reads },
 		{ "config escapes", test_config_escapes },
 		{ "config famine", test_config_famine },

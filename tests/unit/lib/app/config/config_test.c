@@ -299,6 +299,11 @@ static const struct {
 	  "tunnel:\n  forwards:\n    - {name: a, local_addr: 'a:1'}\n"
 	  "    - {name: a, local_addr: 'b:1'}\n",
 	  "t.yaml:4: two forwards are named a" },
+	{ "two of a port",
+	  "tunnel:\n  forwards:\n    - {name: a, local_addr: 'a:1', remote_port: 8000}\n"
+	  "    - {name: b, local_addr: 'b:1', remote_port: 8001}\n"
+	  "    - {remote_port: 8000, name: c, local_addr: 'b:1'}\n",
+	  "t.yaml:5: forwards a and c both want remote_port 8000" },
 	{ "deep", "tunnel:\n  forwards: [[[[[[[[[[[[[[[[[[[[[[a]]]]]]]]]]]]]]]]]]]]]]\n",
 	  "t.yaml:2: a forward is a map" },
 	{ "list of labels", "agent:\n  labels: [a]\n", "t.yaml:2: agent.labels is a map" },
@@ -690,9 +695,10 @@ static const struct config_key image_keys[] = {
 	{ "name", true, read_image_name, 0, false },
 	{ "image", true, read_image, offsetof(struct config_image, image), false },
 };
-static const struct config_items words = { "word", sizeof(struct config_word), word_keys, 1, NULL };
+static const struct config_items words = { "word", sizeof(struct config_word), word_keys, 1, NULL,
+					   NULL };
 static const struct config_items images = { "image", sizeof(struct config_image), image_keys, 2,
-					    NULL };
+					    NULL, NULL };
 
 struct table_values {
 	struct config_word components[CONFIG_LIST_MAX];

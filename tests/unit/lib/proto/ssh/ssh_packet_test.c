@@ -245,6 +245,48 @@ static void test_famine_while_a_packet_comes(void)
 	check(f.live == 0);
 }
 
+/* A request may be larger than a block of data: alone, before and behind others. */
+static void test_a_large_request(void)
+{
+	static uint8_t body[SSH_REQUEST_MAX], in[SSH_REQUEST_MAX + 4096];
+	static const size_t rows[][4] = {
+		{ SSH_REQUEST_MAX },	     { 7, SSH_REQUEST_MAX },
+		{ 7, SSH_REQUEST_MAX, 9 },   { 70000, 66000, 9, 80000 },
+		{ SSH_DATA_MAX, 70000, SSH_DATA_MAX },
+	};
+
+	for (size_t i = 0; i < 2 * array_len(rows); i++) {
+		const size_t *row = rows[i / 2];
+		const bool at_once = i % 2; /* all wait, or each is sent before the next */
+		struct ssh_tx tx;
+		struct ssh_rx rx;
+
+		both(&tx, &rx, names[1 + i % 3], &mem_heap);
+		for (size_t k = 0, sent = 0; k < 4 && row[k]; k++) {
+			const uint8_t head[1] = { (uint8_t)(k + 1) };
+
+			check(ssh_tx_seal(&tx, span_of(head, 1), span_of(body, row[k])) == 0);
+			for (; (k == 3 || !row[k + 1] || !at_once) && tx.held; sent++) {
+				const struct mspan out = ssh_tx_front(&tx);
+				size_t taken;
+				struct mspan payload = { 0 };
+
+				must(out.n <= sizeof(in));
+				memcpy(in, out.p, out.n);
+				check(ssh_rx_feed(&rx, in, out.n, &taken, &payload, NULL) == 1);
+				check(taken == out.n && payload.n == 1 + row[sent]);
+				check(payload.p[0] == sent + 1);
+				ssh_tx_pop(&tx);
+			}
+		}
+		check(tx.held == 0);
+		ssh_tx_trim(&tx);
+		check(ssh_tx_is_trim(&tx));
+		ssh_tx_fini(&tx);
+		ssh_rx_fini(&rx);
+	}
+}
+
 int main(void)
 {
 	static const struct test_case cases[] = {
@@ -253,6 +295,7 @@ int main(void)
 		{ "padding", test_padding },
 		{ "sent form", test_sent_form },
 		{ "queue", test_queue_takes_and_gives_memory },
+		{ "a large request", test_a_large_request },
 		{ "end of a key", test_a_key_has_an_end },
 		{ "famine", test_famine_while_a_packet_comes },
 	};
