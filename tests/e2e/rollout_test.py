@@ -71,7 +71,7 @@ def was_closed(conn):
 
 def ended(c):
 	"""How many connections ended for being silent; one more entry for each that the timeout cut."""
-	return [e["channels"] if "idle connections" in e["msg"] else e["msg"] for e in c.events if e.get("event") == "drain"]
+	return [e["channels"] if "nothing moves" in e["msg"] else e["msg"] for e in c.events if e.get("event") == "drain"]
 
 
 @each(gateway=GATEWAYS, io=harness.IO)

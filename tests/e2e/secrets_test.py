@@ -38,15 +38,16 @@ PROXIES = {
 
 def watch(t, api_url, code, env=None):
 	p = Pod(t, None, {"web": 1})
+	p.start_status()  # first: an address that is refused ends each program that reads the file
 	p.config.write_text(p.config.read_text().replace("http://127.0.0.1:1", f'"{api_url}"', 1))
-	p.start_status()
 	p.control = t.start([harness.program("control-agent"), "--config", p.config], env=env)
 	equal(p.control.exit_code(30), code, f"exit code; it said: {p.control.text()[-400:].replace(CANARY, '<canary>')}")
 	said = {"log": p.control.text()}
 	said |= {path: p.get(path)[1] for path in ("/", "/ready", "/metrics", "/api/v1/blackbox")}
 	said |= {str(f): f.read_bytes().decode("latin-1") for f in (t.dir / "bus").rglob("*") if f.is_file()}
-	_, said["--check-config"] = harness.run([harness.program("control-agent"), "--config", p.config, "--check-config"],
-						env=env)
+	for name in ("control-agent", "tunnel-sidecar", "status-server"):
+		_, said[f"{name} --check-config"] = harness.run([harness.program(name), "--config", p.config, "--check-config"],
+								env=env)
 	for where, text in said.items():
 		check(CANARY not in text, f"the secret shows in {where}")
 	return p, said
