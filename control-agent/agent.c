@@ -20,6 +20,7 @@ static const struct {
 } states[] = {
 #define AGENT_STATE(id, name, phase, event) { name, phase, event },
 #include "control-agent/states.def"
+#include "lib/base/units.h"
 #undef AGENT_STATE
 };
 
@@ -124,7 +125,7 @@ static void on_lost(void *user, int status)
 
 static void on_timer(struct timer *t)
 {
-	struct agent *a = (struct agent *)((char *)t - offsetof(struct agent, timer));
+	struct agent *a = owner_of(t, struct agent, timer);
 
 	switch (a->state) {
 	case AGENT_STARTING:

@@ -12,9 +12,10 @@
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "lib/app/self.h"
+#include "lib/base/units.h"
 #include "shm/writer.h"
 
-#define BEAT_NS 1000000000ull
+#define BEAT_NS NS_PER_S
 #define SOON_NS 1000000ull
 
 #define X(id, name, help)                                                                          \
@@ -51,7 +52,7 @@ static void publish_self(struct publish *p)
 
 static void on_beat(struct timer *t)
 {
-	struct publish *p = (struct publish *)((char *)t - offsetof(struct publish, beat));
+	struct publish *p = owner_of(t, struct publish, beat);
 
 	timer_set(p->loop, &p->beat, loop_now(p->loop) + BEAT_NS);
 	publish_self(p);
@@ -221,5 +222,5 @@ uint64_t publish_realtime_ns(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+	return timespec_ns(&t);
 }

@@ -11,6 +11,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/feature.h"
 #include "lib/base/glitch.h"
+#include "lib/base/units.h"
 #include "shm/text.h"
 
 #define KIND_COUNTER	       BUS_KIND_COUNTER
@@ -25,11 +26,11 @@ const struct bus_field_info bus_field_info[BUS_FIELDS_N] = {
 };
 
 #define US UINT64_C(1000)
-#define MS UINT64_C(1000000)
-#define S  UINT64_C(1000000000)
 const uint64_t bus_histogram_bounds[BUS_HISTOGRAM_BOUNDS] = {
-	100 * US, 250 * US, 500 * US, 1 * MS, 5 * MS / 2, 5 * MS, 10 * MS, 25 * MS, 50 * MS,
-	100 * MS, 250 * MS, 500 * MS, 1 * S,  5 * S / 2,  5 * S,  10 * S,  30 * S,  60 * S,
+	100 * US,	 250 * US,	  500 * US,	  1 * NS_PER_MS,    5 * NS_PER_MS / 2,
+	5 * NS_PER_MS,	 10 * NS_PER_MS,  25 * NS_PER_MS, 50 * NS_PER_MS,   100 * NS_PER_MS,
+	250 * NS_PER_MS, 500 * NS_PER_MS, 1 * NS_PER_S,	  5 * NS_PER_S / 2, 5 * NS_PER_S,
+	10 * NS_PER_S,	 30 * NS_PER_S,	  60 * NS_PER_S,
 };
 
 #define COUNT_ERR(name, number, text) +1

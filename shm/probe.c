@@ -3,6 +3,7 @@
  * it is ready is asked of its records, by the program whose probe it is.
  */
 #include "shm/probe.h"
+#include "lib/base/units.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@ static uint64_t monotonic_ns(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+	return timespec_ns(&t);
 }
 
 static enum bus_presence watch_beat(struct bus_reader *r)

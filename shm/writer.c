@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "lib/base/bytes.h"
+#include "lib/base/units.h"
 #include "shm/crc32c.h"
 #include "shm/fields.h"
 #include "shm/publication.h"
@@ -47,7 +48,7 @@ static uint64_t clock_ns(clockid_t clock)
 	struct timespec t;
 
 	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	return timespec_ns(&t);
 }
 
 /* ---- the plan: what stands where in this writer's file ---- */

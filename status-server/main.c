@@ -14,6 +14,7 @@
 #include "lib/app/program.h"
 #include "lib/app/sandbox/sandbox.h"
 #include "lib/app/self.h"
+#include "lib/base/units.h"
 #include "lib/http/server.h"
 #include "lib/io/signals.h"
 #include "status-server/pages/dump.h"
@@ -25,7 +26,7 @@
 	"Serves health, readiness and metrics of the agent.\n"                                     \
 	"A segment of the status bus, printed: status-server dump SEGMENT [--json]"
 #define DRAIN_NS UINT64_C(5000000000)
-#define BUSY_NS	 UINT64_C(1000000000)
+#define BUSY_NS	 NS_PER_S
 
 struct app {
 	struct config config;
@@ -45,7 +46,7 @@ static void on_drained(void *user)
 
 static void on_deadline(struct timer *t)
 {
-	loop_stop(((struct app *)((char *)t - offsetof(struct app, deadline)))->loop);
+	loop_stop((owner_of(t, struct app, deadline))->loop);
 }
 
 static void on_signal(void *user, int signo)
@@ -129,7 +130,7 @@ static int start(struct app *a, struct fault *why)
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	a->site.start_realtime_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	a->site.start_realtime_ns = timespec_ns(&now);
 	a->site.config = c;
 	a->deadline.fire = on_deadline;
 	find_bus(c);

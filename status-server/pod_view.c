@@ -9,8 +9,9 @@
 #include <time.h>
 
 #include "lib/app/log.h"
+#include "lib/base/units.h"
 
-#define LOOK_EVERY_NS UINT64_C(1000000000)
+#define LOOK_EVERY_NS NS_PER_S
 
 struct pod_watch {
 	struct loop *loop;
@@ -33,7 +34,7 @@ static uint64_t clock_ns(clockid_t id)
 	struct timespec t;
 
 	clock_gettime(id, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	return timespec_ns(&t);
 }
 
 static void say_presence(struct pod_watch *s, const struct component_view *c, size_t i)
@@ -170,7 +171,7 @@ const struct pod_view *pod_watch_look(struct pod_watch *s)
 
 static void on_timer(struct timer *t)
 {
-	struct pod_watch *s = (struct pod_watch *)((char *)t - offsetof(struct pod_watch, timer));
+	struct pod_watch *s = owner_of(t, struct pod_watch, timer);
 
 	(void)pod_watch_look(s);
 	timer_set(s->loop, t, loop_now(s->loop) + LOOK_EVERY_NS);

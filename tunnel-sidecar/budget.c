@@ -4,13 +4,12 @@
  * clock; windows.c has those.
  */
 #include "tunnel-sidecar/budget.h"
+#include "lib/base/units.h"
 
 enum {
 	MEMORY_PART = 4,   /* one of so many of the container's memory is for windows */
 	FIRST_PART = 1024, /* one of so many of what is free is a first window */
 };
-
-#define SECOND 1000000000ull
 
 void budget_set_memory(struct budget *b, uint64_t limit)
 {
@@ -65,7 +64,7 @@ static uint64_t left_of(uint64_t sum, uint64_t taken)
  * We are told when bytes went through, so of several the first was the busy one. */
 static void age(struct share *s, uint64_t now_ns)
 {
-	const uint64_t seconds = now_ns > s->second_ns ? (now_ns - s->second_ns) / SECOND : 0;
+	const uint64_t seconds = now_ns > s->second_ns ? (now_ns - s->second_ns) / NS_PER_S : 0;
 
 	if (!seconds)
 		return;

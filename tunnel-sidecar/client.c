@@ -13,6 +13,7 @@
 #include "lib/app/self.h"
 #include "lib/base/mem.h"
 #include "lib/base/trim.h"
+#include "lib/base/units.h"
 #include "lib/io/file.h"
 #include "lib/io/signals.h"
 #include "lib/io/tls_context.h"
@@ -24,7 +25,7 @@
 #include "tunnel-sidecar/tunnel_sandbox.h"
 #include "tunnel-sidecar/windows.h"
 
-#define DRAIN_NS (10 * 1000000000ull)
+#define DRAIN_NS (10 * NS_PER_S)
 
 struct client {
 	struct loop *loop;

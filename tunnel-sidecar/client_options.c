@@ -11,9 +11,10 @@
 #include "lib/base/bytes.h"
 #include "lib/base/escape.h"
 #include "lib/base/nearest.h"
+#include "lib/base/units.h"
 #include "lib/proto/chisel.h"
 
-#define S(n) ((n)*1000000000ull)
+#define S(n) ((n)*NS_PER_S)
 
 enum option_type {
 	OPTION_TEXT,

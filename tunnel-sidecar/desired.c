@@ -15,6 +15,7 @@
 #include "lib/base/escape.h"
 #include "lib/base/limits.h"
 #include "lib/base/rate.h"
+#include "lib/base/units.h"
 #include "lib/io/file.h"
 #include "lib/proto/ssh/ssh_fingerprint.h"
 #include "shm/doorbell.h"
@@ -275,7 +276,7 @@ void desired_answer(struct desired *d)
 
 static void on_poll(struct timer *t)
 {
-	struct desired *d = (struct desired *)((char *)t - offsetof(struct desired, poll));
+	struct desired *d = owner_of(t, struct desired, poll);
 	struct bus_desired record;
 	uint8_t writer[16];
 
@@ -303,7 +304,7 @@ static void on_doorbell(void *user)
 
 static void on_rung(struct loop_wake *w)
 {
-	on_poll(&((struct desired *)((char *)w - offsetof(struct desired, rung)))->poll);
+	on_poll(&(owner_of(w, struct desired, rung))->poll);
 }
 
 /* The poll does without; so a thread that can't be had is no failure. */

@@ -12,6 +12,7 @@
 
 #include "lib/app/log.h"
 #include "lib/base/mem.h"
+#include "lib/base/units.h"
 #include "lib/io/dial.h"
 
 struct forward {
@@ -250,7 +251,7 @@ static void on_dialled(void *user, struct dial_result *result)
 
 static void on_impatient(struct timer *t)
 {
-	struct forward *f = (struct forward *)((char *)t - offsetof(struct forward, patience));
+	struct forward *f = owner_of(t, struct forward, patience);
 	struct forward_set *set = f->set;
 	const uint32_t channel = f->channel;
 	const unsigned index = f->index;

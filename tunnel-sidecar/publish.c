@@ -14,10 +14,11 @@
 #include "lib/app/log.h"
 #include "lib/app/program.h"
 #include "lib/app/self.h"
+#include "lib/base/units.h"
 #include "shm/writer.h"
 #include "tunnel-sidecar/state_time.h"
 
-#define BEAT_NS 1000000000ull
+#define BEAT_NS NS_PER_S
 #define SOON_NS 1000000ull
 
 #define X(id, name, help)                                                                          \
@@ -46,7 +47,7 @@ uint64_t publish_realtime_ns(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+	return timespec_ns(&t);
 }
 
 /* What an operator asks for after a crash: few lines that stay for long.  What
@@ -92,7 +93,7 @@ static void publish_self(struct publish *p)
 /* From the main loop and nowhere else, so that a hung loop is seen. */
 static void on_beat(struct timer *t)
 {
-	struct publish *p = (struct publish *)((char *)t - offsetof(struct publish, beat));
+	struct publish *p = owner_of(t, struct publish, beat);
 
 	publish_self(p);
 	for (struct publish_beat *b = p->beats; b; b = b->next)
@@ -197,7 +198,7 @@ void publish_free(struct publish *p, int exit_code)
 	if (!p)
 		return;
 	clock_gettime(CLOCK_BOOTTIME, &t); /* the loop's clock; the loop is gone */
-	state_time_advance(&p->time, (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec);
+	state_time_advance(&p->time, timespec_ns(&t));
 	log_set_tap(NULL, NULL);
 	bus_writer_free(p->writer, exit_code);
 	free(p);

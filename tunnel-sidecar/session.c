@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/base/limits.h"
+#include "lib/base/units.h"
 
 static const struct {
 	uint64_t timeout_ns;
@@ -262,7 +263,7 @@ static void on_phase_timeout(struct session *s)
 
 static void on_timer(struct timer *t)
 {
-	struct session *s = (struct session *)((char *)t - offsetof(struct session, timer));
+	struct session *s = owner_of(t, struct session, timer);
 	const uint64_t at = session_now(s);
 
 	if (s->draining && s->state == BUS_STATE_DRAINING &&

@@ -6,6 +6,7 @@
 #define TUNNEL_SIDECAR_SESSION_PRIVATE_H
 
 #include "lib/app/log.h"
+#include "lib/base/units.h"
 #include "lib/io/dial.h"
 #include "tunnel-sidecar/forward.h"
 #include "tunnel-sidecar/link.h"
@@ -13,7 +14,7 @@
 #include "tunnel-sidecar/session.h"
 #include "tunnel-sidecar/state_time.h"
 
-#define S(n) ((n)*1000000000ull)
+#define S(n) ((n)*NS_PER_S)
 
 struct session {
 	struct session_options o;

@@ -3,8 +3,9 @@
  * bus, and a timer that tries again for channels that found no room.
  */
 #include "tunnel-sidecar/windows.h"
+#include "lib/base/units.h"
 
-#define LOOK_NS 1000000000ull /* a resize in place counts after so long */
+#define LOOK_NS NS_PER_S /* a resize in place counts after so long */
 
 static void say(struct windows *w)
 {
@@ -26,7 +27,7 @@ static void look(struct windows *w)
 
 static void on_timer(struct timer *t)
 {
-	struct windows *w = (struct windows *)((char *)t - offsetof(struct windows, timer));
+	struct windows *w = owner_of(t, struct windows, timer);
 
 	look(w);
 	for (struct windows_user *u = w->users; u && w->budget.starved_n; u = u->next)

@@ -11,9 +11,9 @@
 #include "control-agent/plane/register.h"
 #include "lib/app/log.h"
 #include "lib/app/program.h"
+#include "lib/base/units.h"
 
-#define SECOND_NS 1000000000ull
-#define FACTS_NS  (60 * SECOND_NS) /* how often a rotated ServiceAccount token is looked for */
+#define FACTS_NS (60 * NS_PER_S) /* how often a rotated ServiceAccount token is looked for */
 
 enum {
 	BODY_MAX = 64 * 1024,
@@ -206,7 +206,7 @@ static int write_request(const struct enrolment *e, struct buf *body)
 		.agent_id = e->identity.agent_id,
 		.cluster_id = e->identity.cluster_id,
 		.version = program_version,
-		.now_s = (int64_t)(publish_realtime_ns() / SECOND_NS),
+		.now_s = (int64_t)(publish_realtime_ns() / NS_PER_S),
 	};
 	uint8_t *room;
 	const int rc = buf_reserve(body, BODY_USUAL, &room);

@@ -7,8 +7,9 @@
 #define CONTROL_AGENT_PLANE_HEARTBEAT_H
 
 #include "lib/base/buf.h"
+#include "lib/base/units.h"
 
-#define HEARTBEAT_NS (5 * 1000000000ull)
+#define HEARTBEAT_NS (5 * NS_PER_S)
 
 struct heartbeat_request {
 	const char *cluster_id, *agent_id, *version;

@@ -4,8 +4,7 @@
 
 #include "control-agent/plane/heartbeat.h"
 #include "lib/app/program.h"
-
-#define SECOND_NS 1000000000ull
+#include "lib/base/units.h"
 
 enum { BODY_MAX = 4096 };
 
@@ -46,7 +45,7 @@ void heartbeats_send(struct heartbeats *h)
 		.agent_id = h->identity->agent_id,
 		.version = program_version,
 		.tunnel_status = tunnel_view_status(h->view, loop_now(h->loop)),
-		.now_s = (int64_t)(publish_realtime_ns() / SECOND_NS),
+		.now_s = (int64_t)(publish_realtime_ns() / NS_PER_S),
 	};
 
 	heartbeat_path(path, h->identity->cluster_id);

@@ -2,9 +2,9 @@
 #include "control-agent/plane/trouble.h"
 
 #include "lib/app/log.h"
+#include "lib/base/units.h"
 
-#define SECOND_NS   1000000000ull
-#define WAIT_MAX_NS (300 * SECOND_NS)
+#define WAIT_MAX_NS (300 * NS_PER_S)
 
 void trouble_note(struct trouble *t, const char *event, const char *message, int status,
 		  const struct fault *why, struct span body)
@@ -42,7 +42,7 @@ uint64_t trouble_wait(uint64_t interval_ns, const struct http_result *r)
 {
 	uint64_t wait = interval_ns;
 
-	if (r->retry_after_s * SECOND_NS > wait)
-		wait = min_u64(r->retry_after_s, WAIT_MAX_NS / SECOND_NS) * SECOND_NS;
-	return wait < SECOND_NS ? SECOND_NS : min_u64(wait, WAIT_MAX_NS);
+	if (r->retry_after_s * NS_PER_S > wait)
+		wait = min_u64(r->retry_after_s, WAIT_MAX_NS / NS_PER_S) * NS_PER_S;
+	return wait < NS_PER_S ? NS_PER_S : min_u64(wait, WAIT_MAX_NS);
 }

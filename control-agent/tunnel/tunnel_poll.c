@@ -11,13 +11,12 @@
 #include "control-agent/tunnel/tunnel_answer.h"
 #include "lib/app/log.h"
 #include "lib/base/rate.h"
-
-#define SECOND_NS 1000000000ull
+#include "lib/base/units.h"
 
 /* How often the desired state may change.  If each response named another server, the tunnel would
  * never come up, and each state that the tunnel refuses makes a line in two logs. */
 enum { CHANGES_BURST = 8 };
-#define CHANGE_EVERY_NS (10 * SECOND_NS)
+#define CHANGE_EVERY_NS (10 * NS_PER_S)
 
 struct tunnel_poll {
 	struct tunnel_poll_options o;
@@ -173,13 +172,12 @@ static void on_answer(void *user, const struct http_result *r)
 		wait_s = p->poll_s = a.poll_s ? a.poll_s : TUNNEL_POLL_DEFAULT_S;
 	}
 	explicit_bzero(&a, sizeof(a));
-	timer_set(p->o.loop, &p->timer, loop_now(p->o.loop) + wait_s * SECOND_NS);
+	timer_set(p->o.loop, &p->timer, loop_now(p->o.loop) + wait_s * NS_PER_S);
 }
 
 static void on_timer(struct timer *t)
 {
-	struct tunnel_poll *p =
-		(struct tunnel_poll *)((char *)t - offsetof(struct tunnel_poll, timer));
+	struct tunnel_poll *p = owner_of(t, struct tunnel_poll, timer);
 	struct fault why = { 0 };
 	char path[512];
 
@@ -187,7 +185,7 @@ static void on_timer(struct timer *t)
 	if (control_plane_send(p->o.plane, p->client, "GET", path, span_of(NULL, 0), on_answer, p,
 			       &why) < 0) {
 		fail(p, "tunnel_poll_failed", &why, span_of(NULL, 0), 0);
-		timer_set(p->o.loop, &p->timer, loop_now(p->o.loop) + p->poll_s * SECOND_NS);
+		timer_set(p->o.loop, &p->timer, loop_now(p->o.loop) + p->poll_s * NS_PER_S);
 	}
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "lib/base/units.h"
 #include "lib/base/utf8.h"
 
 static void put(struct json_writer *j, const void *p, size_t n)
@@ -187,7 +188,7 @@ void json_write_hex(struct json_writer *j, const char *key, const uint8_t *p, si
 
 void json_write_time(struct json_writer *j, const char *key, uint64_t realtime_ns)
 {
-	const time_t s = (time_t)(realtime_ns / 1000000000u);
+	const time_t s = (time_t)(realtime_ns / NS_PER_S);
 	char text[48];
 	struct tm tm;
 

@@ -12,9 +12,10 @@
 #include <stdint.h>
 
 #include "lib/base/limits.h"
+#include "lib/base/units.h"
 
 enum { RATE_BURST = LIMIT_LOG_BURST };
-#define RATE_EVERY_NS 1000000000ull
+#define RATE_EVERY_NS NS_PER_S
 
 struct rate {
 	uint64_t next_ns; /* when all tokens would be back: a bucket kept as one time (GCRA) */

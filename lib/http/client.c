@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/units.h"
 
 enum { BODY_MAX = 1024 * 1024, BEARER_MAX = 16 * 1024, CONNECTIONS_MAX = 4, WAITING_MAX = 64 };
 
@@ -111,8 +112,7 @@ static void time_out(struct http_request *r, uint64_t limit_ns, const char *what
 
 static void on_deadline(struct timer *t)
 {
-	struct http_request *r =
-		(struct http_request *)((char *)t - offsetof(struct http_request, deadline));
+	struct http_request *r = owner_of(t, struct http_request, deadline);
 	const uint64_t now = loop_now(r->client->loop);
 
 	if (now >= total_end(r)) {
@@ -189,8 +189,7 @@ static int start(struct http_request *r, struct fault *why)
 
 static void on_turn(struct timer *t)
 {
-	struct http_client *c =
-		(struct http_client *)((char *)t - offsetof(struct http_client, turn));
+	struct http_client *c = owner_of(t, struct http_client, turn);
 	struct http_request *r = c->requests;
 	struct fault why = { 0 };
 

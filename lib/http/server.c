@@ -6,23 +6,22 @@
 
 #include <unistd.h>
 
+#include "lib/base/units.h"
 #include "lib/http/server_listen.h"
 #include "lib/http/server_private.h"
 
-#define MS UINT64_C(1000000)
-
 static const uint64_t usual_timeout_ns[SERVER_CONN_STATES] = {
-	[SERVER_CONN_IDLE] = LIMIT_HTTP_IDLE_MS * MS,
-	[SERVER_CONN_HEAD] = LIMIT_HTTP_REQUEST_MS * MS,
-	[SERVER_CONN_QUEUED] = LIMIT_HTTP_QUEUED_MS * MS,
+	[SERVER_CONN_IDLE] = LIMIT_HTTP_IDLE_MS * NS_PER_MS,
+	[SERVER_CONN_HEAD] = LIMIT_HTTP_REQUEST_MS * NS_PER_MS,
+	[SERVER_CONN_QUEUED] = LIMIT_HTTP_QUEUED_MS * NS_PER_MS,
 	[SERVER_CONN_EXCHANGE] = 0, /* the owner's matter */
-	[SERVER_CONN_SENDING] = LIMIT_HTTP_SEND_MS * MS,
-	[SERVER_CONN_LINGER] = LIMIT_HTTP_LINGER_MS * MS,
+	[SERVER_CONN_SENDING] = LIMIT_HTTP_SEND_MS * NS_PER_MS,
+	[SERVER_CONN_LINGER] = LIMIT_HTTP_LINGER_MS * NS_PER_MS,
 };
 
 static struct server_conn *conn_of(struct server_seat *seat)
 {
-	return (struct server_conn *)((char *)seat - offsetof(struct server_conn, seat));
+	return owner_of(seat, struct server_conn, seat);
 }
 
 /* What was sent last on an idle or lingering connection may still be on its way, and a reset would
@@ -65,7 +64,8 @@ static struct server_conn *find_slowest(const struct http_server *s, const struc
 	for (struct server_seat *seat = s->admission.first; seat; seat = seat->next) {
 		struct server_conn *c = conn_of(seat);
 
-		if (c != but && c->holds && now - seat->since_ns >= LIMIT_HTTP_SLOW_MS * MS &&
+		if (c != but && c->holds &&
+		    now - seat->since_ns >= LIMIT_HTTP_SLOW_MS * NS_PER_MS &&
 		    (!found || seat->since_ns < found->seat.since_ns))
 			found = c;
 	}
@@ -91,8 +91,7 @@ bool server_hold(struct http_server *s, struct http_exchange *x, size_t n)
 
 static void on_drained(struct timer *t)
 {
-	struct http_server *s =
-		(struct http_server *)((char *)t - offsetof(struct http_server, drained_soon));
+	struct http_server *s = owner_of(t, struct http_server, drained_soon);
 
 	s->drained(s->drained_user);
 }

@@ -3,10 +3,9 @@
  * in which connections end when there is no room.  Nothing here ends one.
  */
 #include "lib/http/server_admission.h"
+#include "lib/base/units.h"
 
 #include <netinet/in.h>
-
-#define MS UINT64_C(1000000)
 
 /* ---- addresses ---- */
 
@@ -52,7 +51,7 @@ static size_t most_held(const struct server_admission *a)
 bool server_seat_is_worn(const struct server_seat *seat, uint64_t now_ns)
 {
 	return seat->responses >= LIMIT_HTTP_WORN_RESPONSES ||
-	       now_ns - seat->accepted_ns >= LIMIT_HTTP_WORN_MS * MS;
+	       now_ns - seat->accepted_ns >= LIMIT_HTTP_WORN_MS * NS_PER_MS;
 }
 
 /* In the order in which they end.  From NEW on they are within their grace: a connection that was
@@ -64,7 +63,7 @@ static enum rank rank_of(const struct server_seat *s, uint64_t now_ns)
 	const bool answered = s->state == SERVER_CONN_SENDING || s->state == SERVER_CONN_EXCHANGE;
 	const uint64_t from = s->state == SERVER_CONN_LINGER ? s->since_ns : s->accepted_ns;
 
-	if (now_ns - from < LIMIT_HTTP_GRACE_MS * MS)
+	if (now_ns - from < LIMIT_HTTP_GRACE_MS * NS_PER_MS)
 		return answered ? NEW_ANSWERED : NEW;
 	if (s->state == SERVER_CONN_LINGER)
 		return LINGERS;
@@ -72,7 +71,7 @@ static enum rank rank_of(const struct server_seat *s, uint64_t now_ns)
 		return s->state == SERVER_CONN_HEAD ? IN_HEAD : IDLE;
 	if (server_seat_is_worn(s, now_ns))
 		return WORN;
-	return now_ns - s->since_ns >= LIMIT_HTTP_SLOW_MS * MS ? SLOW : ANSWERED;
+	return now_ns - s->since_ns >= LIMIT_HTTP_SLOW_MS * NS_PER_MS ? SLOW : ANSWERED;
 }
 
 /* The seat of an address which holds `held` that ends first: of `only`, or of any; none beyond
@@ -110,7 +109,7 @@ bool server_admission_ask(struct server_admission *a, const struct server_peer *
 	if (held < LIMIT_HTTP_PEER_CONNECTIONS &&
 	    a->count < (held ? free_for_all : LIMIT_HTTP_CONNECTIONS))
 		return true;
-	a->pressed_until_ns = now_ns + LIMIT_HTTP_PRESSED_MS * MS;
+	a->pressed_until_ns = now_ns + LIMIT_HTTP_PRESSED_MS * NS_PER_MS;
 	/* Within one share grace is a preference only: else 64 new connections a second would
 	 * lock out everybody behind that address. */
 	if (held >= LIMIT_HTTP_PEER_CONNECTIONS || held >= most)

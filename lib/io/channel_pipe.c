@@ -10,6 +10,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/limits.h"
 #include "lib/base/mem.h"
+#include "lib/base/units.h"
 
 enum {
 	RECV_MAX = 64 * 1024,	     /* one receive from the socket */
@@ -252,8 +253,7 @@ static void on_closed(void *user)
 
 static void on_linger(struct timer *t)
 {
-	struct channel_pipe *p =
-		(struct channel_pipe *)((char *)t - offsetof(struct channel_pipe, linger));
+	struct channel_pipe *p = owner_of(t, struct channel_pipe, linger);
 
 	close_sock(p, true);
 }

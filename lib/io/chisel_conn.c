@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/units.h"
 #include "lib/io/conn_end.h"
 
 struct chisel_conn {
@@ -164,8 +165,7 @@ static void on_closed(void *user)
 
 static void on_timer(struct timer *t)
 {
-	struct chisel_conn *c =
-		(struct chisel_conn *)((char *)t - offsetof(struct chisel_conn, timer));
+	struct chisel_conn *c = owner_of(t, struct chisel_conn, timer);
 
 	const int rc = chisel_stack_tick(c->stack, loop_now(c->loop));
 	if (!draw(c))

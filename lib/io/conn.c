@@ -9,6 +9,7 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/mem.h"
+#include "lib/base/units.h"
 #include "lib/io/conn_end.h"
 #include "lib/io/dial.h"
 #include "lib/proto/tls.h"
@@ -146,7 +147,7 @@ static int deliver(struct conn *k, struct span data)
 
 static void on_resume(struct timer *t)
 {
-	struct conn *k = (struct conn *)((char *)t - offsetof(struct conn, resume));
+	struct conn *k = owner_of(t, struct conn, resume);
 	const struct mspan b = buf_bytes(&k->held);
 	const size_t taken = b.n ? k->handler->on_data(k->user, span_of(b.p, b.n)) : 0;
 
@@ -381,7 +382,7 @@ static void on_dialled(void *user, struct dial_result *r)
 
 static void on_deadline(struct timer *t)
 {
-	struct conn *k = (struct conn *)((char *)t - offsetof(struct conn, deadline));
+	struct conn *k = owner_of(t, struct conn, deadline);
 	static const char *const names[] = { "resolve: ", "connect: ", "", "" };
 	struct fault why = { 0 };
 

@@ -8,10 +8,11 @@
 #include <string.h>
 
 #include "lib/base/limits.h"
+#include "lib/base/units.h"
 
 static void on_linger(struct timer *t)
 {
-	conn_end_close((struct conn_end *)((char *)t - offsetof(struct conn_end, linger)));
+	conn_end_close(owner_of(t, struct conn_end, linger));
 }
 
 void conn_end_init(struct conn_end *e, struct loop *l)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/units.h"
 #include "lib/io/lookup.h"
 #include "lib/io/loop/loop_backend.h"
 #include "lib/io/race.h"
@@ -54,7 +55,7 @@ void dial_cancel(struct dial *d)
 
 static void on_loop_end(struct loop_end *e)
 {
-	dial_cancel((struct dial *)((char *)e - offsetof(struct dial, end)));
+	dial_cancel(owner_of(e, struct dial, end));
 }
 
 static void finish(struct dial *d, struct dial_result *r)
@@ -132,7 +133,7 @@ static int start_stale(struct dial *d, struct fault *why)
 
 static void on_stale(struct timer *t)
 {
-	struct dial *d = (struct dial *)((char *)t - offsetof(struct dial, stale));
+	struct dial *d = owner_of(t, struct dial, stale);
 	struct dial_result r = { .fd = -1 };
 
 	if (start_stale(d, &r.why) < 0)
@@ -141,7 +142,7 @@ static void on_stale(struct timer *t)
 
 static void on_resolved(struct lookup *w, const struct lookup_answer *answer)
 {
-	struct dial *d = (struct dial *)((char *)w - offsetof(struct dial, lookup));
+	struct dial *d = owner_of(w, struct dial, lookup);
 	struct dial_result r = { .fd = -1 };
 	struct sockaddr_storage to[RACE_MAX];
 
@@ -166,7 +167,7 @@ static void on_resolved(struct lookup *w, const struct lookup_answer *answer)
 
 static void on_deadline(struct timer *t)
 {
-	struct dial *d = (struct dial *)((char *)t - offsetof(struct dial, deadline));
+	struct dial *d = owner_of(t, struct dial, deadline);
 	struct dial_result r = { .fd = -1 };
 
 	if (lookup_is_queued(&d->lookup))

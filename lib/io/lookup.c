@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/units.h"
 #include "lib/io/hosts.h"
 #include "lib/io/loop/loop_backend.h"
 
@@ -213,8 +214,7 @@ static int drive(struct lookup_name *m, struct fault *why)
 
 static void on_again(struct timer *t)
 {
-	struct lookup_name *m =
-		(struct lookup_name *)((char *)t - offsetof(struct lookup_name, again));
+	struct lookup_name *m = owner_of(t, struct lookup_name, again);
 	struct fault why = { 0 };
 
 	if (drive(m, &why) < 0)
@@ -235,7 +235,7 @@ static void remember(struct lookup_name *m, const struct lookup_answer *answer)
  * come back. */
 static void on_answer(struct loop_wake *w)
 {
-	struct query *q = (struct query *)((char *)w - offsetof(struct query, wake));
+	struct query *q = owner_of(w, struct query, wake);
 	struct lookup_name *m = q->name;
 	struct query **at = &m->queries;
 
@@ -273,7 +273,7 @@ static void forget(struct lookup_name *m)
 
 static void on_loop_end(struct loop_end *e)
 {
-	forget((struct lookup_name *)((char *)e - offsetof(struct lookup_name, end)));
+	forget(owner_of(e, struct lookup_name, end));
 }
 
 static struct lookup_name *find(const struct loop *l, const char *host)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/units.h"
 #include "lib/io/loop/loop_backend.h"
 
 static const uint64_t stagger_ns = 250000000; /* RFC 8305, 5: Connection Attempt Delay */
@@ -196,7 +197,7 @@ static void start_next(struct race *r)
 
 static void on_next(struct timer *t)
 {
-	start_next((struct race *)((char *)t - offsetof(struct race, next)));
+	start_next(owner_of(t, struct race, next));
 }
 
 int race_start(struct race **out, struct loop *l, const struct sockaddr_storage *to, size_t n,

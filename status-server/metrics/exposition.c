@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/base/units.h"
 #include "shm/text.h"
 
 enum kind { KIND_COUNTER, KIND_GAUGE, KIND_HISTOGRAM, KIND_INFO, KINDS };
@@ -277,7 +278,7 @@ static void put_created(struct exposition *e, const char *labels)
 	if (e->format != EXPOSITION_OPENMETRICS || !e->created_ns)
 		return;
 	snprintf(text, sizeof(text), "%llu.%03llu\n",
-		 (unsigned long long)(e->created_ns / 1000000000u),
+		 (unsigned long long)(e->created_ns / NS_PER_S),
 		 (unsigned long long)(e->created_ns / 1000000 % 1000));
 	put_name(e, CREATED, labels, NULL);
 	put_str(e, text);

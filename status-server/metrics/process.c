@@ -12,8 +12,7 @@
 #include <unistd.h>
 
 #include "lib/app/self.h"
-
-#define SECOND UINT64_C(1000000000)
+#include "lib/base/units.h"
 
 /* Fields of /proc/self/stat as proc(5) counts them. */
 enum {
@@ -55,7 +54,7 @@ static uint64_t now_ns(clockid_t id)
 	struct timespec t;
 
 	clock_gettime(id, &t);
-	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
 void process_read(struct process_facts *out)
@@ -65,7 +64,7 @@ void process_read(struct process_facts *out)
 
 	*out = (struct process_facts){ .has_stat = read_stat(f) };
 	if (out->has_stat) {
-		const uint64_t tick_ns = SECOND / (uint64_t)sysconf(_SC_CLK_TCK);
+		const uint64_t tick_ns = NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK);
 
 		out->cpu_ns = (f[FIELD_UTIME] + f[FIELD_STIME]) * tick_ns;
 		out->virtual_bytes = f[FIELD_VSIZE];

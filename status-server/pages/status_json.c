@@ -8,6 +8,7 @@
 
 #include "lib/app/program.h"
 #include "lib/base/json_write.h"
+#include "lib/base/units.h"
 
 enum { PATH_SHOWN = 200 };
 
@@ -27,7 +28,7 @@ int status_json_health(struct buf *to, const struct site *site, uint64_t realtim
 	json_write_text(&j, "program", "status-server");
 	json_write_text(&j, "version", program_version);
 	json_write_number(&j, "uptime_seconds",
-			  realtime_ns > since ? (realtime_ns - since) / 1000000000u : 0);
+			  realtime_ns > since ? (realtime_ns - since) / NS_PER_S : 0);
 	return finish(&j);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/app/config/config_private.h"
+#include "lib/base/units.h"
 #include "lib/base/utf8.h"
 
 static const char *const sections[] = { "agent",  "pipeops", "tunnel", "kubernetes", "monitoring",
@@ -115,7 +116,7 @@ static void print_duration(uint64_t ns)
 	static const struct {
 		uint64_t ns;
 		const char *unit;
-	} units[] = { { 3600000000000ull, "h" }, { 60000000000ull, "m" }, { 1000000000ull, "s" },
+	} units[] = { { 3600000000000ull, "h" }, { 60000000000ull, "m" }, { NS_PER_S, "s" },
 		      { 1000000, "ms" },	 { 1000, "us" },	  { 1, "ns" } };
 
 	if (!ns) {

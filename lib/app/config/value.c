@@ -9,6 +9,7 @@
 #include "lib/app/config/config_private.h"
 #include "lib/base/escape.h"
 #include "lib/base/trim.h"
+#include "lib/base/units.h"
 
 static int wrong(struct fault *why, enum err code, const char *what, const char *text,
 		 const char *expected)
@@ -207,7 +208,7 @@ static const struct duration_unit {
 	{ "\xc2\xb5s", 1000 }, /* the micro sign */
 	{ "\xce\xbcs", 1000 }, /* the letter mu */
 	{ "ms", 1000000 },
-	{ "s", 1000000000ull },
+	{ "s", NS_PER_S },
 	{ "m", 60000000000ull },
 	{ "h", 3600000000000ull },
 };
@@ -232,7 +233,7 @@ static const struct duration_unit *find_unit(const char *text)
 /* Reads "1.5s" from *at into *sum, which is at most DURATION_MAX. */
 static bool add_part(const char **at, bool is_all, uint64_t *sum)
 {
-	static const struct duration_unit seconds = { "", 1000000000ull };
+	static const struct duration_unit seconds = { "", NS_PER_S };
 	const char *whole = *at;
 	const size_t digits = strspn(whole, "0123456789");
 	const char *fraction = whole + digits + (whole[digits] == '.');

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/base/units.h"
 #include "lib/io/loop/loop_backend.h"
 
 /* Rounds that loop_free() gives the kernel to let go of what is left; a healthy
@@ -23,7 +24,7 @@ uint64_t loop_read_clock(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_BOOTTIME, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	return timespec_ns(&t);
 }
 
 /* ---- wakes ---- */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
+#include "lib/base/units.h"
 #include "lib/io/loop/loop_uring.h"
 
 /* What user_data points at, in its low bits; 0 is a cancel, whose own answer
@@ -369,8 +370,8 @@ static int submit_and_sleep(struct uring_state *u, uint64_t timeout_ns)
 	if (timeout_ns == LOOP_FOREVER)
 		return io_uring_submit_and_wait(&u->ring, 1);
 	struct __kernel_timespec t = {
-		.tv_sec = (long long)(timeout_ns / 1000000000u),
-		.tv_nsec = (long long)(timeout_ns % 1000000000u),
+		.tv_sec = (long long)(timeout_ns / NS_PER_S),
+		.tv_nsec = (long long)(timeout_ns % NS_PER_S),
 	};
 	return io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &t, NULL);
 }

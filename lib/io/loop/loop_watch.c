@@ -7,13 +7,14 @@
 #include <unistd.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/units.h"
 #include "lib/io/loop/loop_backend.h"
 
 /* ---- watches ---- */
 
 static void retry(struct timer *t)
 {
-	struct watch *w = (struct watch *)((char *)t - offsetof(struct watch, retry));
+	struct watch *w = owner_of(t, struct watch, retry);
 
 	if (!w->paused && w->loop->backend->watch_arm(w->loop, w))
 		watch_retry_later(w);
@@ -136,7 +137,7 @@ struct listener {
 
 static void listener_retry(struct timer *t)
 {
-	struct listener *x = (struct listener *)((char *)t - offsetof(struct listener, retry));
+	struct listener *x = owner_of(t, struct listener, retry);
 
 	watch_pause(x->watch, x->paused);
 }
@@ -167,7 +168,7 @@ static void listener_ready(void *user)
 
 static void listener_end(struct loop_end *e)
 {
-	struct listener *x = (struct listener *)((char *)e - offsetof(struct listener, end));
+	struct listener *x = owner_of(e, struct listener, end);
 
 	listener_close(x);
 }

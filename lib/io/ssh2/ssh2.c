@@ -10,6 +10,7 @@
 
 #include "lib/base/escape.h"
 #include "lib/base/limits.h"
+#include "lib/base/units.h"
 
 /* ---- failures ---- */
 
@@ -349,7 +350,7 @@ static void on_closed(void *user)
 
 static void on_timer(struct timer *t)
 {
-	pump((struct ssh2 *)((char *)t - offsetof(struct ssh2, timer)));
+	pump(owner_of(t, struct ssh2, timer));
 }
 
 static const struct sock_handler sock_handler = {

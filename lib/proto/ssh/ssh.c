@@ -7,9 +7,8 @@
 
 #include <openssl/crypto.h>
 
+#include "lib/base/units.h"
 #include "lib/proto/ssh/ssh_engine.h"
-
-#define SECOND 1000000000ull
 
 enum {
 	TRIM_NS = 1000 * 1000 * 1000,
@@ -30,7 +29,7 @@ static void set_defaults(struct ssh_config *c)
 	if (!c->rekey_packets)
 		c->rekey_packets = 1ull << 31;
 	if (!c->rekey_ns)
-		c->rekey_ns = 3600 * SECOND;
+		c->rekey_ns = 3600 * NS_PER_S;
 	if (!c->channels_max)
 		c->channels_max = 1024;
 	if (!c->window && !c->manual_windows)
