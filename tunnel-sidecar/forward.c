@@ -219,18 +219,26 @@ static void end_waiting(struct forward *f)
 	f->set->waiting[f->index]--;
 }
 
+/* The one that has waited longest for a dial; NULL for none. */
+static struct forward *oldest_waiting(const struct forward_set *set, unsigned index)
+{
+	struct forward *oldest = NULL;
+
+	for (struct forward *f = set->first; f; f = f->next)
+		if (f->index == index && f->patience.at_ns)
+			oldest = f;
+	return oldest;
+}
+
 /* A dial of this forward has ended: the next, by age. */
 static void dial_next(struct forward_set *set, unsigned index)
 {
-	while (channels_exist(&set->channels) && set->waiting[index] && may_dial(set, index)) {
-		struct forward *oldest = NULL;
+	struct forward *f;
 
-		for (struct forward *f = set->first; f; f = f->next)
-			if (f->index == index && f->patience.at_ns)
-				oldest = f;
-		must(oldest);
-		end_waiting(oldest);
-		dial(oldest);
+	while (channels_exist(&set->channels) && may_dial(set, index) &&
+	       (f = oldest_waiting(set, index))) {
+		end_waiting(f);
+		dial(f);
 	}
 }
 

@@ -87,16 +87,8 @@ void *ssh2_memory_take(struct ssh2_memory *m, size_t n)
 	return b->bytes;
 }
 
-void ssh2_memory_give(struct ssh2_memory *m, void *p)
+static void give_block(struct ssh2_memory *m, struct ssh2_block *b)
 {
-	if (!p)
-		return;
-	if (is_plain(p)) {
-		give_plain(m, p);
-		return;
-	}
-	struct ssh2_block *b = block_of(p);
-
 	if (b->prev)
 		b->prev->next = b->next;
 	else
@@ -107,6 +99,14 @@ void ssh2_memory_give(struct ssh2_memory *m, void *p)
 	if (m->wipe)
 		OPENSSL_cleanse(b->bytes, b->n);
 	mem_free(&mem_heap, b);
+}
+
+void ssh2_memory_give(struct ssh2_memory *m, void *p)
+{
+	if (p && is_plain(p))
+		give_plain(m, p);
+	else if (p)
+		give_block(m, block_of(p));
 }
 
 void *ssh2_memory_resize(struct ssh2_memory *m, void *p, size_t n)
@@ -124,6 +124,8 @@ void *ssh2_memory_resize(struct ssh2_memory *m, void *p, size_t n)
 void ssh2_memory_give_all(struct ssh2_memory *m)
 {
 	m->wipe = true;
-	while (m->first)
-		ssh2_memory_give(m, m->first->bytes);
+	for (struct ssh2_block *b = m->first, *next; b; b = next) {
+		next = b->next;
+		give_block(m, b);
+	}
 }
